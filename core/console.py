@@ -1,0 +1,56 @@
+"""What a person sees: tables and progress on stderr; what a program reads: JSON as stdout's last line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from core.errors import EXIT_INTERRUPTED, QuantserveError
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress() -> Progress:
+    """Return the one style of progress bar; on a pipe it prints nothing until it ends."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def emit_json(value: dict[str, Any]) -> None:
+    """Print one line of JSON on stdout, for programs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def run_app(app: typer.Typer, program: str) -> NoReturn:
+    """Run a typer application; an expected failure becomes one line on stderr and its exit code."""
+    try:
+        app(prog_name=program)
+    except QuantserveError as error:
+        console.print(f"[bold red]{program}:[/] ", end="")
+        console.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print(f"{program}: interrupted; nothing half-written was left", markup=False)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)

@@ -1,0 +1,211 @@
+"""The artifact directory: what quantize writes and serving reads.
+
+    artifacts/NAME/VERSION/   config.json *.safetensors tokenizer… report.json manifest.json (last)
+    artifacts/NAME/current    symlink to the VERSION that is served
+    artifacts/NAME/previous   symlink to the VERSION that was served before
+
+A directory without a manifest does not exist for anyone. Needs nothing beyond core.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import InputError
+from core.files import exclusive_lock, point_symlink, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+SCHEMA_VERSION = 1
+# The gate rewrites the report after the manifest is written, so the manifest does not hash it.
+_UNHASHED = {MANIFEST, REPORT}
+
+
+class ArtifactError(InputError):
+    """A directory is not a usable artifact."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Strict):
+    """One file of the artifact."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Parent(_Strict):
+    """A checkpoint or adapter the artifact was made from; `sha256` is its content hash."""
+
+    id: str
+    sha256: str
+
+
+class Calibration(_Strict):
+    """The text the method calibrated on; `languages` maps a language code to its share of tokens."""
+
+    source: str
+    sha256: str
+    tokens: int
+    sequences: int
+    languages: dict[str, float] = Field(default_factory=dict)
+
+
+class Manifest(_Strict):
+    """Everything needed to know where an artifact came from and whether its files are whole.
+
+    A field that an imported checkpoint does not reveal is None.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: str
+    key: str = Field(description="content key of base, method, parameters and calibration")
+    created: str = Field(description="ISO 8601, UTC")
+    method: str
+    bits: float | None
+    parameters: dict[str, Any]
+    base: Parent | None
+    adapter: Parent | None = None
+    calibration: Calibration | None = None
+    chat_template_sha256: str | None = None
+    tools: dict[str, str] = Field(default_factory=dict)
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    files: dict[str, FileRecord]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all hashed files together."""
+        return sum(record.size_bytes for record in self.files.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of the weight files alone."""
+        return sum(r.size_bytes for name, r in self.files.items() if name.endswith(".safetensors"))
+
+
+def now() -> str:
+    """Return the current time as the manifest writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_records(directory: Path) -> dict[str, FileRecord]:
+    """Hash every file of a finished artifact directory except the manifest and the report."""
+    return {
+        str(path.relative_to(directory)): FileRecord(sha256=sha256_file(path), size_bytes=path.stat().st_size)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name not in _UNHASHED
+    }
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest, which brings the artifact into existence."""
+    write_json(directory / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and validate an artifact's manifest.
+
+    Raises:
+        ArtifactError: there is none, or it is not one this version understands.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{directory} holds no {MANIFEST}", mend="Make one: python -m quantize run")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ArtifactError(
+            f"{path} is not a valid manifest: {where}: {first['msg']}",
+            mend="Quantize again: python -m quantize run",
+        ) from error
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {manifest.schema_version}, this program reads up to {SCHEMA_VERSION}",
+            mend="Update quantserve",
+        )
+    return manifest
+
+
+def is_artifact(directory: Path) -> bool:
+    """Whether the directory has a manifest."""
+    return (directory / MANIFEST).is_file()
+
+
+def check_files(directory: Path, manifest: Manifest, *, full: bool) -> None:
+    """Check that every file is there with its size, and with `full` also its hash.
+
+    Raises:
+        ArtifactError: naming the first file that is missing, truncated or changed.
+    """
+    for name, record in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing", mend="Restore it, or quantize again")
+        size_bytes = path.stat().st_size
+        if size_bytes != record.size_bytes:
+            raise ArtifactError(
+                f"{path} has {size_bytes} bytes, its manifest says {record.size_bytes}",
+                mend="Restore it, or quantize again",
+            )
+        if full and sha256_file(path) != record.sha256:
+            raise ArtifactError(f"{path} was changed after it was made", mend="Restore it, or quantize again")
+
+
+def read_report(directory: Path) -> dict[str, Any]:
+    """Return the gate's report, or an empty dict before the first gate run."""
+    path = directory / REPORT
+    if not path.is_file():
+        return {}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def promote(directory: Path) -> Path | None:
+    """Point `current` at this version and `previous` at the one before; return the previous target.
+
+    Promoting what is current already changes nothing. The caller decides whether it may serve.
+
+    Raises:
+        ArtifactError: the directory is no artifact.
+    """
+    directory = directory.resolve()
+    read_manifest(directory)
+    home = directory.parent
+    with exclusive_lock(home / ".lock", f"promotion in {home}"):
+        current = home / "current"
+        before = current.resolve() if current.is_symlink() else None
+        if before == directory:
+            return None
+        if before is not None and is_artifact(before):
+            point_symlink(home / "previous", before.name)
+        point_symlink(current, directory.name)
+        return before
+
+
+def rollback(home: Path) -> Path:
+    """Exchange `current` and `previous` of artifacts/NAME; return the version that is current now.
+
+    Raises:
+        ArtifactError: there is no previous version to go back to.
+    """
+    with exclusive_lock(home / ".lock", f"promotion in {home}"):
+        current, previous = home / "current", home / "previous"
+        if not (previous.is_symlink() and is_artifact(previous)):
+            raise ArtifactError(
+                f"{home} has no previous version to roll back to", mend="Promote one: quantize promote"
+            )
+        target, before = previous.resolve(), current.resolve()
+        point_symlink(current, target.name)
+        point_symlink(previous, before.name)
+        return target
