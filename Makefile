@@ -1,0 +1,71 @@
+# quantserve: every command of the project. `make help` is made from this file.
+PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
+QUANT_CMD := .venvs/quantize/bin/python -m quantize
+SERVE_CMD := .venvs/serving/bin/python -m serving
+RAG_CMD := .venvs/rag/bin/python -m rag
+DEV    := .venvs/rag/bin/python -m
+LOCAL  := $(PYTHON) -m deploy.local
+
+# Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
+export MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL
+export UV_LINK_MODE := copy
+HOST_IN_URL := $(or $(BIND),127.0.0.1)
+URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+
+## The main job
+up: ## everything: environments, model, quantize, gate, promote, serve, index, one question (MODEL= METHOD= DOCS= PORT=)
+	@$(LOCAL).up
+ask: ## ask the documents: make ask Q="…"
+	@$(RAG_CMD) ask "$${Q:?say what to ask: make ask Q=\"…\"}" --base-url $(URL)
+chat: ## chat with the documents in the terminal; ends on 종료 or Ctrl-D
+	@$(RAG_CMD) chat --base-url $(URL)
+status: ## what runs, where, and whether it decodes
+	@$(SERVE_CMD) status
+logs: ## follow the server's log
+	@$(SERVE_CMD) logs -f
+down: ## stop the server
+	@$(SERVE_CMD) down
+doctor: ## what this machine can do, each finding with its mend
+	@$(LOCAL).doctor
+
+## One stage at a time
+setup: ## the three environments, from pins (ACCEL=cpu|cuda)
+	@$(LOCAL).setup
+model: ## fetch or unpack the base model (MODEL=hub id or directory)
+	@$(LOCAL).up --until model
+quantize: ## quantize the model (METHOD=gptq|awq, QUANTIZE='further options')
+	@$(LOCAL).up --until quantize
+gate: ## measure base and artifact in the engine; verdict
+	@$(LOCAL).up --until gate
+promote: ## make the accepted artifact current
+	@$(LOCAL).up --until promote
+rollback: ## go back to the version before: make rollback NAME=SmolLM2-135M-Instruct
+	@$(QUANT_CMD) rollback "$${NAME:-SmolLM2-135M-Instruct}"
+serve: ## quantize as far as needed and start the server in the background
+	@$(LOCAL).up --until serve
+index: ## index documents (DOCS='files and folders', EMBED_MODEL=)
+	@$(LOCAL).up --only index
+
+## Development
+test: ## lint, types and every test
+	@$(LOCAL).setup >/dev/null
+	@$(DEV) ruff check . && $(DEV) ruff format --check .
+	@$(DEV) mypy core quantize serving rag benchmarks deploy tests
+	@$(DEV) pytest $(PYTEST)
+test-fast: ## lint, types and the tests that start no engine
+	@$(DEV) ruff check . && $(DEV) ruff format --check .
+	@$(DEV) mypy core quantize serving rag benchmarks deploy tests
+	@$(DEV) pytest -m "not engine" $(PYTEST)
+pins: ## compile requirements/*.txt from requirements/*.in
+	@$(LOCAL).pins
+clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)
+	@$(LOCAL).clean
+distclean: ## clean, and remove models and environments too
+	@$(LOCAL).clean --all

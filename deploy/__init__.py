@@ -1,0 +1,1 @@
+"""Deployment: one machine (local/), containers, Kubernetes, systemd, monitoring, cloud."""

@@ -1,0 +1,58 @@
+"""What `make up` can be told: each setting is a make variable with one default, written here only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+
+from core.errors import UsageError
+
+METHODS = ("gptq", "awq")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The make variables; the field METHOD is the make variable METHOD and so on.
+
+    Attributes:
+        MODEL: a hub id or a checkpoint directory; empty means the bundled SmolLM2-135M-Instruct.
+        METHOD: the quantization method.
+        QUANTIZE: further options of `python -m quantize run`.
+        GATE: further options of `python -m quantize gate`.
+        BIND, PORT: the address and port where the OpenAI API is served.
+        SERVE: further options of `python -m serving up`.
+        DOCS: files and folders to index, separated by spaces.
+        EMBED_MODEL: a hub id or directory of an embedding model; empty means the bundled E5-small.
+        Q: the question `make ask` and the last stage of `make up` ask.
+    """
+
+    MODEL: str = ""
+    METHOD: str = "gptq"
+    QUANTIZE: str = ""
+    GATE: str = ""
+    BIND: str = "127.0.0.1"
+    PORT: str = "8000"
+    SERVE: str = ""
+    DOCS: str = "samples"
+    EMBED_MODEL: str = ""
+    Q: str = "How does quantserve decide whether a quantized model may serve?"
+
+    @property
+    def base_url(self) -> str:
+        """The OpenAI API's base URL."""
+        return f"http://{self.BIND}:{self.PORT}/v1"
+
+
+def read() -> Settings:
+    """Return the settings from the environment; an empty variable means the default.
+
+    Raises:
+        UsageError: METHOD or PORT cannot be right.
+    """
+    given = {field.name: os.environ[field.name] for field in fields(Settings) if os.environ.get(field.name)}
+    settings = Settings(**given)
+    if settings.METHOD not in METHODS:
+        raise UsageError(f"METHOD={settings.METHOD} is unknown", mend=f"Use one of: {', '.join(METHODS)}")
+    if not (settings.PORT.isdigit() and 1 <= int(settings.PORT) <= 65535):
+        raise UsageError(f"PORT={settings.PORT} is no port", mend="Use a number from 1 to 65535")
+    return settings

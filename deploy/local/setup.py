@@ -1,0 +1,138 @@
+"""Make the three environments. Run as: python3.11 -m deploy.local.setup"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import QuantserveError
+from core.files import exclusive_lock, require_disk_space
+from deploy.local.environments import BUILT_LAST, ROOT, VENVS, Environment, accelerator, environments
+from deploy.local.terminal import paint, say, warn
+
+UV_HOME = VENVS / "uv"
+_BOOTSTRAP = ROOT / "requirements" / "bootstrap.txt"
+
+
+class SetupError(QuantserveError):
+    """An environment could not be made."""
+
+
+def run(command: Sequence[str], *, what: str, **extra_env: str) -> None:
+    """Run one installation step, its output shown as it comes.
+
+    Raises:
+        SetupError: it failed; what was installed so far stays and the next run goes on from there.
+    """
+    environment = {**os.environ, "UV_LINK_MODE": "copy", **extra_env}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr, check=False)
+    if done.returncode != 0:
+        raise SetupError(
+            f"{what} failed (exit code {done.returncode}, its own words are above)",
+            mend="Check the network and the disk, then run make setup again; it goes on where it stopped",
+        )
+
+
+def bootstrap_uv() -> Path:
+    """Return uv's path, after installing the pinned release into .venvs/uv when it is not there."""
+    uv = UV_HOME / "bin" / "uv"
+    version = re.findall(r"uv==(\S+)", _BOOTSTRAP.read_text(encoding="utf-8"))[0]
+    if uv.exists():
+        printed = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False).stdout
+        if version in printed.split():
+            return uv
+    run([sys.executable, "-m", "venv", "--clear", str(UV_HOME)], what="Making .venvs/uv")
+    pip = [str(UV_HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    run([*pip, "-r", str(_BOOTSTRAP)], what="Installing uv")
+    return uv
+
+
+def torch_source(environment: Environment) -> list[str]:
+    """Return uv's options that say where the torch build comes from.
+
+    A wheel directory named by PIP_FIND_LINKS wins; elsewhere uv knows each torch build's own index.
+    """
+    links = os.environ.get("PIP_FIND_LINKS")
+    if links and environment.torch_backend == "cpu":
+        return [word for link in links.split() for word in ("--find-links", link)]
+    return ["--torch-backend", environment.torch_backend]
+
+
+def install(uv: Path, environment: Environment) -> None:
+    """Make one environment from its pins."""
+    if not environment.python.exists():
+        run([str(uv), "venv", "-q", "--python", sys.executable, str(environment.path)], what="uv venv")
+    pins = environment.pins.read_text(encoding="utf-8").splitlines(keepends=True)
+    late = [line.strip() for line in pins if line.startswith(BUILT_LAST)]
+    early = environment.path / "pins-early.txt"
+    early.write_text("".join(line for line in pins if not line.startswith(BUILT_LAST)), encoding="utf-8")
+    install_words = [str(uv), "pip", "install", "--python", str(environment.python), "--no-deps"]
+    run([*install_words, *torch_source(environment), "-r", str(early)], what=f"Installing {environment.name}")
+    if late:
+        run(
+            [*install_words, "--no-build-isolation", *late],
+            what=f"Building {' '.join(late)}",
+            BUILD_CUDA_EXT="0",
+        )
+    link_project(environment)
+    environment.mark()
+
+
+def link_project(environment: Environment) -> None:
+    """Make our packages importable from anywhere by this environment's interpreter."""
+    site = next((environment.path / "lib").glob("python3.*/site-packages"))
+    (site / "quantserve.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+
+
+def provide_tcmalloc() -> None:
+    """Install Debian's tcmalloc when allowed to; without it the engine is slower, so only warn."""
+    if any(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4")):
+        return
+    mend = "apt-get install libtcmalloc-minimal4 (the quantizers and the engine free memory faster with it)"
+    if os.geteuid() != 0 or not Path("/usr/bin/apt-get").exists():
+        warn(f"libtcmalloc-minimal4 is not installed; mend: sudo {mend}")
+        return
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "libtcmalloc-minimal4"],
+    ):
+        if subprocess.run(command, check=False, timeout=300, capture_output=True).returncode != 0:
+            warn(f"libtcmalloc-minimal4 could not be installed; mend: {mend}")
+            return
+
+
+def main() -> int:
+    """Bring all three environments up to date; print a line for each."""
+    accel = accelerator()
+    todo = [environment for environment in environments(accel) if not environment.up_to_date()]
+    provide_tcmalloc()
+    if not todo:
+        print('{"status": "unchanged"}')
+        return 0
+    with exclusive_lock(VENVS / ".lock", "make setup"):
+        require_disk_space(VENVS, int(sum(e.disk_gb for e in todo) * 1e9), "Installing the environments")
+        uv = bootstrap_uv()
+        for environment in todo:
+            started = time.perf_counter()
+            install(uv, environment)
+            say(
+                f"  {paint('made', 'green')} .venvs/{environment.name} {time.perf_counter() - started:6.1f} s"
+            )
+    print('{"status": "made"}')
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except QuantserveError as error:
+        say(f"{paint('setup:', 'red')} {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("setup: interrupted; run it again to go on")
+        sys.exit(130)

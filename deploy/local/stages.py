@@ -1,0 +1,138 @@
+"""The stages of `make up`: what each runs, in which environment, and what it found."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import QuantserveError
+from deploy.local.environments import ROOT, VENVS
+from deploy.local.settings import Settings
+
+Found = dict[str, dict[str, Any]]
+"""What the stages so far printed as their last line of JSON, by stage name."""
+
+
+class StageFailed(QuantserveError):
+    """A stage's program ended with an error that it has already explained."""
+
+    def __init__(self, name: str, exit_code: int, mend: str) -> None:
+        """Keep the program's own exit code."""
+        super().__init__(f"stage {name} failed (exit code {exit_code}, its own words are above)", mend=mend)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: what it is called on the screen and in `found`.
+        command: from settings and what earlier stages found to the argv to run.
+        says: from its own last line of JSON to the few words shown beside its name.
+        mend: what to do when it fails, by exit code; the program's own message comes first.
+    """
+
+    name: str
+    command: Callable[[Settings, Found], list[str]]
+    says: Callable[[dict[str, Any]], str]
+    mend: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished stage reported and how long it took."""
+
+    result: dict[str, Any]
+    seconds: float
+
+
+def program(environment: str, *words: str) -> list[str]:
+    """Return the argv of one of our programs in its environment."""
+    return [str(VENVS / environment / "bin" / "python"), "-m", *words]
+
+
+def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
+    """Run one stage; its stderr goes to the terminal, its stdout's last line is its result.
+
+    Raises:
+        StageFailed: its program ended with a non-zero exit code.
+    """
+    started = time.perf_counter()
+    done = subprocess.run(
+        stage.command(settings, found), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode != 0:
+        mend = stage.mend.get(done.returncode, "Mend that and run make up again; finished stages are kept")
+        raise StageFailed(stage.name, done.returncode, mend)
+    result: dict[str, Any] = json.loads(lines[-1])
+    return Outcome(result, time.perf_counter() - started)
+
+
+def _status(result: dict[str, Any]) -> str:
+    return str(result.get("status", "done"))
+
+
+def _model(settings: Settings, found: Found) -> list[str]:
+    return program("quantize", "quantize", "model", *([settings.MODEL] if settings.MODEL else []))
+
+
+def _quantize(settings: Settings, found: Found) -> list[str]:
+    words = ["--model", found["model"]["path"], "--method", settings.METHOD, *shlex.split(settings.QUANTIZE)]
+    return program("quantize", "quantize", "run", *words)
+
+
+def _gate(settings: Settings, found: Found) -> list[str]:
+    words = [found["quantize"]["artifact"], "--base", found["model"]["path"], *shlex.split(settings.GATE)]
+    return program("quantize", "quantize", "gate", *words)
+
+
+def _promote(settings: Settings, found: Found) -> list[str]:
+    return program("quantize", "quantize", "promote", found["quantize"]["artifact"])
+
+
+def _serve(settings: Settings, found: Found) -> list[str]:
+    words = [found["promote"]["current"], "--host", settings.BIND, "--port", settings.PORT]
+    return program("serving", "serving", "up", *words, *shlex.split(settings.SERVE))
+
+
+def _index(settings: Settings, found: Found) -> list[str]:
+    model = ["--embed-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
+    return program("rag", "rag", "index", *shlex.split(settings.DOCS), *model)
+
+
+def _gate_words(result: dict[str, Any]) -> str:
+    figures = result.get("figures", {})
+    shown = [
+        f"{name} {figures[name]:.4g}"
+        for name in ("ppl_ratio", "mean_kl", "top1_agreement")
+        if name in figures
+    ]
+    return "  ".join([str(result["verdict"]), *shown])
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("setup", lambda settings, found: [sys.executable, "-m", "deploy.local.setup"], _status),
+    Stage("model", _model, lambda result: f"{result['path']} {_status(result)}"),
+    Stage("quantize", _quantize, lambda result: f"{result['version']} {_status(result)}"),
+    Stage(
+        "gate",
+        _gate,
+        _gate_words,
+        {
+            3: "The quantized model lost too much quality: try METHOD=awq or QUANTIZE='--group-size 32'",
+            4: "The figures contradict each other: read report.json in the artifact, then quantize again",
+            5: "The engine cannot load the artifact: read its log, then quantize with other options",
+        },
+    ),
+    Stage("promote", _promote, lambda result: f"{result['current']} → {result['version']}"),
+    Stage("serve", _serve, lambda result: f"{result['url']} {_status(result)}"),
+    Stage("index", _index, lambda result: f"{result['chunks']} chunks {_status(result)}"),
+)

@@ -1,0 +1,101 @@
+"""From a bare machine to an answered question. Run as: python3.11 -m deploy.local.up (make up)
+
+Runs the stages in order, shows a line and the seconds for each, and skips what is done and unchanged:
+every stage's own program knows that by content, so nothing here can be stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from core.errors import EXIT_INTERRUPTED, QuantserveError
+from deploy.local import settings as make_variables
+from deploy.local.environments import ROOT
+from deploy.local.settings import Settings
+from deploy.local.stages import STAGES, Found, StageFailed, program, run_stage
+from deploy.local.terminal import paint, say
+
+_COUNT = len(STAGES) + 1  # the question is the last stage
+_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def _head(number: int, name: str) -> str:
+    return f"{paint(f'[{number}/{_COUNT}]', 'bold')} {name:<9}"
+
+
+def run_stages(settings: Settings, last: str = _NAMES[-1]) -> tuple[Found, dict[str, float]]:
+    """Run the stages up to and with `last`; return what each found and its seconds."""
+    found: Found = {}
+    seconds: dict[str, float] = {}
+    for number, stage in enumerate(STAGES[: _NAMES.index(last) + 1], start=1):
+        say(f"{_head(number, stage.name)} …")
+        outcome = run_stage(stage, settings, found)
+        found[stage.name], seconds[stage.name] = outcome.result, outcome.seconds
+        words = stage.says(outcome.result)
+        say(f"{_head(number, stage.name)} {paint('ok', 'green')} {outcome.seconds:7.1f} s  {words}")
+    return found, seconds
+
+
+def ask(settings: Settings) -> float:
+    """Ask the question on the terminal; return the seconds it took."""
+    say(f"{_head(_COUNT, 'ask')} {settings.Q}")
+    started = time.perf_counter()
+    command = program("rag", "rag", "ask", settings.Q, "--base-url", settings.base_url)
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")
+    return time.perf_counter() - started
+
+
+def summary(settings: Settings, found: Found, seconds: dict[str, float]) -> str:
+    """Return the closing words: what runs where, how to call it, what to do next."""
+    model, version = found["serve"]["model"], found["promote"]["version"]
+    times = "  ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    return f"""
+{paint("Ready.", "green")} {model} ({version}) is served at {settings.base_url}
+
+  curl {settings.base_url}/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "max_tokens": 64}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{settings.base_url}", api_key="none")
+  reply = client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello"}}])
+  print(reply.choices[0].message.content)
+
+Next:  make ask Q="질문"   make chat   make status   make logs   make down   make help
+Own documents: make index DOCS=path/   own model: make up MODEL=path-or-hub-id
+
+Seconds: {times}  total {sum(seconds.values()):.1f}"""
+
+
+def main() -> None:
+    """Run everything, or what the option asks for."""
+    parser = argparse.ArgumentParser(prog="up", description="From a bare machine to an answered question")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--until", choices=_NAMES, help="stop after this stage")
+    some.add_argument("--only", choices=("setup", "index"), help="run one stage that needs no other")
+    options = parser.parse_args()
+    settings = make_variables.read()
+    if options.until:
+        run_stages(settings, options.until)
+        return
+    if options.only:
+        run_stage(STAGES[_NAMES.index(options.only)], settings, {})
+        return
+    found, seconds = run_stages(settings)
+    seconds["ask"] = ask(settings)
+    say(summary(settings, found, seconds))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except QuantserveError as error:
+        say(f"{paint('make up:', 'red')} {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("make up: interrupted; run it again to go on where it stopped")
+        sys.exit(EXIT_INTERRUPTED)

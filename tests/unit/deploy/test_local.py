@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from deploy.local import environments, settings, stages
+from deploy.local.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    monkeypatch.setenv("METHOD", "awq")
+    found = settings.read()
+    assert (found.PORT, found.METHOD) == ("8000", "awq")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq"),
+        ("PORT", "http", "PORT=http is no port. Use a number from 1 to 65535"),
+        ("PORT", "70000", "PORT=70000 is no port. Use a number from 1 to 65535"),
+    ],
+)
+def test_a_wrong_variable_is_one_line_with_its_mend(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        settings.read()
+    assert str(caught.value) == message
+
+
+def test_make_up_with_an_unknown_method_starts_nothing() -> None:
+    done = subprocess.run(
+        ["make", "up", "METHOD=zip"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "METHOD=zip is unknown. Use one of: gptq, awq" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[1/" not in done.stderr
+
+
+def test_an_unknown_accelerator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCEL", "tpu")
+    with pytest.raises(UsageError, match="ACCEL=tpu is unknown"):
+        environments.accelerator()
+
+
+def test_a_wrong_python_is_said_in_one_line() -> None:
+    code = "import sys; sys.version_info = (3, 9, 2, 'final', 0); import deploy.local"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("quantserve: Python 3.11 is needed, this is 3.9. ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_environment_is_up_to_date_only_with_the_stamp_of_its_pins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    pins = tmp_path / "pins.txt"
+    pins.write_text("a==1\n")
+    made = environments.Environment("x", pins, "cpu", 1.0)
+    made.python.parent.mkdir(parents=True)
+    made.python.symlink_to(sys.executable)
+    assert not made.up_to_date()
+    made.mark()
+    assert made.up_to_date()
+    pins.write_text("a==2\n")
+    assert not made.up_to_date()
+
+
+def test_stage_commands_carry_the_settings_and_what_was_found() -> None:
+    found = {
+        "model": {"path": "models/M"},
+        "quantize": {"artifact": "artifacts/M/v1"},
+        "promote": {"current": "artifacts/M/current"},
+    }
+    given = Settings(METHOD="awq", QUANTIZE="--group-size 32", PORT="8123", DOCS="'a b' c")
+    words = {stage.name: stage.command(given, found)[2:] for stage in stages.STAGES}
+    assert words["quantize"] == [
+        "quantize", "run", "--model", "models/M", "--method", "awq", "--group-size", "32",
+    ]  # fmt: skip
+    assert words["gate"] == ["quantize", "gate", "artifacts/M/v1", "--base", "models/M"]
+    assert words["serve"] == ["serving", "up", "artifacts/M/current", "--host", "127.0.0.1", "--port", "8123"]
+    assert words["index"] == ["rag", "index", "a b", "c"]
+
+
+def test_a_failing_stage_keeps_its_exit_code_and_says_the_mend() -> None:
+    failing = stages.Stage(
+        "gate", lambda s, f: [sys.executable, "-c", "raise SystemExit(3)"], str, {3: "Try awq"}
+    )
+    with pytest.raises(stages.StageFailed, match="Try awq") as caught:
+        stages.run_stage(failing, Settings(), {})
+    assert caught.value.exit_code == 3
+
+
+def test_help_lists_every_documented_target() -> None:
+    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("up", "ask", "chat", "status", "logs", "down", "doctor", "clean", "test"):
+        assert f"make {target} " in printed
+
+
+def test_no_pins_name_an_index_or_this_machine() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = path.read_text(encoding="utf-8")
+        assert "://" not in text, path
+        assert os.fspath(ROOT) not in text, path
