@@ -33,7 +33,7 @@ class Settings:
     BIND: str = "127.0.0.1"
     PORT: str = "8000"
     SERVE: str = ""
-    DOCS: str = "samples"
+    DOCS: str = "samples/documents"
     EMBED_MODEL: str = ""
     Q: str = "How does quantserve decide whether a quantized model may serve?"
 
