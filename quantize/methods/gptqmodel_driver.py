@@ -1,0 +1,68 @@
+"""One calibrated run of GPTQModel, for GPTQ and AWQ alike: load, calibrate, quantize, save, report.
+
+Imported by the worker only: it needs torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from gptqmodel import BACKEND, GPTQModel
+from gptqmodel.quantization.config import BaseQuantizeConfig
+from transformers import AutoTokenizer
+
+from quantize.calibration.pack import pack
+from quantize.worker.job import Job, Report
+
+_BATCH_SEQUENCES = 4
+
+
+class _LayerProgress:
+    """GPTQModel calls `layer_complete` twice for a layer: quantized, then packed."""
+
+    def __init__(self, report: Report, layers: int) -> None:
+        self._report = report
+        self._layers = layers
+
+    def layer_complete(self, *, layer_idx: int, submodule_finalized: bool) -> None:
+        """Report a layer once its weights are quantized."""
+        if not submodule_finalized:
+            self._report("layer", done=layer_idx + 1, of=self._layers)
+
+
+def device() -> str:
+    """Return the device to quantize on."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def run(job: Job, report: Report, config: BaseQuantizeConfig, backend: BACKEND) -> dict[str, Any]:
+    """Quantize a checkpoint into `job.output_dir` and return what only the worker knows.
+
+    Weights and activations are float32 during the work: every CPU multiplies it at a fair speed, which
+    holds for neither 16-bit type, and the Hessians are float32 anyway.
+    """
+    logging.captureWarnings(True)
+    report("stage", text="Reading the calibration text")
+    tokenizer = AutoTokenizer.from_pretrained(job.model_dir)
+    sequences = pack(
+        tokenizer,
+        job.documents,
+        sequences=job.sequences,
+        sequence_tokens=job.sequence_tokens,
+        seed=job.seed,
+    )
+    report("stage", text="Loading the model")
+    model = GPTQModel.load(str(job.model_dir), config, dtype=torch.float32)
+    model.layer_callback = _LayerProgress(report, model.model.config.get_text_config().num_hidden_layers)
+    report("stage", text="Quantizing")
+    model.quantize(
+        [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences],
+        batch_size=_BATCH_SEQUENCES,
+        calibration_sort=None,
+        backend=backend,
+    )
+    report("stage", text="Saving")
+    model.save(str(job.output_dir))
+    return {"tokens": sum(map(len, sequences)), "sequences": len(sequences), "device": device()}

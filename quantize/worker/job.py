@@ -1,0 +1,43 @@
+"""What the parent asks of the worker, and how the worker reports back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from quantize.calibration.sources import Document
+
+# Report one event; keys besides "event" are the event's own.
+Report = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One quantization: `options` are those of the method's dataclass, `output` an empty directory."""
+
+    model: str
+    output: str
+    method: str
+    options: dict[str, Any]
+    documents: list[Document]
+    sequences: int
+    sequence_tokens: int
+    seed: int
+
+    @property
+    def model_dir(self) -> Path:
+        """The base checkpoint."""
+        return Path(self.model)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the weights and the configuration go."""
+        return Path(self.output)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as plain JSON values."""
+        value: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return value
