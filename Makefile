@@ -1,13 +1,16 @@
 # quantserve: every command of the project. `make help` is made from this file.
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
-QUANT_CMD := .venvs/quantize/bin/python -m quantize
-SERVE_CMD := .venvs/serving/bin/python -m serving
-RAG_CMD := .venvs/rag/bin/python -m rag
-DEV    := .venvs/rag/bin/python -m
-LOCAL  := $(PYTHON) -m deploy.local
+# Generated files (models, artifacts, run, runs) are kept here; the programs work in this folder.
+QUANTSERVE_HOME ?= $(CURDIR)
+IN_HOME = cd $(QUANTSERVE_HOME) && $(CURDIR)/.venvs
+QUANT_CMD = $(IN_HOME)/quantize/bin/python -m quantize
+SERVE_CMD = $(IN_HOME)/serving/bin/python -m serving
+RAG_CMD = $(IN_HOME)/rag/bin/python -m rag
+DEV := .venvs/rag/bin/python -m
+LOCAL := $(PYTHON) -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL
+export MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL QUANTSERVE_HOME
 export UV_LINK_MODE := copy
 HOST_IN_URL := $(or $(BIND),127.0.0.1)
 URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1

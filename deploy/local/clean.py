@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from core.files import remove_tree
-from deploy.local.environments import ROOT
-from deploy.local.stages import program
+from deploy.local.environments import HOME, ROOT, VENVS
+from deploy.local.stages import program, run_program
 from deploy.local.terminal import say
 
-GENERATED = ("artifacts", "run", "runs", ".pytest_cache", ".mypy_cache", ".ruff_cache")
-COSTLY = ("models", ".venvs")
+GENERATED = ("artifacts", "run", "runs")
+CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 
 def main(everything: bool) -> None:
     """Stop what runs, then remove what was generated; sources are never touched."""
     down = program("serving", "serving", "down")
-    if (ROOT / "run" / "serving.json").exists() and Path(down[0]).exists():
-        subprocess.run(down, cwd=ROOT, check=False)
-    for name in GENERATED + (COSTLY if everything else ()):
-        if (ROOT / name).exists():
-            remove_tree(ROOT / name)
-            say(f"  removed {name}/")
+    if (HOME / "run" / "serving.json").exists() and Path(down[0]).exists():
+        run_program(down)
+    paths = [HOME / name for name in GENERATED] + [ROOT / name for name in CACHES]
+    for path in paths + ([HOME / "models", VENVS] if everything else []):
+        if path.exists():
+            remove_tree(path)
+            say(f"  removed {path}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from core.errors import QuantserveError
 from deploy.local import settings as make_variables
 from deploy.local.environments import ROOT, VENVS, accelerator, environments
-from deploy.local.stages import program
+from deploy.local.stages import program, run_program
 from deploy.local.terminal import paint, say
 
 _SETUP_DISK_GB = 14
@@ -102,7 +102,7 @@ def main() -> int:
     failed = any(finding.level == "error" for finding in found)
     deeper = program("serving", "serving", "doctor")
     if (VENVS / "serving" / "quantserve.json").exists():
-        failed |= subprocess.run(deeper, cwd=ROOT, check=False).returncode != 0
+        failed |= run_program(deeper).returncode != 0
     return 1 if failed else 0
 
 

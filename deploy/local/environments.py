@@ -14,6 +14,8 @@ from core.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
+# Where models/, artifacts/, run/ and runs/ are kept; the repository unless the variable says otherwise.
+HOME = Path(os.environ.get("QUANTSERVE_HOME") or ROOT).resolve()
 ACCELERATORS = ("cpu", "cuda")
 # gptqmodel looks at the torch it is built beside, so it is installed last and without isolation.
 BUILT_LAST = ("gptqmodel",)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.errors import QuantserveError
-from deploy.local.environments import ROOT, VENVS
+from deploy.local.environments import HOME, ROOT, VENVS
 from deploy.local.settings import Settings
 
 Found = dict[str, dict[str, Any]]
@@ -58,6 +60,15 @@ def program(environment: str, *words: str) -> list[str]:
     return [str(VENVS / environment / "bin" / "python"), "-m", *words]
 
 
+def run_program(command: list[str], stdout: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one of our programs where the generated files are kept."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    paths = {"QUANTSERVE_SERVING_PYTHON": program("serving")[0]}
+    return subprocess.run(
+        command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
+    )
+
+
 def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
     """Run one stage; its stderr goes to the terminal, its stdout's last line is its result.
 
@@ -65,9 +76,7 @@ def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
         StageFailed: its program ended with a non-zero exit code.
     """
     started = time.perf_counter()
-    done = subprocess.run(
-        stage.command(settings, found), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = run_program(stage.command(settings, found), stdout=subprocess.PIPE)
     lines = done.stdout.splitlines()
     if done.returncode != 0:
         mend = stage.mend.get(done.returncode, "Mend that and run make up again; finished stages are kept")
@@ -85,12 +94,23 @@ def _model(settings: Settings, found: Found) -> list[str]:
 
 
 def _quantize(settings: Settings, found: Found) -> list[str]:
-    words = ["--model", found["model"]["path"], "--method", settings.METHOD, *shlex.split(settings.QUANTIZE)]
+    words = [
+        "--model",
+        found["model"]["directory"],
+        "--method",
+        settings.METHOD,
+        *shlex.split(settings.QUANTIZE),
+    ]
     return program("quantize", "quantize", "run", *words)
 
 
 def _gate(settings: Settings, found: Found) -> list[str]:
-    words = [found["quantize"]["artifact"], "--base", found["model"]["path"], *shlex.split(settings.GATE)]
+    words = [
+        found["quantize"]["artifact"],
+        "--base",
+        found["model"]["directory"],
+        *shlex.split(settings.GATE),
+    ]
     return program("quantize", "quantize", "gate", *words)
 
 
@@ -105,7 +125,8 @@ def _serve(settings: Settings, found: Found) -> list[str]:
 
 def _index(settings: Settings, found: Found) -> list[str]:
     model = ["--embed-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
-    return program("rag", "rag", "index", *shlex.split(settings.DOCS), *model)
+    documents = [str(Path(ROOT, name)) for name in shlex.split(settings.DOCS)]
+    return program("rag", "rag", "index", *documents, *model)
 
 
 def _gate_words(result: dict[str, Any]) -> str:
@@ -120,7 +141,7 @@ def _gate_words(result: dict[str, Any]) -> str:
 
 STAGES: tuple[Stage, ...] = (
     Stage("setup", lambda settings, found: [sys.executable, "-m", "deploy.local.setup"], _status),
-    Stage("model", _model, lambda result: f"{result['path']} {_status(result)}"),
+    Stage("model", _model, lambda result: f"{result['directory']} {_status(result)}"),
     Stage("quantize", _quantize, lambda result: f"{result['version']} {_status(result)}"),
     Stage(
         "gate",

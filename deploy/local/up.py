@@ -7,15 +7,13 @@ every stage's own program knows that by content, so nothing here can be stale.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
 from deploy.local import settings as make_variables
-from deploy.local.environments import ROOT
 from deploy.local.settings import Settings
-from deploy.local.stages import STAGES, Found, StageFailed, program, run_stage
+from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
 from deploy.local.terminal import paint, say
 
 _COUNT = len(STAGES) + 1  # the question is the last stage
@@ -44,7 +42,7 @@ def ask(settings: Settings) -> float:
     say(f"{_head(_COUNT, 'ask')} {settings.Q}")
     started = time.perf_counter()
     command = program("rag", "rag", "ask", settings.Q, "--base-url", settings.base_url)
-    done = subprocess.run(command, cwd=ROOT, check=False)
+    done = run_program(command)
     if done.returncode != 0:
         raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")
     return time.perf_counter() - started
