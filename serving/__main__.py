@@ -1,0 +1,29 @@
+"""Serve a model with vLLM and look after it.
+
+python -m serving up artifacts/NAME/current      in the background; status, logs, down
+python -m serving serve TARGET --port 8000       in the foreground
+python -m serving plan TARGET                    what would be started, and why
+python -m serving doctor                         what this machine can do
+python -m serving chat                           talk to the running model
+"""
+
+from __future__ import annotations
+
+import typer
+
+from core.console import run_app
+from serving.commands.down import down
+from serving.commands.logs import logs
+from serving.commands.plan import plan
+from serving.commands.serve import serve
+from serving.commands.status import status
+from serving.commands.up import up
+
+app = typer.Typer(
+    help="Serve a model with vLLM and look after it.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+for command in (serve, up, down, status, logs, plan):
+    app.command()(command)
+
+if __name__ == "__main__":
+    run_app(app, "serving")

@@ -1,0 +1,111 @@
+"""Start and stop the one background server of a run directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from core.console import console
+from serving.config import RunDirectory, ServeOptions
+from serving.errors import EngineDied, EngineNotReady, ServingError
+from serving.health import decode_probe
+from serving.logs import read_tail, telling_line
+from serving.prepare import request_of
+from serving.processes import process_alive
+from serving.state import ServerState, read_state
+
+_ROOT = Path(__file__).resolve().parents[1]
+_POLL_S = 0.1
+_STOP_TIMEOUT_S = 90.0
+
+
+def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> list[str]:
+    """Return the command that serves in the foreground what the user asked for in the background."""
+    words = [sys.executable, "-m", "serving", "serve", str(target.resolve())]
+    words += ["--host", options.host, "--port", str(options.port), "--run-dir", str(run.path.resolve())]
+    words += ["--state-file", str(run.state.resolve()), "--log", str(run.log.resolve())]
+    words += ["--ready-timeout-s", str(ready_timeout_s)]
+    if options.profile is not None:
+        words += ["--profile", options.profile]
+    if options.served_model_name is not None:
+        words += ["--served-model-name", options.served_model_name]
+    if options.full_check:
+        words.append("--full-check")
+    return [*words, "--", *options.vllm_args] if options.vllm_args else words
+
+
+def same_server(state: ServerState, target: Path, options: ServeOptions) -> bool:
+    """Whether what runs is what is asked for now."""
+    return state.request == request_of(target, options)
+
+
+def answers(state: ServerState, timeout_s: float = 20.0) -> bool:
+    """Whether a ready server really decodes."""
+    return state.status == "ready" and decode_probe(state.url, state.model, timeout_s).ok
+
+
+def spawn(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> int:
+    """Start the launcher in its own session with its output in the log; return its process id."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    with run.log.open("wb") as log:
+        process = subprocess.Popen(
+            serve_argv(target, options, run, ready_timeout_s),
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return process.pid
+
+
+def wait_ready(pid: int, run: RunDirectory, ready_timeout_s: float) -> ServerState:
+    """Wait until the launcher `pid` says ready.
+
+    Raises:
+        EngineDied: it ended first; the message is its log's most telling line.
+        EngineNotReady: it took too long; it is stopped.
+    """
+    start = time.monotonic()
+    with console.status("starting the engine …") as shown:
+        while time.monotonic() - start < ready_timeout_s + 60:
+            state = read_state(run.state)
+            if state is not None and state.pid == pid and state.status == "ready":
+                return state
+            if not process_alive(pid):
+                raise _why_it_died(run.log)
+            shown.update(f"starting the engine … {time.monotonic() - start:.0f} s")
+            time.sleep(_POLL_S)
+    os.kill(pid, signal.SIGTERM)
+    raise EngineNotReady("the server did not become ready", mend=f"Read {run.log}")
+
+
+def _why_it_died(log: Path) -> ServingError:
+    """The launcher's own last words, which already name the engine's complaint, or the telling line."""
+    text = read_tail(log)
+    for line in reversed(text.splitlines()):
+        if line.startswith("serving: "):
+            return EngineDied(line.removeprefix("serving: "))
+    return EngineDied(f"the server died while starting: {telling_line(text)}", mend=f"Read {log}")
+
+
+def stop(state: ServerState) -> float:
+    """Drain and stop a server; return the seconds it took.
+
+    Raises:
+        ServingError: it did not end in time.
+    """
+    start = time.monotonic()
+    os.kill(state.pid, signal.SIGTERM)
+    while state.alive:
+        if time.monotonic() - start > _STOP_TIMEOUT_S:
+            raise ServingError(
+                f"process {state.pid} did not end within {_STOP_TIMEOUT_S:.0f} s",
+                mend=f"kill -9 {state.pid} ends it and the engine",
+            )
+        time.sleep(_POLL_S)
+    return time.monotonic() - start

@@ -1,0 +1,25 @@
+"""`serving down`: stop the background server after its running requests."""
+
+from __future__ import annotations
+
+from core.console import console, emit_json
+from core.files import exclusive_lock
+from serving.background import stop
+from serving.commands import parameters as p
+from serving.config import RunDirectory
+from serving.state import read_state
+
+
+def down(run_dir: p.RunDirOption = p.RUN.path) -> None:
+    """Stop the background server; running requests finish first. Nothing running is fine."""
+    run = RunDirectory(run_dir)
+    with exclusive_lock(run.lock, "starting or stopping the server"):
+        state = read_state(run.state)
+        if state is None:
+            run.state.unlink(missing_ok=True)
+            console.print("no server is running")
+            emit_json({"stopped": False})
+            return
+        seconds = stop(state)
+    console.print(f"{state.model} stopped after {seconds:.1f} s")
+    emit_json({"stopped": True, "seconds": round(seconds, 1), "pid": state.pid})

@@ -1,0 +1,52 @@
+"""`serving plan`: what would be started, and why, without starting it."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.table import Table
+
+from core.console import console, emit_json
+from serving.command import Item, Plan
+from serving.commands import parameters as p
+from serving.config import RunDirectory
+from serving.memory import GIB
+from serving.prepare import prepare
+
+
+def plan(
+    target: p.TargetArgument,
+    vllm_args: p.VllmArgument = None,
+    host: p.HostOption = p.SERVE.host,
+    port: p.PortOption = p.SERVE.port,
+    profile: p.ProfileOption = p.SERVE.profile,
+    served_model_name: p.NameOption = p.SERVE.served_model_name,
+    full_check: p.FullCheckOption = p.SERVE.full_check,
+    run_dir: p.RunDirOption = p.RUN.path,
+    json_output: p.JsonOption = False,
+) -> None:
+    """Print every flag and variable the engine would get, each with its reason."""
+    options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
+    _, decided = prepare(target, options, RunDirectory(run_dir).hardware)
+    if json_output:
+        emit_json({**decided.to_json(), "argv": decided.argv(sys.executable), "env": decided.env()})
+    else:
+        _print(decided)
+
+
+def _print(decided: Plan) -> None:
+    table = Table("", "value", "from", "why", title=f"{decided.model}, profile {decided.profile}")
+    for item in (*decided.flags, *decided.environment):
+        _row(table, item)
+    console.print(table)
+    if decided.kv is not None:
+        console.print(
+            f"weights {decided.weights_bytes / GIB:.2f} GiB, KV cache {decided.kv.size_bytes / GIB:.2f} GiB "
+            f"= {decided.kv.tokens} tokens = {decided.kv.sequences:g} requests of {decided.max_model_length}"
+        )
+    for warning in decided.warnings:
+        console.print(f"[yellow]warning:[/] {warning}")
+
+
+def _row(table: Table, item: Item) -> None:
+    table.add_row(item.name, item.value or "", item.source, item.reason)

@@ -1,0 +1,81 @@
+"""`serving serve`: run the server in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.commands import parameters as p
+from serving.config import LauncherOptions, RunDirectory
+from serving.launcher import Launcher
+from serving.ports import claim_port, url_of
+from serving.prepare import prepare, request_of
+from serving.processes import start_ticks
+from serving.state import ServerState
+
+
+def serve(
+    target: p.TargetArgument,
+    vllm_args: p.VllmArgument = None,
+    host: p.HostOption = p.SERVE.host,
+    port: p.PortOption = p.SERVE.port,
+    profile: p.ProfileOption = p.SERVE.profile,
+    served_model_name: p.NameOption = p.SERVE.served_model_name,
+    full_check: p.FullCheckOption = p.SERVE.full_check,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="JSON written once a token has been decoded, removed at the end.")
+    ] = p.LAUNCHER.ready_file,
+    die_with_parent: Annotated[
+        bool, typer.Option("--die-with-parent", help="Stop when the process that started this ends.")
+    ] = p.LAUNCHER.die_with_parent,
+    log: Annotated[
+        Path | None, typer.Option(help="File for the engine's output; by default stderr.")
+    ] = p.LAUNCHER.log,
+    ready_timeout_s: Annotated[
+        float, typer.Option(min=1, help="Give up when no token came by then.")
+    ] = p.LAUNCHER.ready_timeout_s,
+    run_dir: p.RunDirOption = p.RUN.path,
+    state_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve TARGET in the foreground until SIGTERM or Ctrl-C (for systemd, Kubernetes and the gate)."""
+    started_at = time.time()
+    options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
+    chosen_port = claim_port(host, port)
+    resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir).hardware)
+    url = url_of(host, chosen_port)
+    state = ServerState(
+        status="starting",
+        url=url,
+        base_url=f"{url}/v1",
+        host=host,
+        port=chosen_port,
+        pid=os.getpid(),
+        pid_start=start_ticks(os.getpid()) or 0,
+        engine_pid=None,
+        model=plan.model,
+        target=str(resolved.directory),
+        version=resolved.version,
+        profile=plan.profile,
+        dtype=plan.dtype,
+        log=str(log) if log else None,
+        argv=plan.argv(sys.executable),
+        env=plan.env(),
+        request=request_of(target, options),
+        started_at=started_at,
+        kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
+    )
+    launcher = Launcher(
+        state,
+        state_file,
+        plan.drain_s,
+        LauncherOptions(
+            log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
+        ),
+    )
+    raise typer.Exit(launcher.run())

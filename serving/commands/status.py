@@ -1,0 +1,86 @@
+"""`serving status`: what runs, is it really alive, how busy is it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from core.console import console, emit_json
+from serving.commands import parameters as p
+from serving.config import RunDirectory
+from serving.health import decode_probe, read_metrics
+from serving.state import ServerState, read_state
+
+_PROBE_TIMEOUT_S = 20.0
+
+
+def status(json_output: p.JsonOption = False, run_dir: p.RunDirOption = p.RUN.path) -> None:
+    """Show url, model, version, uptime, readiness by a decoded token, load. Exit code 1 unless ready."""
+    state = read_state(RunDirectory(run_dir).state)
+    report = {"running": False, "ready": False} if state is None else describe(state)
+    if json_output:
+        emit_json(report)
+    else:
+        _print(report)
+    raise typer.Exit(0 if report["ready"] else 1)
+
+
+def describe(state: ServerState) -> dict[str, Any]:
+    """Ask the server itself for everything the state file cannot know."""
+    ready, seconds, problem = False, None, state.status
+    if state.status == "ready":
+        probe = decode_probe(state.url, state.model, _PROBE_TIMEOUT_S)
+        ready, seconds, problem = probe.ok, probe.seconds, probe.problem
+    metrics = read_metrics(state.url)
+    return {
+        "running": True,
+        "status": state.status,
+        "ready": ready,
+        "problem": problem if not ready else None,
+        "token_seconds": seconds,
+        "url": state.base_url,
+        "model": state.model,
+        "version": state.version,
+        "target": state.target,
+        "profile": state.profile,
+        "dtype": state.dtype,
+        "uptime_s": round(time.time() - state.started_at, 1),
+        "ready_s": state.ready_s,
+        "requests_running": metrics.running,
+        "requests_waiting": metrics.waiting,
+        "kv_cache_usage": metrics.kv_usage,
+        "kv_cache_tokens": state.kv_cache_tokens,
+        "pid": state.pid,
+        "engine_pid": state.engine_pid,
+        "log": state.log,
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    if not report["running"]:
+        console.print("no server is running; start one: python -m serving up TARGET")
+        return
+    table = Table(show_header=False, box=None)
+    if report["ready"]:
+        alive = f"yes, a token came in {report['token_seconds']:.2f} s"
+    else:
+        alive = f"no: {report['problem']}"
+    usage = report["kv_cache_usage"]
+    rows = {
+        "ready": alive,
+        "url": report["url"],
+        "model": f"{report['model']} ({report['version'] or 'plain checkpoint'})",
+        "target": report["target"],
+        "up for": f"{report['uptime_s']:.0f} s (ready after {report['ready_s']} s)",
+        "requests": f"{report['requests_running']} running, {report['requests_waiting']} waiting",
+        "KV cache": f"{'unknown' if usage is None else f'{usage:.1%}'} of {report['kv_cache_tokens']} tokens",
+        "computes in": f"{report['dtype']} (profile {report['profile']})",
+        "processes": f"launcher {report['pid']}, engine {report['engine_pid']}",
+        "log": report["log"],
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", str(value))
+    console.print(table)

@@ -1,0 +1,60 @@
+"""`serving up`: serve in the background, return when a token has been decoded."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from core.console import console, emit_json
+from core.files import exclusive_lock
+from serving.background import answers, same_server, spawn, stop, wait_ready
+from serving.commands import parameters as p
+from serving.config import RunDirectory
+from serving.ports import claim_port
+from serving.prepare import prepare
+from serving.state import ServerState, read_state
+
+
+def up(
+    target: p.TargetArgument,
+    vllm_args: p.VllmArgument = None,
+    host: p.HostOption = p.SERVE.host,
+    port: p.PortOption = p.SERVE.port,
+    profile: p.ProfileOption = p.SERVE.profile,
+    served_model_name: p.NameOption = p.SERVE.served_model_name,
+    full_check: p.FullCheckOption = p.SERVE.full_check,
+    run_dir: p.RunDirOption = p.RUN.path,
+) -> None:
+    """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
+    run = RunDirectory(run_dir)
+    options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
+    with exclusive_lock(run.lock, "starting or stopping the server"):
+        running = read_state(run.state)
+        if running is not None and same_server(running, target, options):
+            if running.status == "starting":
+                _report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+                return
+            if answers(running):
+                _report(running, "is already up")
+                return
+        prepare(target, options, run.hardware)  # refuse what cannot work while the old one still serves
+        if running is not None:
+            console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
+            stop(running)
+        claim_port(host, port)
+        pid = spawn(target, options, run, p.LAUNCHER.ready_timeout_s)
+        try:
+            _report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+        except KeyboardInterrupt:
+            os.kill(pid, signal.SIGTERM)
+            raise
+
+
+def _report(state: ServerState, what: str) -> None:
+    version = f" {state.version}" if state.version else ""
+    console.print(
+        f"{state.model}{version} {what}: {state.base_url} (ready after {state.ready_s} s, log {state.log})",
+        markup=False,
+        soft_wrap=True,
+    )
+    emit_json(state.to_json())

@@ -1,0 +1,66 @@
+"""What the serving commands can be told, with the defaults the command line shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """One server: where it listens and what overrides the plan. Port 0 picks a spare port."""
+
+    host: str = LOOPBACK
+    port: int = 8000
+    profile: str | None = None
+    """Name of a profile in serving/profiles or path of a YAML file; None lets the hardware decide."""
+    served_model_name: str | None = None
+    full_check: bool = False
+    """Hash every file of an artifact before serving it; otherwise sizes are compared."""
+    vllm_args: tuple[str, ...] = field(default=())
+    """Flags handed to vLLM as they are; they win over the plan's."""
+
+
+@dataclass(frozen=True)
+class LauncherOptions:
+    """How the engine process is watched. All times in seconds."""
+
+    log: Path | None = None
+    """File the engine's output goes to; None lets it through to the terminal's stderr."""
+    ready_file: Path | None = None
+    die_with_parent: bool = False
+    ready_timeout_s: float = 900.0
+    probe_interval_s: float = 0.5
+    stop_margin_s: float = 15.0
+    """Waited beyond the engine's own drain time before it is killed."""
+    orphan_grace_s: float = 5.0
+    """Time an engine whose launcher was killed gets to end by itself."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of a background server, all in one folder."""
+
+    path: Path = Path("run")
+
+    @property
+    def state(self) -> Path:
+        """What is running, written when it is ready."""
+        return self.path / "serving.json"
+
+    @property
+    def log(self) -> Path:
+        """The output of launcher and engine."""
+        return self.path / "serving.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by `up` and `down` while they change what runs."""
+        return self.path / "serving.lock"
+
+    @property
+    def hardware(self) -> Path:
+        """The last probe of this machine."""
+        return self.path / "hardware.json"

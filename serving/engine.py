@@ -1,0 +1,102 @@
+"""One engine process and all its children: start it, watch it, end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO
+
+from serving.logs import read_tail, telling_line
+from serving.processes import end_group, group_alive, preexec_die_with_parent, signal_group
+
+_KEPT_LINES = 2000
+
+
+class Engine:
+    """A vLLM API server in its own process group, with the engine core and workers it starts."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], log: Path | None) -> None:
+        """Start it. Without a log file its output goes on to our stderr and the last lines are kept."""
+        self._log = log
+        self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        output: IO[bytes] | int = subprocess.PIPE
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("ab")
+        self._log_start = log.stat().st_size if log is not None else 0
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=preexec_die_with_parent(os.getpid()),
+            )
+        finally:
+            if not isinstance(output, int):
+                output.close()
+        if self._process.stdout is not None:
+            threading.Thread(target=self._pump, args=(self._process.stdout,), daemon=True).start()
+
+    def _pump(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            text = line.decode("utf-8", errors="replace")
+            self._kept.append(text)
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    @property
+    def pid(self) -> int:
+        """The API server's process, which leads the group."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code once it has ended (negative: a signal)."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for the end; None when it still runs after `timeout_s`."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def complaint(self) -> str:
+        """Return the most telling line this engine wrote."""
+        if self._log is None:
+            return telling_line("".join(self._kept))
+        return telling_line(read_tail(self._log, max(1, self._log.stat().st_size - self._log_start)))
+
+    def ending(self) -> str:
+        """Say how it ended, for people."""
+        code = self.poll()
+        if code is None:
+            return "still runs"
+        return f"died by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the API server to drain and end; after `grace_s` seconds kill the whole group."""
+        if self.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self.wait(grace_s)
+        self.sweep()
+
+    def kill(self) -> None:
+        """End everything at once."""
+        signal_group(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """End whatever of the group outlived its leader."""
+        self.poll()
+        if group_alive(self.pid):
+            end_group(self.pid, 3.0)
+        self._process.wait()

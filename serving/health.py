@@ -1,0 +1,85 @@
+"""Is the server really alive? Decode a token and see. Also reads the engine's own metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+_PROBE = {"prompt": "The", "max_tokens": 1, "temperature": 0.0}
+
+
+@dataclass(frozen=True)
+class DecodeProbe:
+    """Outcome of asking for one token."""
+
+    ok: bool
+    seconds: float | None
+    problem: str = ""
+
+
+def decode_probe(url: str, model: str, timeout_s: float, api_key: str | None = None) -> DecodeProbe:
+    """Ask the server at `url` (without /v1) for one token of `model`."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        response = httpx.post(
+            f"{url}/v1/completions",
+            json={"model": model, **_PROBE},
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 2.0)),
+            trust_env=False,  # a proxy must not stand between us and this machine
+        )
+        elapsed = response.elapsed.total_seconds()
+        if response.status_code != 200:
+            return DecodeProbe(False, elapsed, f"HTTP {response.status_code}: {response.text[:200]}")
+        tokens = response.json()["usage"]["completion_tokens"]
+    except httpx.HTTPError as error:
+        return DecodeProbe(False, None, f"{type(error).__name__}: {error}")
+    except (ValueError, KeyError, TypeError) as error:
+        return DecodeProbe(False, None, f"not an answer of this API: {error}")
+    return DecodeProbe(tokens == 1, elapsed, "" if tokens == 1 else f"{tokens} tokens came")
+
+
+@dataclass(frozen=True)
+class EngineMetrics:
+    """A few of vLLM's gauges; None where the server does not report one."""
+
+    running: int | None = None
+    waiting: int | None = None
+    kv_usage: float | None = None
+    """Share of the KV cache in use, 0 to 1."""
+    kv_cache_tokens: int | None = None
+
+
+def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
+    """Read /metrics; everything is None when it cannot be reached."""
+    try:
+        response = httpx.get(f"{url}/metrics", timeout=timeout_s, trust_env=False)
+        response.raise_for_status()
+    except httpx.HTTPError:
+        return EngineMetrics()
+    return parse_metrics(response.text)
+
+
+def parse_metrics(text: str) -> EngineMetrics:
+    """Pick our gauges out of a Prometheus text."""
+    sums: dict[str, float] = {}
+    tokens: int | None = None
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+            if sample.name == "vllm:cache_config_info":
+                blocks, size = sample.labels.get("num_gpu_blocks"), sample.labels.get("block_size")
+                if blocks and size and blocks.isdigit() and size.isdigit():
+                    tokens = int(blocks) * int(size)
+
+    def whole(name: str) -> int | None:
+        return int(sums[name]) if name in sums else None
+
+    return EngineMetrics(
+        running=whole("vllm:num_requests_running"),
+        waiting=whole("vllm:num_requests_waiting"),
+        kv_usage=sums.get("vllm:kv_cache_usage_perc"),
+        kv_cache_tokens=tokens,
+    )

@@ -1,0 +1,57 @@
+"""Find the line of an engine's log that says what went wrong, and follow a log."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_TAIL_BYTES = 200_000
+# "ValueError: ...", "torch.OutOfMemoryError: ...", after vLLM's "(EngineCore pid=1) ERROR 11-22 … [x.py:1] "
+_RAISED = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))\b: (.+)")
+_USAGE = re.compile(r"error: (.+)$")
+_FATAL = re.compile(r"(Segmentation fault|Illegal instruction|Killed|Bus error|Out of memory).*", re.I)
+# These only say that something else failed.
+_ECHOES = ("Engine core initialization failed", "See root cause above", "WorkerProc initialization failed")
+
+
+def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
+    """Return the last part of a file as text; empty when there is no file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - limit_bytes))
+            return stream.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def telling_line(log: str) -> str:
+    """Return the first exception that is not an echo of another, else the last line; "" for no log."""
+    for pattern in (_RAISED, _USAGE, _FATAL):
+        for line in log.splitlines():
+            found = pattern.search(line)
+            if found and not any(echo in line for echo in _ECHOES):
+                return found.group(0).strip()[:400]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return lines[-1][:400] if lines else ""
+
+
+def follow(path: Path, *, from_end: bool = False, poll_s: float = 0.3) -> Iterator[str]:
+    """Yield what a file holds and then what is added to it, for ever; a replaced file is begun anew."""
+    position, inode = 0, None
+    if from_end and path.is_file():
+        position, inode = path.stat().st_size, path.stat().st_ino
+    while True:
+        if path.is_file():
+            status = path.stat()
+            if inode != status.st_ino or status.st_size < position:
+                position, inode = 0, status.st_ino
+            if status.st_size > position:
+                with path.open("rb") as stream:
+                    stream.seek(position)
+                    text = stream.read()
+                position += len(text)
+                yield text.decode("utf-8", errors="replace")
+                continue
+        time.sleep(poll_s)

@@ -1,0 +1,55 @@
+"""Ports: is one free, who holds it, give me a spare one."""
+
+from __future__ import annotations
+
+import socket
+
+import psutil
+
+from serving.errors import PortTaken
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def port_holder(port: int) -> str:
+    """Name the process that listens on a port, as far as we may see it; "" when unknown."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            local = connection.laddr
+            if local and local.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()}, process {connection.pid}"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return ""
+    return ""
+
+
+def claim_port(host: str, port: int) -> int:
+    """Check that `port` can be listened on and return it; 0 returns a spare one.
+
+    Raises:
+        PortTaken: something listens there, or the address is not this machine's.
+    """
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OverflowError as error:
+            raise PortTaken(f"{port} is no port", mend="Give one from 1 to 65535") from error
+        except OSError as error:
+            holder = port_holder(port)
+            raise PortTaken(
+                f"cannot listen on {host}:{port}: {error.strerror}{f' ({holder})' if holder else ''}",
+                mend="Stop it, or choose another port with --port",
+            ) from error
+        chosen: int = probe.getsockname()[1]
+        return chosen
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the address a client on this machine uses."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

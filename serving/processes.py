@@ -1,0 +1,96 @@
+"""Process groups and parent-death signals: what keeps a killed launcher from leaving orphans."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def die_with_parent(signum: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to signal this process when the thread that started it ends.
+
+    A parent that died before the call is noticed too.
+    """
+    parent = os.getppid()
+    _prctl(_PR_SET_PDEATHSIG, signum)
+    if os.getppid() != parent or parent == 1:
+        os.kill(os.getpid(), signum)
+
+
+def preexec_die_with_parent(parent: int) -> Callable[[], None]:
+    """Return a preexec_fn for a child of the process `parent`; it also unblocks the signals."""
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def adopt_orphans() -> None:
+    """Make descendants whose parent died our children, so that they can be found and reaped."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def signal_group(group: int, signum: signal.Signals) -> None:
+    """Signal every process of a group; one that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signum)
+
+
+def group_alive(group: int) -> bool:
+    """Whether any process of the group still exists; our own dead children are reaped first."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def end_group(group: int, grace_s: float) -> None:
+    """SIGTERM, wait up to `grace_s` seconds, SIGKILL what is left."""
+    signal_group(group, signal.SIGTERM)
+    end = time.monotonic() + grace_s
+    while time.monotonic() < end and group_alive(group):
+        time.sleep(0.05)
+    signal_group(group, signal.SIGKILL)
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end and group_alive(group):
+        time.sleep(0.02)
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            return stream.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return the kernel's start time of a process (field 22 of /proc/PID/stat), None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            return int(stream.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -1,0 +1,81 @@
+"""The file that says what is served: written by the launcher, read by everyone else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from core.files import write_json
+from serving.processes import process_alive, start_ticks
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """One launcher and its engine. The ready file holds the same fields."""
+
+    status: Literal["starting", "ready", "stopping"]
+    url: str
+    """Root of the server, without /v1."""
+    base_url: str
+    """The same with /v1, as OpenAI clients want it."""
+    host: str
+    port: int
+    pid: int
+    """The launcher: send it SIGTERM to stop the server."""
+    pid_start: int
+    """Kernel start time of that process, so that a reused id is not mistaken for it."""
+    engine_pid: int | None
+    model: str
+    target: str
+    version: str | None
+    profile: str
+    dtype: str
+    log: str | None
+    argv: list[str]
+    env: dict[str, str]
+    request: dict[str, Any]
+    """What the user asked for; `up` compares it to know whether the same is running."""
+    started_at: float
+    """Unix time."""
+    ready_s: float | None = None
+    kv_cache_tokens: int | None = None
+    kv_cache_tokens_planned: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the launcher that wrote this still runs."""
+        return process_alive(self.pid) and start_ticks(self.pid) == self.pid_start
+
+    def changed(self, **fields: Any) -> ServerState:
+        """Return a copy with some fields replaced."""
+        return replace(self, **fields)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def write_state(path: Path, state: ServerState) -> None:
+    """Write the state atomically."""
+    write_json(path, state.to_json())
+
+
+def read_state(path: Path) -> ServerState | None:
+    """Return the state of a launcher that lives, or None."""
+    try:
+        state = ServerState(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, TypeError):
+        return None  # absent, or of another version: nothing that we could control
+    return state if state.alive else None
+
+
+def remove_state(path: Path, pid: int) -> None:
+    """Remove the file if it is still the one written by the launcher `pid`."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8")).get("pid")
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return
+    if owner == pid:
+        path.unlink(missing_ok=True)
