@@ -1,0 +1,39 @@
+"""What can go wrong in a benchmark, as opposed to what can fail in the measured server.
+
+A request that fails is data (records.Failure), never an exception. These end a run:
+
+    BenchmarkError (QuantserveError)
+    ├── ServerUnusable     the server does not answer, has no model, or did not start
+    ├── WorkerFailed       a load process died
+    └── RegressionFound    `compare --fail-on` found one (exit code 1)
+    BadOption (UsageError)
+    BadRun (InputError)    a run directory or workload file cannot be read
+"""
+
+from __future__ import annotations
+
+from core.errors import InputError, QuantserveError, UsageError
+
+
+class BenchmarkError(QuantserveError):
+    """The measurement could not be made."""
+
+
+class ServerUnusable(BenchmarkError):
+    """The server does not answer as an OpenAI-compatible server, or could not be started."""
+
+
+class WorkerFailed(BenchmarkError):
+    """A load process ended before its work did."""
+
+
+class RegressionFound(BenchmarkError):
+    """A comparison crossed a limit the user set."""
+
+
+class BadOption(UsageError):
+    """An option's value makes no sense."""
+
+
+class BadRun(InputError):
+    """A run directory, workload or trace file is missing or malformed."""

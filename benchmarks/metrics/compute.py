@@ -1,0 +1,149 @@
+"""From the records of one point (a subject under a load, with its repeats) to its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.metrics import latency
+from benchmarks.metrics.statistics import QUANTILES, Array, interval, mean_interval, quantile, resample
+from benchmarks.records import Failure, Record
+
+BOOTSTRAP_MAX_VALUES = 20_000
+"""Above this the interval of a quantile is narrower than anything it is compared with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slo:
+    """What a user accepts; None: no demand. A request is good when it meets all demands."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+    def met_by(self, record: Record) -> bool:
+        """Whether one request is good; a failed one never is."""
+        if not record.ok:
+            return False
+        limits = ((latency.ttft_s, self.ttft_s), (latency.tpot_s, self.tpot_s), (latency.e2e_s, self.e2e_s))
+        for value_of, limit in limits:
+            if limit is not None:
+                value = value_of(record)
+                # A one-token answer has no TPOT to violate.
+                if value is not None and value > limit:
+                    return False
+        return True
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is demanded."""
+        return self.ttft_s is None and self.tpot_s is None and self.e2e_s is None
+
+
+def by_cell(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Group by cell, keeping order; warm-up and cut-off requests are left out."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.phase == "measure":
+            groups[record.cell].append(record)
+    return dict(groups)
+
+
+def window_s(records: Sequence[Record]) -> float | None:
+    """First send to last byte of the requests that ended by themselves."""
+    ended = [r for r in records if r.failure != Failure.CUT_OFF and r.done_s is not None]
+    if not ended:
+        return None
+    span = max(r.done_s for r in ended if r.done_s is not None) - min(r.sent_s for r in ended)
+    return span if span > 0 else None
+
+
+def rates(records: Sequence[Record], slo: Slo) -> dict[str, float | None]:
+    """Throughput of one cell: tokens and requests that really arrived, over the whole window."""
+    span = window_s(records)
+    names = ("output_tps", "total_tps", "requests_ps", "goodput_ps")
+    if span is None:
+        return dict.fromkeys(names)
+    good = [r for r in records if r.ok]
+    output = sum(r.completion_tokens or 0 for r in good)
+    prompt = sum(r.prompt_tokens or 0 for r in good)
+    return {
+        "output_tps": output / span,
+        "total_tps": (output + prompt) / span,
+        "requests_ps": len(good) / span,
+        "goodput_ps": None if slo.empty else sum(slo.met_by(r) for r in good) / span,
+    }
+
+
+def distribution(groups: Sequence[Sequence[float]], *, seed: int = 0) -> dict[str, Any]:
+    """n, mean, min, max and quantiles of grouped values, with 95 % intervals of mean, p50, p95 and p99."""
+    arrays: list[Array] = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    if not arrays:
+        return {"n": 0, "mean": None, **dict.fromkeys(QUANTILES), "ci95": {}}
+    values = np.concatenate(arrays)
+    out: dict[str, Any] = {
+        "n": len(values),
+        "mean": float(values.mean()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+    out |= {name: quantile(values, q) for name, q in QUANTILES.items()}
+    if 5 <= len(values) <= BOOTSTRAP_MAX_VALUES:
+        shown = {name: QUANTILES[name] for name in ("p50", "p95", "p99") if out[name] is not None}
+        estimates = np.array(
+            [(sample.mean(), *np.quantile(sample, list(shown.values()))) for sample in resample(arrays, seed)]
+        )
+        out["ci95"] = {name: interval(estimates[:, number]) for number, name in enumerate(("mean", *shown))}
+    else:
+        out["ci95"] = {}
+    return out
+
+
+def point(records: Sequence[Record], slo: Slo | None = None) -> dict[str, Any]:
+    """All figures of one point. Times in seconds; unknown is None."""
+    slo = slo or Slo()
+    cells = by_cell(records)
+    measured = [record for group in cells.values() for record in group]
+    asked = [record for record in measured if record.failure != Failure.CUT_OFF]
+    failures = Counter(str(r.failure) for r in asked if r.failure is not None)
+    out: dict[str, Any] = {
+        "repeats": len(cells),
+        "requests": len(asked),
+        "succeeded": sum(record.ok for record in asked),
+        "failed": sum(failures.values()),
+        "failures": dict(failures),
+        "cut_off": len(measured) - len(asked),
+        "failure_examples": _examples(asked),
+    }
+    per_cell = [rates(group, slo) for group in cells.values()]
+    for name in ("output_tps", "total_tps", "requests_ps", "goodput_ps"):
+        known = [value for cell in per_cell if (value := cell[name]) is not None]
+        out[name] = float(np.mean(known)) if known else None
+        out[f"{name}_ci95"] = mean_interval(known)
+        out[f"{name}_by_repeat"] = known
+    out["good_share"] = None if slo.empty or not asked else sum(map(slo.met_by, asked)) / len(asked)
+    for name, value_of in latency.PER_REQUEST.items():
+        out[name] = distribution(
+            [[v for r in group if (v := value_of(r)) is not None] for group in cells.values()]
+        )
+    out["itl"] = distribution([[v for r in group for v in latency.itl_s(r)] for group in cells.values()])
+    out["pause"] = distribution([[v for r in group for v in latency.pauses_s(r)] for group in cells.values()])
+    out["send_delay"] = distribution([[latency.send_delay_s(r) for r in group] for group in cells.values()])
+    good = [record for record in asked if record.ok]
+    for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+        counts = [value for r in good if (value := getattr(r, name)) is not None]
+        out[name] = {"sum": sum(counts), "mean": float(np.mean(counts))} if counts else None
+    return out
+
+
+def _examples(records: Sequence[Record]) -> dict[str, str]:
+    """One detail line for each kind of failure."""
+    examples: dict[str, str] = {}
+    for record in records:
+        if record.failure is not None:
+            examples.setdefault(str(record.failure), record.detail)
+    return examples

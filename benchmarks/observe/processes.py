@@ -1,0 +1,73 @@
+"""Memory and CPU of a server's process tree, and what the rest of the machine was doing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import psutil
+
+
+class ProcessTree:
+    """A process and its descendants, measured together."""
+
+    def __init__(self, pid: int) -> None:
+        """`pid` need not live for long; a vanished process counts as nothing."""
+        self._pid = pid
+
+    def _members(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self._pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def sample(self) -> dict[str, float]:
+        """`memory_bytes` (proportional set size: shared pages counted once) and `cpu_s` so far."""
+        memory = cpu = 0.0
+        for member in self._members():
+            with contextlib.suppress(psutil.Error, OSError):
+                memory += _pss_bytes(member.pid) or member.memory_info().rss
+                times = member.cpu_times()
+                cpu += times.user + times.system
+        return {"memory_bytes": memory, "cpu_s": cpu} if memory else {}
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    for line in text.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def machine_sample() -> dict[str, float]:
+    """CPU seconds of the whole machine since boot: busy, and stolen by the host."""
+    times = psutil.cpu_times()
+    steal = float(getattr(times, "steal", 0.0))
+    busy = (
+        times.user + times.system + times.nice + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    )
+    return {"machine_cpu_s": float(busy), "machine_steal_s": steal}
+
+
+def own_cpu_s(server_pid: int | None) -> float:
+    """CPU seconds of this process, its children and those it has waited for, without a server it started."""
+    times = os.times()
+    total = times.user + times.system + times.children_user + times.children_system
+    server: set[int] = set()
+    if server_pid is not None:
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(server_pid)
+            server = {root.pid, *(child.pid for child in root.children(recursive=True))}
+    for child in psutil.Process().children(recursive=True):
+        if child.pid in server:
+            continue
+        with contextlib.suppress(psutil.Error):
+            spent = child.cpu_times()
+            total += spent.user + spent.system
+    return total

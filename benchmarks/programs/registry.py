@@ -1,0 +1,20 @@
+"""Which sections belong to which program's report."""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.report.write import SectionMaker
+
+_PROGRAMS = {
+    name: f"benchmarks.programs.{name}"
+    for name in ("latency", "batching", "quant", "features", "rag", "peers")
+}
+
+
+def sections_of(program: str) -> SectionMaker | None:
+    """The maker of a program's own sections; None when it has none."""
+    if program not in _PROGRAMS:
+        return None
+    maker: SectionMaker = importlib.import_module(_PROGRAMS[program]).sections
+    return maker

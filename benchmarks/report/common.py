@@ -1,0 +1,181 @@
+"""The sections every report has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.report import show
+from benchmarks.report.table import Section, Table
+
+GLOSSARY = (
+    ("TTFT", "time to first token: from sending the request to its first generated token"),
+    (
+        "TPOT",
+        "time per output token after the first: (last token − first) / (tokens − those of the first chunk)",
+    ),
+    (
+        "ITL",
+        "inter-token latency: the same gap by gap, so that its tail shows stalls that TPOT averages away",
+    ),
+    ("E2E", "from sending the request to the last byte of its answer"),
+    (
+        "p50 … p99",
+        "half, … 99 % of the requests were at least this fast; – where too few requests were made to say",
+    ),
+    ("output tok/s", "generated tokens of successful requests / time from the first send to the last byte"),
+    ("goodput", "requests per second that met every limit of the SLO"),
+    (
+        "[a, b]",
+        "95 % bootstrap interval: over the repeats for rates, over repeats and requests for latencies",
+    ),
+)
+
+
+def load_order(point: dict[str, Any]) -> tuple[str, float]:
+    """Sort points of one subject by how hard they press."""
+    return str(point["subject"]), float(point["users"] or point["rate_per_s"] or 0)
+
+
+def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
+    """Throughput and latency of every point."""
+    goodput = any(value is not None for value in slo.values())
+    columns = ["subject", "load", "requests", "failed", "output tok/s", "req/s"]
+    columns += ["TTFT p50", "p95", "p99", "TPOT p50", "p95", "ITL p99", "E2E p50", "p95"]
+    columns += (["good"] if goodput else []) + ["verdict"]
+    several = len({point["workload"] for point in points}) > 1
+    rows = []
+    for p in points:
+        f = p["figures"]
+        subject = f"{p['subject']} · {p['workload']}" if several else p["subject"]
+        row = [subject, p["load"], str(f["requests"]), show.failures(f)]
+        row += [show.with_interval(f["output_tps"], f["output_tps_ci95"]), show.number(f["requests_ps"])]
+        row += [show.ms(f["ttft"][q]) for q in ("p50", "p95", "p99")]
+        row += [show.ms(f["tpot"]["p50"]), show.ms(f["tpot"]["p95"]), show.ms(f["itl"]["p99"])]
+        row += [show.ms(f["e2e"]["p50"]), show.ms(f["e2e"]["p95"])]
+        row += [show.percent(f["good_share"])] if goodput else []
+        row.append(
+            "valid" if p["verdict"]["valid"] else ", ".join(r["code"] for r in p["verdict"]["reasons"])
+        )
+        rows.append(row)
+    workloads = sorted({point["workload"] for point in points})
+    text = f"Times in milliseconds. Workload: {'; '.join(workloads)}."
+    return Section("Results", text, [Table("Results", columns, rows)])
+
+
+def brief(points: Sequence[dict[str, Any]]) -> Table:
+    """The few columns that fit a terminal of eighty characters."""
+    several = len({point["workload"] for point in points}) > 1
+    columns = ["subject", "load", "ok", "bad", "tok/s", "TTFT", "TPOT", "E2E", "E2E p95"]
+    rows = []
+    for p in points:
+        f = p["figures"]
+        rows.append(
+            [
+                f"{p['subject']} · {p['workload']}" if several else p["subject"],
+                p["load"],
+                str(f["succeeded"]),
+                str(f["failed"]),
+                show.number(f["output_tps"]),
+                show.ms(f["ttft"]["p50"]),
+                show.ms(f["tpot"]["p50"]),
+                show.ms(f["e2e"]["p50"]),
+                show.ms(f["e2e"]["p95"]),
+            ]
+        )
+    return Table("Results", columns, rows, "medians in milliseconds; the report has the rest")
+
+
+def server_side(points: Sequence[dict[str, Any]]) -> Section | None:
+    """What the servers reported and used meanwhile; None when nothing is known."""
+    columns = ["subject", "load", "running (mean / max)", "waiting max", "KV use max", "prefix hits"]
+    columns += [
+        "preemptions",
+        "drafts accepted",
+        "memory MiB",
+        "server CPU",
+        "GPU W",
+        "client CPU",
+        "other CPU",
+    ]
+    rows = []
+    for p in points:
+        s = p["server"]
+        if not any(value is not None for name, value in s.items() if name != "client_cpu_share"):
+            continue
+        rows.append(
+            [
+                p["subject"],
+                p["load"],
+                f"{show.number(s['running_mean'])} / {show.number(s['running_max'])}",
+                show.number(s["waiting_max"]),
+                show.percent(s["kv_cache_use_max"]),
+                show.percent(s["prefix_hit_share"]),
+                show.number(s["preemptions"]),
+                show.percent(s["draft_acceptance"]),
+                show.mebibytes(s["memory_bytes_max"]),
+                show.percent(s["server_cpu_share"]),
+                show.number(s["gpu_power_w_mean"]),
+                show.percent(s["client_cpu_share"]),
+                show.percent(s["other_cpu_share"]),
+            ]
+        )
+    if not rows:
+        return None
+    text = (
+        "Sampled once a second from the server's /metrics, its process tree (proportional set size) and "
+        "the machine. CPU is the share of all cores; “other” is what neither server nor client used."
+    )
+    return Section("Inside the server", text, [Table("Server", columns, rows)])
+
+
+def failed(points: Sequence[dict[str, Any]], extra: dict[str, Any]) -> Section | None:
+    """Subjects that did not start and requests that failed, with what they said."""
+    rows = [[name, "did not start", "", why] for name, why in (extra.get("failed_subjects") or {}).items()]
+    for p in points:
+        for kind, example in p["figures"]["failure_examples"].items():
+            rows.append(
+                [p["subject"], p["load"], f"{p['figures']['failures'][kind]} × {kind}", example[:300]]
+            )
+    if not rows:
+        return None
+    text = "Failed requests are counted here and never enter a latency or a throughput."
+    return Section(
+        "Failures", text, [Table("Failures", ["subject", "load", "what", "in its own words"], rows)]
+    )
+
+
+def circumstances(
+    config: dict[str, Any], environment: dict[str, Any], points: Sequence[dict[str, Any]]
+) -> Section:
+    """Hardware, versions, and how each server was started."""
+    cpu = environment.get("cpu") or {}
+    memory = environment.get("memory_bytes")
+    rows = [
+        ["command", str(config.get("command", ""))],
+        ["seed", str(config.get("seed", ""))],
+        ["CPU", f"{cpu.get('model')}, {cpu.get('cores')} cores, {', '.join(cpu.get('advertises') or [])}"],
+        ["memory", show.UNKNOWN if memory is None else f"{memory / 2**30:.0f} GiB"],
+        ["GPU", ", ".join(environment.get("gpus") or []) or "none"],
+        ["software", f"Python {environment.get('python')}, Linux {environment.get('kernel')}"],
+        ["source", str(environment.get("commit"))],
+    ]
+    servers = {p["subject"]: p["started_with"] for p in points}
+    started = [
+        [
+            subject,
+            show.number(info.get("ready_s")) if info.get("ready_s") else show.UNKNOWN,
+            str(info.get("version") or show.UNKNOWN),
+            " ".join(info.get("argv") or []) or "attached to a running server",
+            " ".join(f"{k}={v}" for k, v in (info.get("env") or {}).items()) or show.UNKNOWN,
+        ]
+        for subject, info in servers.items()
+    ]
+    return Section(
+        "Circumstances",
+        "",
+        [
+            Table("Machine", ["what", "value"], rows),
+            Table("Servers", ["subject", "ready after s", "version", "arguments", "environment"], started),
+        ],
+    )

@@ -1,0 +1,239 @@
+"""The plots, as PNG files: every axis has a unit, every line a name, colours suit colour-blind eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6BB1")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+plt.rcParams.update(
+    {
+        "figure.dpi": 144,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+    }
+)
+Points = Sequence[dict[str, Any]]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG and free the figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+
+
+def series(points: Points) -> dict[str, list[dict[str, Any]]]:
+    """Points by line: closed-loop users or open-loop rates, sorted; points of one workload share a line."""
+    several = len({p["workload"] for p in points}) > 1
+    out: dict[str, list[dict[str, Any]]] = {}
+    for p in points:
+        name = f"{p['subject']} · {p['workload']}" if several else str(p["subject"])
+        out.setdefault(name, []).append(p)
+    return {
+        name: sorted(line, key=lambda p: p["users"] or p["rate_per_s"] or 0) for name, line in out.items()
+    }
+
+
+def _axis(axes: Axes, points: Points) -> None:
+    if all(p["users"] is not None for p in points):
+        axes.set_xscale("log", base=2)
+        ticks = sorted({p["users"] for p in points})
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xlabel("concurrent users")
+    else:
+        axes.set_xlabel("offered requests per second")
+
+
+def _line(
+    axes: Axes, points: Points, value: Callable[[dict[str, Any]], float | None], interval: Callable[..., Any]
+) -> None:
+    for number, (name, line) in enumerate(series(points).items()):
+        known = [(p["users"] or p["rate_per_s"] or 0, value(p), interval(p)) for p in line]
+        rows = [(x, y, ci) for x, y, ci in known if y is not None]
+        if not rows:
+            continue
+        colour = COLOURS[number % len(COLOURS)]
+        xs, ys = [row[0] for row in rows], [row[1] for row in rows]
+        axes.plot(xs, ys, marker=MARKERS[number % len(MARKERS)], color=colour, label=name, markersize=5)
+        bars = [(x, y, ci) for x, y, ci in rows if ci]
+        if bars:
+            axes.errorbar(
+                [x for x, _, _ in bars],
+                [y for _, y, _ in bars],
+                yerr=[
+                    [max(0.0, y - ci[0]) for _, y, ci in bars],
+                    [max(0.0, ci[1] - y) for _, y, ci in bars],
+                ],
+                fmt="none",
+                ecolor=colour,
+                elinewidth=1,
+                capsize=2,
+            )
+
+
+def curves(points: Points, path: Path) -> None:
+    """Throughput and latencies over load, one line per subject."""
+    figure, grid = plt.subplots(2, 2, figsize=(9.5, 6.6))
+    panels: list[tuple[str, str, Callable[[dict[str, Any]], float | None], Callable[..., Any]]] = [
+        (
+            "Output throughput",
+            "tokens per second",
+            lambda p: p["figures"]["output_tps"],
+            lambda p: p["figures"]["output_tps_ci95"],
+        )
+    ]
+    for name, title in (
+        ("ttft", "Time to first token, p50"),
+        ("tpot", "Time per output token, p50"),
+        ("e2e", "End to end, p50"),
+    ):
+        panels.append(
+            (
+                title,
+                "milliseconds",
+                lambda p, n=name: _ms(p["figures"][n]["p50"]),  # type: ignore[misc]
+                lambda p, n=name: _ms_pair(p["figures"][n]["ci95"].get("p50")),
+            )
+        )
+    for axes, (title, unit, value, interval) in zip(grid.flat, panels, strict=True):
+        _line(axes, points, value, interval)
+        axes.set_title(title)
+        axes.set_ylabel(unit)
+        _axis(axes, points)
+        axes.set_ylim(bottom=0)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.0)
+    )
+    figure.tight_layout()
+    save(figure, path)
+
+
+def trade(points: Points, path: Path) -> None:
+    """Throughput against the latency it costs: up and to the left is better."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    for number, (name, line) in enumerate(series(points).items()):
+        rows = [
+            (p["figures"]["e2e"]["p50"] * 1000, p["figures"]["output_tps"], p["users"] or p["rate_per_s"])
+            for p in line
+            if p["figures"]["e2e"]["p50"] is not None and p["figures"]["output_tps"] is not None
+        ]
+        if not rows:
+            continue
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(
+            [r[0] for r in rows],
+            [r[1] for r in rows],
+            marker=MARKERS[number % len(MARKERS)],
+            color=colour,
+            label=name,
+            markersize=5,
+        )
+        for x, y, press in rows:
+            axes.annotate(
+                f"{press:g}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color=colour
+            )
+    axes.set_title("Throughput against latency (numbers: users or requests per second)")
+    axes.set_xlabel("end to end, p50, milliseconds")
+    axes.set_ylabel("output tokens per second")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.legend()
+    save(figure, path)
+
+
+def distributions(values: dict[str, dict[str, Sequence[float]]], path: Path) -> None:
+    """Cumulative distributions: metric → line name → seconds."""
+    figure, row = plt.subplots(1, len(values), figsize=(3.3 * len(values), 3.2), squeeze=False)
+    for axes, (metric, lines) in zip(row[0], values.items(), strict=True):
+        for number, (name, seconds) in enumerate(lines.items()):
+            if not seconds:
+                continue
+            ordered = sorted(value * 1000 for value in seconds)
+            shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
+            axes.step(ordered, shares, where="post", color=COLOURS[number % len(COLOURS)], label=name)
+        axes.set_title(metric)
+        axes.set_xlabel("milliseconds")
+        axes.set_ylim(0, 1.02)
+    row[0][0].set_ylabel("share of requests at most this slow")
+    handles, labels = row[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.02)
+    )
+    figure.tight_layout()
+    save(figure, path)
+
+
+def timeline(
+    rows: Sequence[tuple[float, float, float | None]], samples: Sequence[dict[str, Any]], path: Path
+) -> None:
+    """One cell over time: each request as a line (grey: no token yet), then the server's queue.
+
+    Rows are (sent, done, first token), seconds since the cell began.
+    """
+    figure, grid = plt.subplots(2, 1, figsize=(9, 5), sharex=True, height_ratios=[3, 1])
+    top, bottom = grid
+    for number, (sent, done, first) in enumerate(rows):
+        top.plot(
+            [sent, first if first is not None else done], [number, number], color="#b8b8b8", linewidth=1.2
+        )
+        if first is not None:
+            top.plot([first, done], [number, number], color=COLOURS[0], linewidth=1.2)
+    top.plot([], [], color="#b8b8b8", label="until the first token")
+    top.plot([], [], color=COLOURS[0], label="generating")
+    top.set_ylabel("requests in order of sending")
+    top.set_title("Every request of the cell")
+    top.legend(loc="lower right")
+    for number, name in enumerate(("running", "waiting")):
+        known = [(row["t_s"], row[name]) for row in samples if name in row]
+        if known:
+            bottom.step(
+                [t for t, _ in known], [v for _, v in known], where="post", color=COLOURS[number], label=name
+            )
+    if bottom.get_legend_handles_labels()[0]:
+        bottom.legend(loc="upper right")
+    bottom.set_ylabel("in the server")
+    bottom.set_xlabel("seconds since the cell began")
+    save(figure, path)
+
+
+def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> None:
+    """One bar per name, with its figure written at its end."""
+    known = {name: value for name, value in values.items() if value is not None}
+    figure, axes = plt.subplots(figsize=(6.4, 0.7 + 0.42 * max(1, len(known))))
+    names = list(known)[::-1]
+    axes.barh(names, [known[name] for name in names], color=COLOURS[0], height=0.6)
+    for number, name in enumerate(names):
+        axes.annotate(f" {known[name]:,.4g}", (known[name], number), va="center", fontsize=8)
+    axes.set_title(title)
+    axes.set_xlabel(unit)
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.15)
+    save(figure, path)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def _ms_pair(pair: Any) -> Any:
+    return None if not pair else (pair[0] * 1000, pair[1] * 1000)

@@ -1,0 +1,202 @@
+"""Servers under test: started here, or already running somewhere.
+
+Ours is started by `python -m serving serve` in the serving environment, exactly as it is deployed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.errors import ServerUnusable
+
+STOP_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 600.0
+_TELLING = ("error", "exception", "signal", "killed", "illegal", "not support", "failed", "invalid")
+
+
+def serving_python() -> str:
+    """The serving environment's interpreter."""
+    return os.environ.get("QUANTSERVE_SERVING_PYTHON", ".venvs/serving/bin/python")
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    base_url: str
+    model: str
+    pid: int | None = None
+    api_key: str | None = None
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """argv, environment, seconds until ready, artifact version: what a report shows of it."""
+
+
+def attach(base_url: str, model: str | None, api_key: str | None, pid: int | None = None) -> Server:
+    """Use a running server; asks it for its model when none is named.
+
+    Raises:
+        ServerUnusable: it does not answer or has no model.
+    """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        reply = httpx.get(f"{base_url.rstrip('/')}/models", headers=headers, timeout=15.0, trust_env=False)
+        reply.raise_for_status()
+        names = [entry["id"] for entry in reply.json()["data"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise ServerUnusable(
+            f"{base_url} is no OpenAI-compatible server that answers ({error})",
+            mend="Start one: python -m serving up TARGET, or give --base-url",
+        ) from error
+    if not names and model is None:
+        raise ServerUnusable(f"{base_url} serves no model")
+    return Server(base_url.rstrip("/"), model or names[0], pid, api_key, {"attached": True})
+
+
+@contextlib.contextmanager
+def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> Iterator[Server]:
+    """Serve an artifact or checkpoint directory with our launcher; gone when the block ends.
+
+    Raises:
+        ServerUnusable: it did not become ready; the message holds the log's telling line.
+    """
+    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
+        ready = Path(folder) / "ready.json"
+        argv = [serving_python(), "-m", "serving", "serve", target, "--port", "0"]
+        argv += ["--ready-file", str(ready), "--die-with-parent"]
+        argv += ["--profile", profile] if profile else []
+        argv += ["--", *extra] if extra else []
+        began = time.perf_counter()
+        with _process(argv, {}, Path(folder) / "log", ready.exists) as process:
+            state = json.loads(ready.read_text(encoding="utf-8"))
+            yield Server(
+                base_url=_v1(state["url"]),
+                model=state["model"],
+                pid=process.pid,
+                info={
+                    "argv": _public(state.get("argv") or []),
+                    "env": state.get("env") or {},
+                    "ready_s": state.get("ready_s") or time.perf_counter() - began,
+                    "version": state.get("version"),
+                    "kv_cache_tokens": state.get("kv_cache_tokens"),
+                },
+            )
+
+
+@contextlib.contextmanager
+def command(
+    argv: Sequence[str], env: dict[str, str], port: int, model: str | None = None
+) -> Iterator[Server]:
+    """Run any server's command; ready when it has decoded one token.
+
+    Raises:
+        ServerUnusable: it died or did not become ready in time.
+    """
+    base_url = f"http://127.0.0.1:{port}/v1"
+    found: list[Server] = []
+
+    def answers() -> bool:
+        try:
+            server = attach(base_url, model, None)
+            body = {"model": server.model, "prompt": "Hello", "max_tokens": 1}
+            reply = httpx.post(f"{base_url}/completions", json=body, timeout=120.0, trust_env=False)
+        except (ServerUnusable, httpx.HTTPError):
+            return False
+        if reply.status_code == 200:
+            found.append(server)
+        return bool(found)
+
+    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
+        began = time.perf_counter()
+        with _process(argv, env, Path(folder) / "log", answers) as process:
+            info = {"argv": _public(argv), "env": env, "ready_s": time.perf_counter() - began}
+            yield dataclasses.replace(found[0], pid=process.pid, info=info)
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _process(
+    argv: Sequence[str], env: dict[str, str], log: Path, ready: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                list(argv),
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **env},
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise ServerUnusable(f"{argv[0]} cannot be started ({error})", mend="Run make setup first") from error
+    try:
+        limit = time.monotonic() + READY_TIMEOUT_S
+        while not ready():
+            if process.poll() is not None:
+                raise ServerUnusable(
+                    f"the server ended with {_ending(process.returncode)} before it was ready: {telling(log)}"
+                )
+            if time.monotonic() > limit:
+                raise ServerUnusable(f"the server was not ready in {READY_TIMEOUT_S:.0f} s: {telling(log)}")
+            time.sleep(0.1)
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what the server left behind in its own session
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def telling(log: Path) -> str:
+    """The log line that most likely says what went wrong."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if any(word in line.lower() for word in _TELLING)]
+    return (told or lines or ["its log is empty"])[-1][:400]
+
+
+def _v1(url: str) -> str:
+    url = url.rstrip("/")
+    return url if url.endswith("/v1") else f"{url}/v1"
+
+
+def _public(argv: Sequence[str]) -> list[str]:
+    """Arguments without the absolute paths of this machine."""
+    here = f"{Path.cwd()}/"
+    return [str(arg).replace(here, "") for arg in argv]
