@@ -133,7 +133,8 @@ def check_checkpoint(directory: Path) -> Checkpoint:
     """
     if not directory.is_dir():
         raise CheckpointError(
-            f"{directory} is not a directory", mend="Fetch a model: python -m quantize model [ID or DIRECTORY]"
+            f"{directory} is not a directory",
+            mend="Fetch a model: python -m quantize model [ID or DIRECTORY]",
         )
     _refuse_partial_download(directory)
     if not (directory / "config.json").is_file():

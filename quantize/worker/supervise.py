@@ -47,27 +47,29 @@ def run_job(job: dict[str, Any], log: Path, on_event: Callable[[Event], None]) -
     read_end, write_end = os.pipe()
     result: Event | None = None
     arguments = ["-m", "quantize.worker", str(write_end)]
-    with os.fdopen(read_end, encoding="utf-8") as events:
-        with _child(arguments, log, stdin=subprocess.PIPE, pass_fds=(write_end,)) as child:
-            os.close(write_end)
-            if child.stdin is None:
-                raise WorkerFailed("The worker has no standard input")
-            try:
-                with child.stdin as stream:
-                    stream.write(json.dumps(job).encode())
-            except BrokenPipeError:
-                pass  # It died at once; its exit status says why.
-            for line in events:
-                event: Event = json.loads(line)
-                if event["event"] == "error":
-                    child.wait()
-                    raise _ERRORS[event["kind"]](event["problem"], mend=event["mend"])
-                if event["event"] == "result":
-                    result = event
-                on_event(event)
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            _raise_unless_well(child.returncode, log, "quantizing")
+    with (
+        os.fdopen(read_end, encoding="utf-8") as events,
+        _child(arguments, log, stdin=subprocess.PIPE, pass_fds=(write_end,)) as child,
+    ):
+        os.close(write_end)
+        if child.stdin is None:
+            raise WorkerFailed("The worker has no standard input")
+        try:
+            with child.stdin as stream:
+                stream.write(json.dumps(job).encode())
+        except BrokenPipeError:
+            pass  # It died at once; its exit status says why.
+        for line in events:
+            event: Event = json.loads(line)
+            if event["event"] == "error":
+                child.wait()
+                raise _ERRORS[event["kind"]](event["problem"], mend=event["mend"])
+            if event["event"] == "result":
+                result = event
+            on_event(event)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        _raise_unless_well(child.returncode, log, "quantizing")
     if result is None:
         raise WorkerFailed("The worker ended without a result", mend=f"See {log}")
     return result, usage.ru_maxrss * 1024
