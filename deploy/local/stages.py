@@ -119,7 +119,8 @@ def _promote(settings: Settings, found: Found) -> list[str]:
 
 
 def _serve(settings: Settings, found: Found) -> list[str]:
-    words = [found["promote"]["current"], "--host", settings.BIND, "--port", settings.PORT]
+    current = Path(found["promote"]["artifact"]).parent / "current"
+    words = [str(current), "--host", settings.BIND, "--port", settings.PORT]
     return program("serving", "serving", "up", *words, *shlex.split(settings.SERVE))
 
 
@@ -153,7 +154,7 @@ STAGES: tuple[Stage, ...] = (
             5: "The engine cannot load the artifact: read its log, then quantize with other options",
         },
     ),
-    Stage("promote", _promote, lambda result: f"{result['current']} → {result['version']}"),
+    Stage("promote", _promote, lambda result: f"{result['current']} is current"),
     Stage("serve", _serve, lambda result: f"{result['url']} {_status(result)}"),
     Stage("index", _index, lambda result: f"{result['chunks']} chunks {_status(result)}"),
 )

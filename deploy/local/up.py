@@ -50,7 +50,7 @@ def ask(settings: Settings) -> float:
 
 def summary(settings: Settings, found: Found, seconds: dict[str, float]) -> str:
     """Return the closing words: what runs where, how to call it, what to do next."""
-    model, version = found["serve"]["model"], found["promote"]["version"]
+    model, version = found["serve"]["model"], found["promote"]["current"]
     times = "  ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     return f"""
 {paint("Ready.", "green")} {model} ({version}) is served at {settings.base_url}

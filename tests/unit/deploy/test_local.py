@@ -82,7 +82,7 @@ def test_stage_commands_carry_the_settings_and_what_was_found() -> None:
     found = {
         "model": {"directory": "models/M"},
         "quantize": {"artifact": "artifacts/M/v1"},
-        "promote": {"current": "artifacts/M/current"},
+        "promote": {"artifact": "artifacts/M/v1"},
     }
     given = Settings(METHOD="awq", QUANTIZE="--group-size 32", PORT="8123", DOCS="'a b' c")
     words = {stage.name: stage.command(given, found)[2:] for stage in stages.STAGES}
