@@ -1,0 +1,77 @@
+"""Every option of retrieval and its default; the command line and the docs read them from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+RetrieveMode = Literal["hybrid", "dense", "words"]
+AnswerMode = Literal["auto", "generate", "extract"]
+Backend = Literal["auto", "onnx", "huggingface"]
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """Which model embeds, and how much at once."""
+
+    model: Path = Path("models/multilingual-e5-small")
+    backend: Backend = "auto"
+    batch_tokens: int = 4096
+    """Padded tokens in one batch; texts of like length share a batch."""
+    query_prefix: str = "query: "
+    passage_prefix: str = "passage: "
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How sections become chunks; sizes are tokens of the embedding model."""
+
+    chunk_tokens: int = 256
+    overlap_tokens: int = 32
+
+
+@dataclass(frozen=True)
+class RetrieveConfig:
+    """How passages are found."""
+
+    mode: RetrieveMode = "hybrid"
+    top_k: int = 4
+    candidates: int = 50
+    """Passages each ranking hands to the fusion."""
+    rrf_k: int = 60
+    """The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+
+
+@dataclass(frozen=True)
+class AnswerConfig:
+    """How a question is answered from passages."""
+
+    base_url: str = "http://127.0.0.1:8000/v1"
+    api_key: str = "not-needed"
+    model: str = ""
+    """Empty: the first model that /v1/models names."""
+    mode: AnswerMode = "auto"
+    answer_languages: str = "auto"
+    """Languages the served model writes ("en", "en,ko", "all"); auto asks a table of known models."""
+    max_tokens: int = 200
+    temperature: float = 0.0
+    context_tokens: int = 1536
+    """Most tokens of passages in a prompt; the model's window lowers it."""
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 120.0
+    """Longest silence while the model works; a slow machine needs long for the first token."""
+    min_similarity: float = 0.80
+    """Below this cosine of the best passage, and without a shared word, the answer is "I do not know"."""
+    extract_sentences: int = 3
+
+
+@dataclass(frozen=True)
+class RagConfig:
+    """All of it; `index_dir` holds the generations."""
+
+    index_dir: Path = Path("run/index")
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
+    answer: AnswerConfig = field(default_factory=AnswerConfig)

@@ -1,0 +1,124 @@
+"""What runs the embedding model: one protocol, and the choice among its implementations."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rag.config import Backend, EmbeddingConfig
+from rag.embedding.unpack import source_of
+from rag.errors import EmbeddingModelError
+
+Floats = npt.NDArray[np.float32]
+Progress = Callable[[int], None]
+_EDGE_BYTES = 1 << 20
+_FINGERPRINTED = ("config.json", "tokenizer.json", "modules.json")
+
+
+class Embedder(Protocol):
+    """Embeds texts; the result has one L2-normalised row for each text, in their order."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Floats:
+        """Embed questions."""
+
+    def embed_passages(self, texts: Sequence[str], advance: Progress = lambda _: None) -> Floats:
+        """Embed passages; `advance` is told how many more are done."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text without prefix and special tokens."""
+
+
+def length_buckets(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Group indices of texts of like length so that no batch exceeds `batch_tokens` when padded.
+
+    Every index appears once; a text longer than `batch_tokens` is a batch by itself.
+    """
+    batches: list[list[int]] = []
+    current: list[int] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
+        if current and longest * (len(current) + 1) > batch_tokens:
+            batches.append(current)
+            current = []
+        if not current:
+            longest = max(1, lengths[index])
+        current.append(index)
+    if current:
+        batches.append(current)
+    return batches
+
+
+def fingerprint(config: EmbeddingConfig) -> str:
+    """Return a short hash that changes with the model and the way it is used.
+
+    An unpacked directory is known by its package's hash; any other by its configuration and the
+    size and edges of its weights (hashing gigabytes for each question would take longer than answering).
+
+    Raises:
+        EmbeddingModelError: there is no such directory.
+    """
+    directory = config.model
+    if not directory.is_dir():
+        raise EmbeddingModelError(
+            f"the embedding model {directory} is not there",
+            mend="Make the default one: python -m rag embedding-model; or name a model directory",
+        )
+    digest = hashlib.sha256(f"{config.query_prefix}\0{config.passage_prefix}".encode())
+    source = source_of(directory)
+    if source is not None:
+        digest.update(f"{source['sha256']}\0{source['format']}".encode())
+        return digest.hexdigest()[:16]
+    for name in _FINGERPRINTED:
+        if (directory / name).is_file():
+            digest.update((directory / name).read_bytes())
+    for weights in sorted([*directory.glob("*.safetensors"), *directory.glob("*.onnx*")]):
+        size_bytes = weights.stat().st_size
+        digest.update(f"{weights.name}\0{size_bytes}".encode())
+        with weights.open("rb") as stream:
+            digest.update(stream.read(_EDGE_BYTES))
+            stream.seek(max(0, size_bytes - _EDGE_BYTES))
+            digest.update(stream.read(_EDGE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def choose_backend(config: EmbeddingConfig) -> Backend:
+    """Name the backend for this model: what was asked for, else ONNX where the directory has a graph.
+
+    Both run in fp32: bf16 through oneDNN dies with SIGILL where a virtual machine advertises AMX
+    that it does not have, and fp16 is slower than fp32 where there is no AVX512-FP16.
+    """
+    if config.backend != "auto":
+        return config.backend
+    return "onnx" if (config.model / "model.onnx").is_file() else "huggingface"
+
+
+def load_embedder(config: EmbeddingConfig) -> Embedder:
+    """Load the model with the chosen backend.
+
+    Raises:
+        EmbeddingModelError: the directory is missing or cannot be loaded.
+    """
+    if not config.model.is_dir():
+        fingerprint(config)
+    if choose_backend(config) == "onnx":
+        from rag.embedding.onnx_backend import OnnxEmbedder
+
+        return OnnxEmbedder(config)
+    from rag.embedding.huggingface_backend import HuggingFaceEmbedder
+
+    return HuggingFaceEmbedder(config)

@@ -1,0 +1,40 @@
+"""Everything retrieval can fail with.
+
+    QuantserveError
+    ├── RagError
+    │   ├── NoIndex              nothing has been indexed yet
+    │   ├── IndexMismatch        the index was made with another embedding model or format
+    │   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
+    ├── InputError
+    │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
+    │   └── EmbeddingModelError  the embedding model's directory or package cannot be used
+    └── UsageError
+"""
+
+from __future__ import annotations
+
+from core.errors import InputError, QuantserveError
+
+
+class RagError(QuantserveError):
+    """Root of what goes wrong while retrieving or answering."""
+
+
+class NoIndex(RagError):
+    """There is no index to search."""
+
+
+class IndexMismatch(RagError):
+    """The index and the query do not belong together."""
+
+
+class ServerUnavailable(RagError):
+    """The model server cannot be reached, refused the request, or broke off."""
+
+
+class UnreadableDocument(InputError):
+    """A document holds no text that can be read."""
+
+
+class EmbeddingModelError(InputError):
+    """The embedding model cannot be unpacked or loaded."""

@@ -1,0 +1,117 @@
+"""Generations: read the current one, publish the next one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from core.files import exclusive_lock, point_symlink, remove_tree, staged_directory
+from rag.errors import NoIndex
+from rag.store.chunks import ChunkReader
+from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
+
+if TYPE_CHECKING:
+    import faiss
+
+    from rag.store.words import WordIndex
+
+Floats = npt.NDArray[np.float32]
+VECTORS_FILE = "vectors.faiss"
+CURRENT = "current"
+_PREFIX = "gen-"
+
+
+class Generation:
+    """One whole index, opened for reading; its parts load when first used."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read the manifest.
+
+        Raises:
+            IndexMismatch: another version of this program made it.
+        """
+        self.directory = directory
+        self.manifest: IndexManifest = read_manifest(directory)
+        self.chunks = ChunkReader(directory)
+
+    @property
+    def name(self) -> str:
+        """The generation's folder name, which changes with every change of the index."""
+        return self.directory.name
+
+    @functools.cached_property
+    def vectors(self) -> faiss.Index:
+        """The FAISS index: inner product over normalised vectors."""
+        import faiss
+
+        return faiss.read_index(str(self.directory / VECTORS_FILE))
+
+    @functools.cached_property
+    def words(self) -> WordIndex:
+        """The word index."""
+        from rag.store.words import WordIndex
+
+        return WordIndex(self.directory)
+
+    def search_vectors(self, query: Floats, k: int) -> list[tuple[int, float]]:
+        """Return up to `k` (row, cosine), best first."""
+        scores, rows = self.vectors.search(query.reshape(1, -1), min(k, self.manifest.chunks))
+        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
+
+    def vectors_of(self, rows: list[int]) -> Floats:
+        """Return stored vectors by row number."""
+        found: Floats = self.vectors.reconstruct_batch(np.array(rows, np.int64))
+        return found
+
+
+class IndexStore:
+    """The folder of generations."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` need not exist yet."""
+        self.root = root
+
+    def current(self) -> Generation | None:
+        """Open the generation that answers now; None before the first."""
+        link = self.root / CURRENT
+        return Generation(link.resolve()) if (link / MANIFEST).is_file() else None
+
+    def open(self) -> Generation:
+        """Open the current generation.
+
+        Raises:
+            NoIndex: nothing has been indexed.
+        """
+        generation = self.current()
+        if generation is None:
+            raise NoIndex(f"{self.root} holds no index", mend="Make one: python -m rag index PATH")
+        return generation
+
+    def writer_lock(self) -> AbstractContextManager[None]:
+        """Keep other writers out."""
+        return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
+
+    def publish(self, build: Callable[[Path], None]) -> Path:
+        """Have `build` fill a new generation (its manifest last), then make it the current one.
+
+        The caller holds the writer lock. What killed writers left behind is removed.
+        """
+        for stale in self.root.glob(f".{_PREFIX}*.staging-*"):
+            remove_tree(stale)
+        numbers = [int(path.name.removeprefix(_PREFIX)) for path in self.root.glob(f"{_PREFIX}*")]
+        final = self.root / f"{_PREFIX}{max(numbers, default=0) + 1:06d}"
+        link = self.root / CURRENT
+        before = link.resolve().name if link.is_symlink() else ""
+        with staged_directory(final) as staging:
+            build(staging)
+        point_symlink(link, final.name)
+        for path in self.root.glob(f"{_PREFIX}*"):
+            if path.name not in (final.name, before):
+                remove_tree(path)
+        return final

@@ -1,0 +1,101 @@
+"""The word index: BM25 over Korean morphemes and English words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.files import write_json
+from rag.store.korean import kiwi
+from rag.text import normalise
+
+WORDS_FOLDER = "words"
+_EMPTY = "empty.json"
+_HANGUL = re.compile(r"[가-힣]")
+_LATIN = re.compile(r"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*")
+_PART = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
+# Nouns, numerals, verb and adjective stems, roots, adverbs: what carries meaning.
+_CONTENT_TAGS = ("NN", "NR", "NP", "VV", "VA", "XR", "MAG")
+_STOP = frozenset(
+    "a an and are as at be been by can could did do does for from had has have how i if in into is it its "
+    "may me my of on or our should so than that the their them then there these they this to us was we were "
+    "what when where which who whom whose why will with would you your "
+    "하 되 있 없 것 수 등 이 그 저 무엇 어떻 어떠하 어디 언제 왜 누구 얼마 몇 때 나 우리 너 저희".split()
+)
+
+
+def _stem(word: str) -> str:
+    """Take an English plural's ending off (the S-stemmer of Harman, 1991)."""
+    if len(word) > 4 and word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("us", "ss")):
+        return word[:-1]
+    return word
+
+
+def _latin_words(text: str) -> list[str]:
+    words: list[str] = []
+    for match in _LATIN.findall(text):
+        whole = match.lower()
+        parts = _PART.findall(whole)
+        if len(parts) > 1 or whole not in parts:
+            words.append(whole)  # max-num-seqs is a word of its own, beside max, num and seqs
+        words.extend(_stem(part) for part in parts)
+    return words
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words that count: English ones lower-cased and singular, Korean ones as stems.
+
+    Text without Hangul does not load the Korean analyser.
+    """
+    text = normalise(text)
+    words = _latin_words(text)
+    if _HANGUL.search(text):
+        words.extend(
+            token.form
+            for token in kiwi().tokenize(text)
+            if token.tag.startswith(_CONTENT_TAGS) and _HANGUL.search(token.form)
+        )
+    return [word for word in words if word not in _STOP]
+
+
+def write_words(directory: Path, texts: Sequence[str]) -> None:
+    """Index all texts; the first has row 0."""
+    import bm25s
+
+    corpus = [words_of(text) for text in texts]
+    folder = directory / WORDS_FOLDER
+    folder.mkdir()
+    if not any(corpus):
+        write_json(folder / _EMPTY, {"rows": len(corpus)})
+        return
+    index = bm25s.BM25(method="lucene")
+    index.index(corpus, show_progress=False)
+    index.save(str(folder))
+
+
+class WordIndex:
+    """Reads the word index of one generation."""
+
+    def __init__(self, directory: Path) -> None:
+        """Load it; an index of texts without any word matches nothing."""
+        import bm25s
+
+        folder = directory / WORDS_FOLDER
+        self._index = None if (folder / _EMPTY).exists() else bm25s.BM25.load(str(folder))
+
+    def search(self, query: str, k: int) -> list[tuple[int, float]]:
+        """Return up to `k` (row, BM25 score) with a score above zero, best first."""
+        words = words_of(query)
+        if self._index is None or not words:
+            return []
+        scores: npt.NDArray[np.float32] = self._index.get_scores(words)
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [(int(row), float(scores[row])) for row in best if scores[row] > 0]

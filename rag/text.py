@@ -1,0 +1,52 @@
+"""What is done to Korean and English text everywhere: Unicode form, language, sentences."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SPACES = re.compile(r"[ \t\u00a0\u3000]+")
+_HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_LATIN = re.compile(r"[A-Za-z]")
+# A sentence ends at . ! ? … or 。 (with closing quotes and brackets) before a space or the end, or at
+# a line break. Korean sentences end the same way; 다. 요. 까? need no rule of their own.
+_BOUNDARY = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]」』]*(?=\s|$)\s*|\n+")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|al|approx|[A-Z])|(?:^|\s)\d{1,2})\.$")
+
+
+def normalise(text: str) -> str:
+    """Compose to NFC (macOS writes loose jamo), collapse runs of blanks within lines, strip.
+
+    The embedding model's own table maps single code points only, so composing is up to us.
+    """
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", text)).strip()
+
+
+def hangul_share(text: str) -> float:
+    """Share of Hangul among the Hangul syllables and Latin letters; 0.0 without any."""
+    hangul, latin = len(_HANGUL.findall(text)), len(_LATIN.findall(text))
+    return hangul / (hangul + latin) if hangul + latin else 0.0
+
+
+def language_of(text: str) -> str:
+    """Return "ko" or "en".
+
+    A Korean sentence full of English terms is Korean (its syllables carry more each than a letter
+    does), so a fifth of Hangul is enough.
+    """
+    return "ko" if hangul_share(text) >= 0.2 else "en"
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split into sentences that, joined, are `text` again: blanks stay with the sentence before them."""
+    sentences: list[str] = []
+    start = 0
+    for match in _BOUNDARY.finditer(text):
+        end = match.end()
+        if end == start or (text[match.start() : end].count("\n") == 0 and _ABBREVIATION.search(text[start : match.start()])):
+            continue
+        sentences.append(text[start:end])
+        start = end
+    if start < len(text):
+        sentences.append(text[start:])
+    return sentences
