@@ -45,7 +45,7 @@ class GptqOptions:
     group_size: int = 32
     symmetric: bool = True
     damping: float = 0.05
-    mse: float = 2.4
+    mse: float = 2.0
     act_group_aware: bool = True
     desc_act: bool = False
     true_sequential: bool = True

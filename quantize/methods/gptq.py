@@ -8,7 +8,7 @@ from gptqmodel import BACKEND
 from gptqmodel.quantization.config import GPTQConfig
 
 from quantize.config import GptqOptions
-from quantize.methods import gptqmodel_driver
+from quantize.methods import gptqmodel_driver, scale_search
 from quantize.methods.layout import finish
 from quantize.worker.job import Job, Report
 
@@ -16,6 +16,7 @@ from quantize.worker.job import Job, Report
 def quantize(job: Job, report: Report) -> dict[str, Any]:
     """Quantize by GPTQ and write the layout that the engine loads."""
     options = GptqOptions(**job.options)
+    scale_search.install()
     config = GPTQConfig(
         bits=options.bits,
         group_size=options.group_size,
