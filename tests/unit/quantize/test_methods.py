@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import ResourceError, UsageError
+from quantize.config import AwqOptions, CalibrationOptions, GptqOptions
+from quantize.key import content_key, parameters, version_name
+from quantize.methods import find, make_options
+from quantize.models.checks import check_checkpoint
+from quantize.preflight import Needs, check_resources, check_shapes, estimate
+from tests.unit.quantize.checkpoints import make_checkpoint
+
+GPTQ = find("gptq")
+KEY_FACTS = {"base_sha256": "b", "text_sha256": "t"}
+
+
+def test_an_unknown_method_lists_those_there_are() -> None:
+    with pytest.raises(UsageError, match="Choose one of gptq, awq"):
+        find("gguf")
+
+
+def test_options_not_given_keep_their_defaults() -> None:
+    assert make_options(GPTQ, {"group_size": 64, "mse": None}) == GptqOptions(group_size=64)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("gptq", {"desc_act": True}, "no longer loads GPTQ with desc_act.*--act-group-aware"),
+        ("gptq", {"bits": 3}, "no kernel"),
+        ("gptq", {"damping": 1.5}, "not between 0 and 1"),
+        ("gptq", {"group_size": 33}, "not even"),
+        ("awq", {"mse": 2.0}, "awq has no option --mse.*--group-size"),
+        ("awq", {"symmetric": True}, "zero points only"),
+    ],
+)
+def test_what_the_engine_would_refuse_is_refused_first(
+    method: str, given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_options(find(method), given)
+
+
+def test_a_group_size_that_does_not_divide_says_which_do(tmp_path: Path) -> None:
+    checkpoint = check_checkpoint(make_checkpoint(tmp_path / "model"))
+    with pytest.raises(UsageError, match=r"input sizes 64, 128.*--group-size 64 or 32 or 16"):
+        check_shapes(checkpoint, AwqOptions(group_size=128))
+
+
+def test_a_group_size_that_divides_is_taken(tmp_path: Path) -> None:
+    check_shapes(check_checkpoint(make_checkpoint(tmp_path / "model")), GptqOptions(group_size=64))
+
+
+def test_calibration_counts_in_the_memory_estimate(tmp_path: Path) -> None:
+    checkpoint = check_checkpoint(make_checkpoint(tmp_path / "model"))
+    few = estimate(checkpoint, CalibrationOptions(sequences=1, sequence_tokens=100))
+    many = estimate(checkpoint, CalibrationOptions(sequences=11, sequence_tokens=100))
+    # 1,000 tokens more, hidden size 64, three copies of 4 bytes.
+    assert many.memory_bytes - few.memory_bytes == 768_000
+
+
+def test_too_little_memory_is_said_with_figures(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"needs about 9000000\.0 GB of memory.*--force"):
+        check_resources(Needs(memory_bytes=9 * 10**15, disk_bytes=1), tmp_path)
+
+
+def test_too_little_disk_is_said_with_figures(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"needs 18000000\.0 GB on"):
+        check_resources(Needs(memory_bytes=1, disk_bytes=9 * 10**15), tmp_path / "not" / "yet")
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name}-1.0")
+
+
+@pytest.mark.usefixtures("library")
+def test_the_same_inputs_give_the_same_version() -> None:
+    first = content_key(GPTQ, parameters(GptqOptions(), CalibrationOptions()), **KEY_FACTS)
+    again = content_key(GPTQ, parameters(GptqOptions(), CalibrationOptions()), **KEY_FACTS)
+    assert first == again
+    assert version_name(GPTQ, GptqOptions(), first) == f"gptq-w4-g32-{first[:8]}"
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("options", "calibration", "facts"),
+    [
+        (GptqOptions(damping=0.01), CalibrationOptions(), KEY_FACTS),
+        (GptqOptions(), CalibrationOptions(seed=1), KEY_FACTS),
+        (GptqOptions(), CalibrationOptions(), {**KEY_FACTS, "base_sha256": "c"}),
+        (GptqOptions(), CalibrationOptions(), {**KEY_FACTS, "text_sha256": "u"}),
+    ],
+)
+def test_any_other_input_gives_another_key(
+    options: GptqOptions, calibration: CalibrationOptions, facts: dict[str, str]
+) -> None:
+    base = content_key(GPTQ, parameters(GptqOptions(), CalibrationOptions()), **KEY_FACTS)
+    assert content_key(GPTQ, parameters(options, calibration), **facts) != base
