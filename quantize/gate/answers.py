@@ -1,0 +1,97 @@
+"""Eight greedy chat answers: is there one, does it end by itself, does it repeat itself?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NGRAM_WORDS = 4
+MAX_REPETITION = 0.3
+MIN_NGRAMS = 12
+
+QUESTIONS = (
+    "What is the capital of France? Answer in one sentence.",
+    "Write one sentence about the sea.",
+    "What is 2 + 3? Answer with the number only.",
+    "What does a librarian do? Answer in one sentence.",
+    "List four fruits.",
+    "Name three primary colors.",
+    "Explain in one sentence what a computer program is.",
+    "Answer with JSON only: the name and age of a person called Anna who is 30.",
+)
+"""Chosen so that a sound model of 135M parameters answers each briefly and stops (measured: 8 to 40
+tokens). A prompt that the base itself fails is not held against the candidate."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as the engine gave it."""
+
+    question: str
+    text: str
+    finish_reason: str | None
+    tokens: int
+    prompt_ids: tuple[int, ...] | None
+    """The prompt after the chat template, as the engine saw it; None when it does not tell."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both models' answers to one question, and what is wrong with each."""
+
+    question: str
+    base: Answer
+    candidate: Answer
+    base_problems: tuple[str, ...]
+    candidate_problems: tuple[str, ...]
+
+    @property
+    def newly_bad(self) -> bool:
+        """Whether the candidate's answer is bad where the base's is good."""
+        return bool(self.candidate_problems) and not self.base_problems
+
+
+def repetition(text: str, n: int = NGRAM_WORDS) -> float:
+    """Return the share of n-word runs that occurred before in the text: 1 - distinct / all.
+
+    This is rep-n of Su et al. 2022 (A Contrastive Framework for Neural Text Generation), after seq-rep-n
+    of Welleck et al. 2019. A text of fewer than MIN_NGRAMS runs is too short to call repetitive: 0.
+    """
+    words = text.casefold().split()
+    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1 - len(set(runs)) / len(runs) if len(runs) >= MIN_NGRAMS else 0.0
+
+
+def problems(answer: Answer) -> tuple[str, ...]:
+    """Return what is wrong with an answer: empty, does not end, repeats itself."""
+    found = []
+    if not answer.text.strip():
+        found.append("is empty")
+    if answer.finish_reason != "stop":
+        found.append(f"does not end by itself ({answer.finish_reason} after {answer.tokens} tokens)")
+    share = repetition(answer.text)
+    if share > MAX_REPETITION:
+        found.append(f"repeats itself ({share:.0%} of its {NGRAM_WORDS}-word runs)")
+    return tuple(found)
+
+
+def compare(base: Sequence[Answer], candidate: Sequence[Answer]) -> tuple[Pair, ...]:
+    """Pair the answers to the same questions, in order."""
+    return tuple(
+        Pair(one.question, one, other, problems(one), problems(other))
+        for one, other in zip(base, candidate, strict=True)
+    )
+
+
+def length_ratio(pairs: Sequence[Pair]) -> float | None:
+    """Return the candidate's answer tokens over the base's, or None when the base said nothing."""
+    base = sum(pair.base.tokens for pair in pairs)
+    return sum(pair.candidate.tokens for pair in pairs) / base if base else None
+
+
+def same_prompts(pairs: Sequence[Pair]) -> bool | None:
+    """Whether chat template and tokenizer turned every question into the same tokens; None is unknown."""
+    seen = [(pair.base.prompt_ids, pair.candidate.prompt_ids) for pair in pairs]
+    if not seen or any(one is None or other is None for one, other in seen):
+        return None
+    return all(one == other for one, other in seen)

@@ -1,0 +1,77 @@
+"""`quantize gate`: judge an artifact in the engine that will serve it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.console import console, emit_json
+from quantize.artifact import REPORT
+from quantize.gate.config import GateConfig
+from quantize.gate.run import Limits, Outcome, gate_artifact
+
+_CONFIG = GateConfig()
+_AS_FRACTION = "; a fraction, or with a percent sign. Default: by bits and model size"
+
+
+def fraction(text: str) -> float:
+    """Read 0.05 or 5% as 0.05."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a fraction such as 0.05 or 5%") from error
+
+
+def gate(
+    artifact: Annotated[Path, typer.Argument(help="Artifact directory, artifacts/NAME/VERSION")],
+    base: Annotated[
+        Path | None, typer.Option(help="The checkpoint it was made from; default: models/NAME")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure again, the base too")] = False,
+    max_ppl_increase: Annotated[
+        float | None, typer.Option(parser=fraction, help="Highest perplexity increase" + _AS_FRACTION)
+    ] = None,
+    max_mean_kl: Annotated[float | None, typer.Option(help="Highest mean KL divergence, nats")] = None,
+    min_top1_agreement: Annotated[
+        float | None, typer.Option(parser=fraction, help="Lowest top-1 agreement" + _AS_FRACTION)
+    ] = None,
+    max_size_ratio: Annotated[float | None, typer.Option(help="Highest size of the weights, ×base")] = None,
+    max_new_bad_answers: Annotated[
+        int | None, typer.Option(help="Chat answers that may be bad where the base's are good")
+    ] = None,
+    min_speed_ratio: Annotated[
+        float | None, typer.Option(help="Lowest output speed, ×base; default: reported, not judged")
+    ] = None,
+    models_dir: Annotated[Path, typer.Option(help="Where base checkpoints are")] = _CONFIG.models_dir,
+    run_dir: Annotated[Path, typer.Option(help="Where logs and cached figures are kept")] = _CONFIG.run_dir,
+) -> None:
+    """Judge an artifact against its base: ACCEPT 0, REGRESSION 3, ANOMALOUS 4, INFEASIBLE 5."""
+    limits = Limits(
+        max_ppl_increase,
+        max_mean_kl,
+        min_top1_agreement,
+        max_size_ratio,
+        max_new_bad_answers,
+        min_speed_ratio,
+    )
+    config = GateConfig(models_dir=models_dir, run_dir=run_dir)
+    outcome = gate_artifact(artifact, base, config, limits, force=force)
+    if outcome.unchanged:
+        console.print(f"unchanged: {outcome.verdict} {artifact} (report of {outcome.report['created']})")
+    emit_json(_summary(artifact, outcome))
+    raise typer.Exit(outcome.verdict.exit_code)
+
+
+def _summary(artifact: Path, outcome: Outcome) -> dict[str, object]:
+    report = outcome.report
+    return {
+        "verdict": outcome.verdict.value,
+        "reasons": report["reasons"],
+        "figures": report["figures"],
+        "report": str(artifact.resolve() / REPORT),
+        "key": report["key"],
+        "unchanged": outcome.unchanged,
+        "seconds": round(outcome.seconds, 2),
+    }

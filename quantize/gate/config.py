@@ -1,0 +1,58 @@
+"""How the gate measures. What must be reached is in thresholds.py."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quantize.config import MODELS_DIR, RUN_DIR
+
+SERVING_PYTHON = "QUANTSERVE_SERVING_PYTHON"
+ROOT = Path(__file__).resolve().parents[2]
+"""Where our packages lie; the engine is started with it on its path, from whatever folder we run in."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is asked of each engine. A change makes older reports and cached figures stale."""
+
+    passages: int = 24
+    """Passages of held-out text, also the units that the bootstrap resamples."""
+    passage_chars: int = 800
+    """Length of one passage: about 190 tokens of English, so 4,500 evaluation tokens in all."""
+    max_passage_tokens: int = 512
+    """A passage is cut here, for tokenizers that need several tokens a character."""
+    top_k: int = 20
+    """Tokens with log-probabilities per position: the most vLLM gives by default (--max-logprobs)."""
+    concurrency: int = 4
+    """Passages in flight together; enough to fill a small machine's batch."""
+    max_answer_tokens: int = 192
+    """A chat answer must end by itself before this. The prompts ask for a sentence or a short list."""
+    speed_concurrencies: tuple[int, ...] = (1, 16)
+    """How many requests at once the speed is measured with."""
+    speed_tokens: int = 40
+    """Output tokens of each of those requests."""
+    bootstrap_samples: int = 2000
+    """Resamples for the 95 % confidence intervals."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """Where and how the gate runs."""
+
+    measurement: Measurement = field(default_factory=Measurement)
+    serving_python: Path = field(
+        default_factory=lambda: Path(os.environ.get(SERVING_PYTHON, ROOT / ".venvs/serving/bin/python"))
+    )
+    """Interpreter of the serving environment; QUANTSERVE_SERVING_PYTHON overrides it."""
+    models_dir: Path = MODELS_DIR
+    """Where base checkpoints are looked for by name."""
+    run_dir: Path = RUN_DIR
+    """Logs (`gate/`), cached base figures (`gate-cache/`) and the lock."""
+    ready_timeout_s: float = 900.0
+    """An engine that is not ready by then counts as failed; large models load slowly."""
+    request_timeout_s: float = 600.0
+    """For one request; two cores need a while for sixteen answers at once."""
+    stop_timeout_s: float = 45.0
+    """From SIGTERM to SIGKILL."""

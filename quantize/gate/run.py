@@ -1,0 +1,118 @@
+"""One gate run from an artifact directory to a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from core.errors import InputError
+from core.files import exclusive_lock
+from quantize.artifact import Manifest, check_files, read_manifest, read_report
+from quantize.calibration import builtin
+from quantize.gate import keys
+from quantize.gate.config import GateConfig
+from quantize.gate.evaluation import Evaluation, cut_passages, overlap_checked
+from quantize.gate.thresholds import Thresholds, thresholds_for
+from quantize.gate.verdict import Verdict
+from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.source import content_hash
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Thresholds given by the user; None keeps the default of the model's class."""
+
+    max_ppl_increase: float | None = None
+    max_mean_kl: float | None = None
+    min_top1_agreement: float | None = None
+    max_size_ratio: float | None = None
+    max_new_bad_answers: int | None = None
+    min_speed_ratio: float | None = None
+
+    def over(self, defaults: Thresholds) -> Thresholds:
+        """Return the defaults with what was given in their place."""
+        return replace(defaults, **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that is known about a gate run before an engine is started."""
+
+    directory: Path
+    manifest: Manifest
+    base: Checkpoint
+    base_sha256: str
+    evaluation: Evaluation
+    thresholds: Thresholds
+    engine_version: str | None
+    key: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict with its report; `unchanged` when an earlier report still holds."""
+
+    verdict: Verdict
+    report: dict[str, Any]
+    unchanged: bool
+    seconds: float
+
+
+def prepare(artifact: Path, base: Path | None, config: GateConfig, limits: Limits) -> Case:
+    """Read everything and refuse what cannot be compared; starts nothing.
+
+    Raises:
+        ArtifactError, CheckpointError: a directory is not what it should be.
+        InputError: the artifact was made from another base.
+    """
+    directory = artifact.resolve()
+    manifest = read_manifest(directory)
+    checkpoint = check_checkpoint(base or config.models_dir / manifest.name)
+    base_sha256 = content_hash(checkpoint.directory, config.run_dir)
+    if manifest.base is not None and manifest.base.sha256 != base_sha256:
+        raise InputError(
+            f"{directory} was made from {manifest.base.id}, which {checkpoint.directory} is not (any more)",
+            mend="Name the checkpoint it was made from with --base, or quantize again",
+        )
+    plan = config.measurement
+    evaluation = Evaluation(
+        builtin.SOURCE, cut_passages(builtin.evaluation_text(), plan.passages, plan.passage_chars)
+    )
+    thresholds = limits.over(thresholds_for(manifest.bits, checkpoint.elements))
+    version = keys.engine_version(config.serving_python)
+    key = keys.report_key(thresholds, plan, evaluation.sha256, base_sha256, version, manifest)
+    return Case(directory, manifest, checkpoint, base_sha256, evaluation, thresholds, version, key)
+
+
+def earlier(case: Case) -> Outcome | None:
+    """Return the outcome of a report that judged the same thing; INFEASIBLE is always tried again."""
+    report = read_report(case.directory)
+    if report.get("key") != case.key or report.get("verdict") == Verdict.INFEASIBLE:
+        return None
+    return Outcome(Verdict(report["verdict"]), report, True, 0.0)
+
+
+def gate_artifact(
+    artifact: Path, base: Path | None, config: GateConfig, limits: Limits, *, force: bool = False
+) -> Outcome:
+    """Judge an artifact, or return the earlier judgement of exactly the same.
+
+    Raises:
+        GateError: no verdict is possible, for example because the base itself does not run.
+        ArtifactError, CheckpointError, InputError: from `prepare`.
+        Locked: another gate run is measuring on this machine.
+    """
+    start = perf_counter()
+    case = prepare(artifact, base, config, limits)
+    if not force and (outcome := earlier(case)):
+        return replace(outcome, seconds=perf_counter() - start)
+    check_files(case.directory, case.manifest, full=True)
+    overlap = overlap_checked(case.evaluation, case.manifest.calibration)
+    # Everything that needs numpy and HTTP: not imported when nothing is measured.
+    from quantize.gate.session import judge_case
+
+    with exclusive_lock(config.run_dir / "gate.lock", "a gate run"):
+        verdict, report = judge_case(case, config, overlap, force=force)
+    return Outcome(verdict, report, False, perf_counter() - start)

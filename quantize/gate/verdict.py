@@ -1,0 +1,243 @@
+"""From figures and thresholds to a verdict and its reasons. Pure."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantize.gate.answers import Pair, length_ratio, same_prompts
+from quantize.gate.figures import Quality
+from quantize.gate.kernel import KernelEvidence
+from quantize.gate.thresholds import Thresholds
+
+
+class Verdict(enum.StrEnum):
+    """What the gate says about an artifact."""
+
+    ACCEPT = "ACCEPT"
+    REGRESSION = "REGRESSION"
+    ANOMALOUS = "ANOMALOUS"
+    INFEASIBLE = "INFEASIBLE"
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code."""
+        return {"ACCEPT": 0, "REGRESSION": 3, "ANOMALOUS": 4, "INFEASIBLE": 5}[self.value]
+
+
+class Fault(enum.Enum):
+    """What a failed check means."""
+
+    REGRESSION = "the artifact is worse than its threshold"
+    ANOMALY = "the figures cannot be trusted"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure against its threshold."""
+
+    name: str
+    base: str
+    candidate: str
+    value: str
+    limit: str
+    passed: bool | None
+    """None: reported, not judged."""
+    fault: Fault = Fault.REGRESSION
+
+    @property
+    def reason(self) -> str:
+        """The check as a sentence, for the list of reasons."""
+        return f"{self.name}: {self.value}, needed {self.limit}"
+
+
+@dataclass(frozen=True)
+class SpeedPair:
+    """Output tokens per second of both at one concurrency."""
+
+    concurrency: int
+    base: float
+    candidate: float
+
+    @property
+    def ratio(self) -> float:
+        """Candidate over base."""
+        return self.candidate / self.base
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a verdict rests on; unknown is None."""
+
+    quality: Quality
+    pairs: tuple[Pair, ...]
+    size_ratio: float
+    evidence: KernelEvidence
+    quantized: bool
+    """Whether the artifact claims to be quantized, so that a quantized kernel is expected."""
+    speeds: tuple[SpeedPair, ...]
+
+
+def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check, ...]]:
+    """Return the verdict and every check, failed or not.
+
+    An anomaly outweighs a regression: a figure that cannot be trusted proves nothing either way.
+    """
+    checks = (
+        *_quality_checks(findings.quality, limits),
+        *_answer_checks(findings.pairs, limits),
+        _size_check(findings.size_ratio, limits),
+        *_speed_checks(findings.speeds, limits),
+        *_anomaly_checks(findings, limits),
+    )
+    faults = {check.fault for check in checks if check.passed is False}
+    if Fault.ANOMALY in faults:
+        return Verdict.ANOMALOUS, checks
+    return (Verdict.REGRESSION if faults else Verdict.ACCEPT), checks
+
+
+def reasons(checks: Sequence[Check]) -> tuple[str, ...]:
+    """Return the failed checks as sentences."""
+    return tuple(check.reason for check in checks if check.passed is False)
+
+
+def _quality_checks(quality: Quality, limits: Thresholds) -> tuple[Check, ...]:
+    ratio, kl, agreement = quality.perplexity_ratio, quality.mean_kl, quality.top1_agreement
+    return (
+        Check(
+            "perplexity",
+            f"{quality.base_perplexity:.3f}",
+            f"{quality.candidate_perplexity:.3f}",
+            f"{ratio.value - 1:+.1%} ({ratio.low - 1:+.1%} … {ratio.high - 1:+.1%})",
+            f"at most {limits.max_ppl_increase:+.1%}",
+            math.isfinite(ratio.value) and ratio.value - 1 <= limits.max_ppl_increase,
+        ),
+        Check(
+            "mean KL divergence",
+            "",
+            "",
+            f"{kl.value:.4f} ({kl.low:.4f} … {kl.high:.4f}) nats",
+            f"at most {limits.max_mean_kl:.4f}",
+            math.isfinite(kl.value) and kl.value <= limits.max_mean_kl,
+        ),
+        Check("99th-percentile KL divergence", "", "", f"{quality.p99_kl:.3f} nats", "", None),
+        Check("base mass outside both top lists", "", "", f"{quality.unseen_mass:.2%}", "", None),
+        Check(
+            "top-1 agreement",
+            "",
+            "",
+            f"{agreement.value:.1%} ({agreement.low:.1%} … {agreement.high:.1%})",
+            f"at least {limits.min_top1_agreement:.1%}",
+            agreement.value >= limits.min_top1_agreement,
+        ),
+    )
+
+
+def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ...]:
+    new = [pair for pair in pairs if pair.newly_bad]
+    detail = "; ".join(f"{pair.question!r} {', '.join(pair.candidate_problems)}" for pair in new)
+    length = length_ratio(pairs)
+    bound = limits.max_answer_length_ratio
+    same = same_prompts(pairs)
+    return (
+        Check(
+            "chat answers",
+            f"{sum(not pair.base_problems for pair in pairs)} of {len(pairs)} good",
+            f"{sum(not pair.candidate_problems for pair in pairs)} of {len(pairs)} good",
+            f"{len(new)} newly bad" + (f" ({detail})" if detail else ""),
+            f"at most {limits.max_new_bad_answers}",
+            len(new) <= limits.max_new_bad_answers,
+        ),
+        Check(
+            "answer length",
+            f"{sum(pair.base.tokens for pair in pairs)} tokens",
+            f"{sum(pair.candidate.tokens for pair in pairs)} tokens",
+            "unknown" if length is None else f"×{length:.2f}",
+            f"×{1 / bound:.2f} … ×{bound:.2f}",
+            None if length is None else 1 / bound <= length <= bound,
+        ),
+        Check(
+            "chat template and tokenizer",
+            "",
+            "",
+            {True: "the same prompt tokens", False: "other prompt tokens", None: "unknown"}[same],
+            "the same prompt tokens",
+            same,
+        ),
+    )
+
+
+def _size_check(size_ratio: float, limits: Thresholds) -> Check:
+    limit = limits.max_size_ratio
+    return Check(
+        "size of the weights", "", "", f"×{size_ratio:.3f}", f"at most ×{limit:.2f}", size_ratio <= limit
+    )
+
+
+def _speed_checks(speeds: Sequence[SpeedPair], limits: Thresholds) -> tuple[Check, ...]:
+    least = limits.min_speed_ratio
+    return tuple(
+        Check(
+            f"output speed at {pair.concurrency}",
+            f"{pair.base:.1f} tok/s",
+            f"{pair.candidate:.1f} tok/s",
+            f"×{pair.ratio:.2f}" + ("" if pair.ratio >= 1 else ", slower than the base"),
+            "" if least is None else f"at least ×{least:.2f}",
+            None if least is None else pair.ratio >= least,
+        )
+        for pair in speeds
+    )
+
+
+def _anomaly_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]:
+    quality, evidence = findings.quality, findings.evidence
+    gain, agreement = 1 - quality.perplexity_ratio.high, quality.top1_agreement.value
+    contradictory = gain >= limits.suspicious_ppl_gain and agreement < limits.suspicious_agreement
+    checks = [
+        Check(
+            "figures agree with each other",
+            "",
+            "",
+            f"{gain:.1%} better than the base with {agreement:.1%} agreement" if contradictory else "yes",
+            "no gain that poor agreement contradicts",
+            not contradictory,
+            Fault.ANOMALY,
+        )
+    ]
+    if findings.quantized:
+        identical = quality.mean_kl.value == 0.0 and quality.perplexity_ratio.value == 1.0
+        checks.append(
+            Check(
+                "quantized kernel",
+                "",
+                ", ".join(evidence.kernels) or "none logged",
+                _kernel_story(evidence),
+                "loaded, no fallback",
+                evidence.proved,
+                Fault.ANOMALY,
+            )
+        )
+        checks.append(
+            Check(
+                "another model than the base",
+                "",
+                "",
+                "every log-probability equals the base's" if identical else "yes",
+                "some rounding noise",
+                not identical,
+                Fault.ANOMALY,
+            )
+        )
+    return tuple(checks)
+
+
+def _kernel_story(evidence: KernelEvidence) -> str:
+    if evidence.proved:
+        return f"quantization={evidence.quantization}"
+    if evidence.fallback:
+        return f"fallback kernel {', '.join(evidence.fallback)}"
+    if evidence.quantization is None:
+        return "the engine's log says it reads plain weights"
+    return f"quantization={evidence.quantization}, but no kernel in the log"
