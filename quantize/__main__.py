@@ -6,6 +6,7 @@ import typer
 
 from core.console import run_app
 from quantize import lifecycle_command
+from quantize.gate.command import gate
 from quantize.models.command import model
 from quantize.run_command import run
 
@@ -19,6 +20,7 @@ def _root() -> None:
 
 app.command("model")(model)
 app.command("run")(run)
+app.command("gate")(gate)
 app.command("promote")(lifecycle_command.promote)
 app.command("rollback")(lifecycle_command.rollback)
 app.command("list")(lifecycle_command.list_artifacts)

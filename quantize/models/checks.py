@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -160,8 +161,10 @@ def check_checkpoint(directory: Path) -> Checkpoint:
 
 
 def _refuse_partial_download(directory: Path) -> None:
-    for pattern in _PARTIAL_PATTERNS:
-        for path in sorted(directory.rglob(pattern)):
+    # Downloaders keep unfinished files beside the others, the hub's own client in its cache folder.
+    places = (directory, directory / ".cache" / "huggingface" / "download")
+    for place, pattern in itertools.product(places, _PARTIAL_PATTERNS):
+        for path in sorted(place.glob(pattern)):
             raise CheckpointError(
                 f"{directory} is an interrupted download: {path.name} is incomplete",
                 mend="Run the same command with the hub id again (it resumes), or delete the folder",

@@ -33,7 +33,10 @@ def worker_environment() -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    # The child runs in the user's folder and finds this package where its parent found it.
+    root = str(Path(__file__).resolve().parents[2])
+    path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     found = next((path for path in _TCMALLOC if Path(path).exists()), None)
     if found:
         ours["LD_PRELOAD"] = found
-    return {**ours, **os.environ}
+    return {**ours, **os.environ, "PYTHONPATH": os.pathsep.join(path)}

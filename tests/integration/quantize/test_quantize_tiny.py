@@ -1,0 +1,197 @@
+"""A tiny model goes through the command line as users run it, in the quantize environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.quantize.tiny_llama import LAYERS, write_tiny_llama
+
+ROOT = Path(__file__).resolve().parents[3]
+PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
+SMALL = ("--sequences", "4", "--sequence-tokens", "64")
+LINEAR_LAYERS = 7 * LAYERS
+
+
+@dataclass(frozen=True)
+class Home:
+    """A working folder with the tiny model in models/tiny."""
+
+    path: Path
+
+    @property
+    def versions(self) -> Path:
+        return self.path / "artifacts" / "tiny"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PYTHON, "-m", "quantize", *arguments],
+            cwd=self.path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        """Return the exit status, the last line's JSON and what people saw."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=300)
+        return process.returncode, json.loads(out.splitlines()[-1]) if out else {}, err
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        status, result, err = self.call("run", "--model", "models/tiny", *SMALL, *arguments)
+        assert status == 0, err
+        return result
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    path = tmp_path_factory.mktemp("home")
+    write_tiny_llama(path / "models" / "tiny")
+    return Home(path)
+
+
+@pytest.fixture(scope="module")
+def artifacts(home: Home) -> dict[str, dict[str, Any]]:
+    return {
+        "gptq": home.run("--method", "gptq", "--symmetric"),
+        "gptq asymmetric": home.run("--method", "gptq", "--asymmetric"),
+        "awq": home.run("--method", "awq"),
+    }
+
+
+@pytest.fixture(scope="module")
+def loaded(home: Home, artifacts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    directories = {name: result["artifact"] for name, result in artifacts.items()}
+    program = Path(__file__).with_name("load_with_transformers.py")
+    done = subprocess.run(
+        [PYTHON, program, "models/tiny", *directories.values()],
+        cwd=home.path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = json.loads(done.stdout.splitlines()[-1])
+    return {name: facts[directory] for name, directory in directories.items()}
+
+
+METHODS = pytest.mark.parametrize("name", ["gptq", "gptq asymmetric", "awq"])
+
+
+@METHODS
+def test_the_result_says_what_was_made(artifacts: dict[str, dict[str, Any]], name: str) -> None:
+    result = artifacts[name]
+    assert result["status"] == "made"
+    assert result["bits"] == 4
+    assert result["version"].startswith(f"{name.split()[0]}-w4-g32-")
+    assert result["peak_memory_bytes"] > 100e6
+
+
+@METHODS
+def test_the_manifest_names_every_file_and_parent(
+    home: Home, artifacts: dict[str, dict[str, Any]], name: str
+) -> None:
+    directory = home.path / artifacts[name]["artifact"]
+    manifest = json.loads((directory / "manifest.json").read_text())
+    on_disk = {path.name for path in directory.iterdir()} - {"manifest.json"}
+    assert set(manifest["files"]) == on_disk
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= on_disk
+    assert manifest["calibration"]["source"] == "pydoc_data.topics"
+    assert manifest["calibration"]["tokens"] == 4 * 64
+    assert manifest["base"]["id"] == "tiny"
+    assert set(manifest["tools"]) >= {"gptqmodel", "torch", "transformers"}
+
+
+@METHODS
+def test_tokenizer_and_chat_template_are_the_base_s_own(
+    home: Home, artifacts: dict[str, dict[str, Any]], name: str
+) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        made = home.path / artifacts[name]["artifact"] / file
+        assert made.read_bytes() == (home.path / "models" / "tiny" / file).read_bytes()
+
+
+@METHODS
+def test_transformers_loads_it_and_agrees_with_the_unpacked_weights(
+    loaded: dict[str, dict[str, Any]], name: str
+) -> None:
+    facts = loaded[name]
+    assert facts["quantized_layers"] == LINEAR_LAYERS
+    assert facts["error_loading"] < 0.01
+    assert 0 < facts["error_quantizing"] < 0.3
+    assert facts["dtypes"] == ["torch.float16", "torch.int32"]
+
+
+def test_the_same_inputs_again_are_unchanged_within_seconds(
+    home: Home, artifacts: dict[str, dict[str, Any]]
+) -> None:
+    again = home.run("--method", "gptq", "--symmetric")
+    assert again["status"] == "unchanged"
+    assert again["version"] == artifacts["gptq"]["version"]
+    assert again["seconds"] < 5
+
+
+def test_a_damaged_artifact_is_found_and_made_again(home: Home, artifacts: dict[str, dict[str, Any]]) -> None:
+    directory = home.path / artifacts["awq"]["artifact"]
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    status, _, err = home.call("verify", str(directory))
+    assert (status, "its manifest says" in err) == (2, True)
+    assert home.run("--method", "awq")["status"] == "made"
+    assert home.call("verify", str(directory), "--full")[0] == 0
+
+
+def test_a_killed_run_leaves_nothing_and_the_next_one_finishes(home: Home) -> None:
+    before = {path.name for path in home.versions.iterdir()} if home.versions.exists() else set()
+    process = home.start("run", "--model", "models/tiny", *SMALL, "--seed", "5")
+    deadline = time.monotonic() + 120
+    while not (staging := list(home.versions.glob(".gptq*.staging-*"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(2)  # the worker is importing its libraries or quantizing
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    visible = {path.name for path in home.versions.iterdir() if not path.name.startswith(".")}
+    assert visible <= before
+    assert home.run("--seed", "5")["status"] == "made"
+    assert not staging[0].exists()
+
+
+def test_promote_asks_for_the_gate_s_verdict(home: Home, artifacts: dict[str, dict[str, Any]]) -> None:
+    status, _, err = home.call("promote", artifacts["gptq"]["artifact"])
+    assert (status, "the gate has not seen it" in err) == (3, True)
+    assert home.call("promote", artifacts["gptq"]["artifact"], "--force")[0] == 0
+    _, shown, _ = home.call("show", "tiny")
+    assert (shown["version"], shown["role"]) == (artifacts["gptq"]["version"], "current")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--method", "squeeze"), 2, "Choose one of gptq, awq"),
+        (("--group-size", "96"), 2, "Use --group-size 128 or 64 or 32 or 16"),
+        (("--sequences", "100000"), 2, "enough for"),
+        (("--calibration", "absent.txt"), 2, "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    home: Home, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    before = sorted(home.versions.glob("*")) if home.versions.exists() else []
+    returned, result, err = home.call("run", "--model", "models/tiny", "--sequence-tokens", "64", *arguments)
+    assert (returned, result) == (status, {})
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert sorted(home.versions.glob("*")) in (before, sorted([*before, home.versions / ".quantize.lock"]))
