@@ -34,6 +34,7 @@ Quick = Annotated[
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_WORKLOAD = "synthetic:prompt=128,output=64"
 RUNS = Path("runs")
+BASE = "models/SmolLM2-135M-Instruct"
 
 
 @app.command()
@@ -116,6 +117,166 @@ def report(
 
     opened = Run.open(run_directory)
     common.finish(opened, registry.sections_of(str(opened.config().get("program"))))
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="A", help="the run before")],
+    run_b: Annotated[Path, typer.Argument(metavar="B", help="the run after")],
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="ttft_p95>+10%, output_tps<-5%, e2e_p99>2s; may be repeated")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
+) -> None:
+    """Compare two runs; exit code 1 when B breaks a limit and chance does not explain it."""
+    from benchmarks.compare import command, limits
+    from benchmarks.errors import RegressionFound
+    from core.console import console, emit_json
+    from core.files import write_text
+
+    wanted = [limits.parse(part) for text in fail_on or [] for part in text.split(",")]
+    result = command.compare(run_a, run_b, wanted)
+    typer.echo(result.table.markdown())
+    if markdown is not None:
+        write_text(markdown, f"### {result.table.title}\n\n{result.table.markdown()}")
+    for item in result.noise:
+        console.print(f"{item.point}: {item.limit} is crossed, but within noise", markup=False)
+    for text in result.unknown:
+        console.print(f"not judged, too little data: {text}", markup=False)
+    emit_json(result.to_json())
+    if result.broken:
+        worst = result.broken[0]
+        raise RegressionFound(
+            f"{len(result.broken)} limits are broken, the first {worst.limit} at {worst.point}",
+            mend="See the table above",
+        )
+
+
+@app.command()
+def batching(
+    target: Annotated[str, typer.Argument(help="a checkpoint directory")] = BASE,
+    workload: Annotated[str | None, typer.Option(help="lengths should differ")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """What batching buys: one at a time, static, dynamic and continuous."""
+    import dataclasses
+
+    from benchmarks.programs import batching as program
+    from benchmarks.programs import common
+
+    how = program.QUICK if quick else program.BatchingOptions()
+    how = dataclasses.replace(how, workload=workload or how.workload, users=_numbers(users) or how.users)
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    program.measure(target, options, how)
+
+
+@app.command()
+def quant(
+    targets: Annotated[list[str], typer.Argument(help="the base, then artifacts")],
+    workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None,
+    price: Annotated[float | None, typer.Option(help="price of the machine per hour")] = None,
+    currency: Annotated[str, typer.Option(help="its currency")] = "USD",
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """What quantizing costs and gives: quality beside speed, memory, load time and price."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import quant as program
+
+    how = program.QUICK if quick else program.QuantOptions()
+    how = dataclasses.replace(
+        how,
+        workload=workload or how.workload,
+        users=_numbers(users) or how.users,
+        price_per_hour=how.price_per_hour if price is None else price,
+        currency=currency,
+    )
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    program.measure(targets, options, how)
+
+
+@app.command()
+def features(
+    target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = BASE,
+    only: Annotated[
+        list[str] | None, typer.Option(help="prefix-caching, chunked-prefill, speculation, …")
+    ] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """Engine features on and off, each on a workload where it should help and one where it should hurt."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import features as program
+
+    how = program.QUICK if quick else program.FeatureOptions()
+    how = dataclasses.replace(how, only=tuple(only) if only else how.only)
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    program.measure(target, options, how)
+
+
+@app.command()
+def peers(
+    target: Annotated[str, typer.Argument(help="a checkpoint directory")] = BASE,
+    gguf: Annotated[
+        list[str] | None, typer.Option(help="the same model for llama.cpp; may be repeated")
+    ] = None,
+    artifact: Annotated[
+        list[str] | None, typer.Option(help="serve this artifact too; may be repeated")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="only subjects whose name contains this")] = None,
+    workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,16,32")] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """Ours against plain vLLM, transformers and llama.cpp, in turns."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import peers as program
+
+    how = program.QUICK if quick else program.PeerOptions()
+    how = dataclasses.replace(
+        how,
+        workload=workload or how.workload,
+        users=_numbers(users) or how.users,
+        gguf=tuple(gguf or ()),
+        artifacts=tuple(artifact or ()),
+        only=tuple(only or ()),
+    )
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 5), quick=quick)
+    program.measure(target, options, how)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    from benchmarks.errors import BadOption
+
+    try:
+        numbers = tuple(int(part) for part in (text or "").split(",") if part)
+    except ValueError as error:
+        raise BadOption(f"{text!r} is no list of numbers", mend="Write 1,8,32") from error
+    if any(number < 1 for number in numbers):
+        raise BadOption(f"{text!r}: numbers start at 1", mend="Write 1,8,32")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Bench:
         """All of the run's times count from now."""
         self.run = run
         self.epoch_s = perf_counter()
+        run.put_extra({"epoch_perf_counter_s": self.epoch_s})
         self._period_s = sample_period_s
         self._progress: Progress | None = None
         self._cells = 0

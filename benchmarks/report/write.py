@@ -48,13 +48,21 @@ def standard(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
 
 def _pictures(run: Run, points: Sequence[dict[str, Any]], folder: Path) -> list[tuple[str, str]]:
     out = []
-    if any(len(line) > 1 for line in plots.series(points).values()):
-        plots.curves(points, folder / "curves.png")
-        out.append(("curves.png", "Throughput and median latencies over load; bars are 95 % intervals."))
-        plots.trade(points, folder / "trade.png")
-        out.append(
-            ("trade.png", "What each additional token per second costs in latency. Up and left is better.")
-        )
+    for kind, part in (
+        ("closed", [p for p in points if p["users"] is not None]),
+        ("open", [p for p in points if p["users"] is None]),
+    ):
+        if not any(len(line) > 1 for line in plots.series(part).values()):
+            continue
+        plots.curves(part, folder / f"curves-{kind}.png")
+        plots.trade(part, folder / f"trade-{kind}.png")
+        out += [
+            (f"curves-{kind}.png", f"Throughput and median latencies over {kind}-loop load; bars: 95 %."),
+            (
+                f"trade-{kind}.png",
+                "What each additional token per second costs in latency. Up and left is better.",
+            ),
+        ]
     measured = run.measured()
     heavy = _heaviest(measured)
     if heavy:
@@ -82,6 +90,8 @@ def _pictures(run: Run, points: Sequence[dict[str, Any]], folder: Path) -> list[
 
 def _heaviest(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     """Each subject's cells at its heaviest load."""
+    closed = [m for m in measured if m.cell.users is not None]
+    measured = closed or measured
     heaviest: dict[str, float] = {}
     for m in measured:
         press = float(m.cell.users or m.cell.rate_per_s or 0)

@@ -10,7 +10,7 @@ from benchmarks.errors import ServerUnusable
 
 
 class Tokenizer:
-    """Counts tokens as the server does: vLLM's /tokenize, or llama.cpp's /extras/tokenize/count.
+    """Counts tokens as the server does: vLLM's /tokenize or llama.cpp's.
 
     `exact` is False where the server has neither; then counts are guesses of four characters a token
     and the run says so.
@@ -24,7 +24,7 @@ class Tokenizer:
         self._model = model
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(timeout=timeout_s, headers=headers, trust_env=False)
-        self._path: str | None = None
+        self._dialect: str | None = None
         self.exact = True
         try:
             self._choose()
@@ -34,29 +34,32 @@ class Tokenizer:
             ) from error
 
     def _choose(self) -> None:
-        for path in ("/tokenize", "/extras/tokenize/count"):
-            self._path = path
-            reply = self._client.post(self._root + path, json=self._body("probe"))
-            if reply.status_code == 200 and "count" in reply.json():
-                return
-        self._path, self.exact = None, False
+        body: dict[str, Any] = {"model": self._model, "prompt": "probe"}
+        for dialect, fields in (("vllm", body), ("llama.cpp", {"content": "probe"})):
+            reply = self._client.post(self._root + "/tokenize", json=fields)
+            if reply.status_code == 200 and {"count", "tokens"} & reply.json().keys():
+                self._dialect = dialect if "count" in reply.json() else "llama.cpp"
+                if self._dialect == dialect:
+                    return
+        self._dialect, self.exact = None, False
 
     def _body(self, text: str | list[dict[str, Any]]) -> dict[str, Any]:
-        if self._path != "/tokenize":
-            return {"input": text}
+        if self._dialect == "llama.cpp":
+            return {"content": text, "add_special": True}
         if isinstance(text, str):
             return {"model": self._model, "prompt": text}
         return {"model": self._model, "messages": text, "add_generation_prompt": True}
 
     def count(self, text: str | list[dict[str, Any]]) -> int:
         """Tokens of a prompt, or of a message list with the chat template around it."""
-        if self._path is None or (self._path != "/tokenize" and not isinstance(text, str)):
+        if self._dialect is None or (self._dialect == "llama.cpp" and not isinstance(text, str)):
             self.exact = False
             plain = text if isinstance(text, str) else " ".join(str(m["content"]) for m in text)
             return max(1, len(plain) // 4)
         try:
-            reply = self._client.post(self._root + self._path, json=self._body(text))
+            reply = self._client.post(f"{self._root}/tokenize", json=self._body(text))
             reply.raise_for_status()
-            return int(reply.json()["count"])
+            value = reply.json()
+            return int(value["count"]) if self._dialect == "vllm" else len(value["tokens"])
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise ServerUnusable(f"the server's tokenizer failed: {error}") from error

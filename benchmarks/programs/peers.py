@@ -1,0 +1,174 @@
+"""Our server against plain vLLM, transformers and llama.cpp: same weights, same requests, in turns.
+
+    python -m benchmarks peers models/SmolLM2-135M-Instruct --gguf model.Q4_1.gguf
+
+A peer that does not start or fails under load is part of the result, with its own error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks import servers
+from benchmarks.errors import BadOption
+from benchmarks.load.spec import parse as parse_load
+from benchmarks.peers import commands
+from benchmarks.programs.common import RunOptions, begin, finish, tps
+from benchmarks.programs.subjects import Subject, alternate
+from benchmarks.report import plots, show
+from benchmarks.report.table import Section, Table
+from benchmarks.store import Run
+from benchmarks.workload.spec import parse as parse_workload
+
+OURS = "quantserve"
+VLLM = "vLLM, defaults"
+VLLM_ALIVE = "vLLM, defaults + dtype"
+TRANSFORMERS = "transformers, static batches"
+LLAMA = "llama.cpp"
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerOptions:
+    """Who, and under what load."""
+
+    workload: str = "synthetic:prompt=16-128,output=16-96"
+    users: tuple[int, ...] = (1, 16, 32)
+    requests_per_user: int = 3
+    least_requests: int = 16
+    gguf: tuple[str, ...] = ()
+    """GGUF files of the same model, each a peer."""
+    artifacts: tuple[str, ...] = ()
+    """Our artifacts of the model, each served by us beside the base."""
+    only: tuple[str, ...] = ()
+    """Subjects whose name contains one of these."""
+
+
+QUICK = PeerOptions(
+    users=(1, 16), requests_per_user=1, least_requests=6, workload="synthetic:prompt=16-64,output=16-48"
+)
+
+
+def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any]:
+    """Measure all and write the report; return the metrics."""
+    if not Path(target).is_dir():
+        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+    options = options.settled()
+    run, bench = begin(
+        "peers", "Ours against its peers", options, {"workload": how.workload, "target": target}
+    )
+    loads = [
+        (parse_load(f"closed:{users}"), max(how.least_requests, users * how.requests_per_user))
+        for users in how.users
+    ]
+    with bench.showing():
+        subjects = _subjects(target, how)
+        wanted = [s for s in subjects if not how.only or any(part in s.name for part in how.only)]
+        if not wanted:
+            raise BadOption(
+                f"--only {' '.join(how.only)} matches nobody", mend="; ".join(s.name for s in subjects)
+            )
+        alternate(bench, wanted, [parse_workload(how.workload)], loads, options)
+    return finish(run, sections)
+
+
+def _subjects(target: str, how: PeerOptions) -> list[Subject]:
+    model, most = Path(target).resolve().name, max(how.users)
+    found: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def ours(which: str) -> Iterator[servers.Server]:
+        with servers.ours(which) as server:
+            found.setdefault("dtype", commands.engine_dtype(server))
+            found.setdefault("env", commands.engine_env(server))
+            yield server
+
+    @contextlib.contextmanager
+    def started(argv_of: Any, env: bool) -> Iterator[servers.Server]:
+        port = servers.free_port()
+        with servers.command(argv_of(port), found.get("env", {}) if env else {}, port, model) as server:
+            yield server
+
+    def vllm(port: int) -> list[str]:
+        return commands.vllm_defaults(target, model, port)
+
+    def vllm_alive(port: int) -> list[str]:
+        return commands.vllm_defaults(target, model, port, ["--dtype", found.get("dtype") or "float32"])
+
+    @contextlib.contextmanager
+    def static() -> Iterator[servers.Server]:
+        def argv(port: int) -> list[str]:
+            return commands.transformers(target, model, port, found.get("dtype") or "float32")
+
+        with started(argv, env=True) as server:
+            url = server.base_url.removesuffix("/v1") + "/configure"
+            body = {"mode": "dynamic", "batch": most, "window_s": 0.05}
+            httpx.post(url, json=body, timeout=10.0, trust_env=False).raise_for_status()
+            yield server
+
+    out = [Subject(OURS, functools.partial(ours, target))]
+    out += [
+        Subject(f"{OURS} {Path(path).resolve().name}", functools.partial(ours, path))
+        for path in how.artifacts
+    ]
+    out += [
+        Subject(VLLM, functools.partial(started, vllm, env=False)),
+        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True)),
+        Subject(TRANSFORMERS, static),
+    ]
+    for path in how.gguf:
+
+        def llama(port: int, path: str = path) -> list[str]:
+            return commands.llama_cpp(path, model, port, most)
+
+        name = f"{LLAMA} {Path(path).stem.rpartition('.')[2]}"
+        out.append(Subject(name, functools.partial(started, llama, env=False)))
+    return out
+
+
+def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
+    """How many times faster ours is."""
+    points = metrics["points"]
+    users = sorted({p["users"] for p in points})
+    names = list(dict.fromkeys(p["subject"] for p in points))
+    if not users or OURS not in names:
+        return []
+    rows = []
+    for name in names:
+        speeds = [tps(points, name, count) for count in users]
+        ahead = [
+            show.times(show.ratio(tps(points, OURS, count), tps(points, name, count))) for count in users
+        ]
+        rows.append([name, *map(show.number, speeds), *ahead])
+    rows += [
+        [name, *["did not start"] * len(users), *[show.UNKNOWN] * len(users)] for name in _dead(run, names)
+    ]
+    columns = ["server", *(f"tok/s, {n}" for n in users), *(f"ours ÷ it, {n}" for n in users)]
+    heavy = users[-1]
+    plots.bars(
+        f"Output tokens per second at {heavy} users",
+        "tokens per second",
+        {name: tps(points, name, heavy) for name in names},
+        folder / "peers.png",
+    )
+    text = (
+        "Same weights, same requests, servers taking turns, one at a time on the whole machine. "
+        f"“{VLLM_ALIVE}” is vLLM with the number format and libraries ours chose for this machine and "
+        "nothing else. transformers takes what came within 50 ms as a batch, so that it never waits for a "
+        "batch to fill; its answers come when their batch has ended."
+    )
+    return [
+        Section(
+            "Ours against its peers", text, [Table("Peers", columns, rows)], [("peers.png", "Throughput.")]
+        )
+    ]
+
+
+def _dead(run: Run, measured: Sequence[str]) -> list[str]:
+    return [name for name in run.extra().get("failed_subjects") or {} if name not in measured]

@@ -1,0 +1,155 @@
+"""What does quantizing cost and give? The base against its artifacts, alternated in one session.
+
+python -m benchmarks quant models/SmolLM2-135M-Instruct artifacts/SmolLM2-135M-Instruct/current
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import servers
+from benchmarks.errors import BadOption
+from benchmarks.load.spec import parse as parse_load
+from benchmarks.programs.artifacts import facts
+from benchmarks.programs.common import RunOptions, begin, find, finish, tps
+from benchmarks.programs.subjects import Subject, alternate
+from benchmarks.report import plots, show
+from benchmarks.report.table import Section, Table
+from benchmarks.store import Run
+from benchmarks.workload.spec import parse as parse_workload
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantOptions:
+    """What is asked of each model."""
+
+    workload: str = "synthetic:prompt=128,output=64"
+    users: tuple[int, ...] = (1, 4, 16, 32)
+    requests_per_user: int = 3
+    least_requests: int = 20
+    price_per_hour: float = 1.0
+    """What the machine costs; the cost per million tokens follows from it."""
+    currency: str = "USD"
+
+
+QUICK = QuantOptions(users=(1, 8, 32), requests_per_user=1, least_requests=10)
+
+
+def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> dict[str, Any]:
+    """Measure base (first) and artifacts and write the report; return the metrics."""
+    if len(targets) < 2:
+        raise BadOption("nothing to compare", mend="Give the base first, then one artifact or more")
+    options = options.settled()
+    described = dict(facts(Path(target)) for target in targets)
+    if len(described) != len(targets):
+        raise BadOption("two of the targets are the same version", mend="Name each only once")
+    details = {
+        "workload": how.workload,
+        "targets": list(targets),
+        "price_per_hour": how.price_per_hour,
+        "currency": how.currency,
+    }
+    run, bench = begin("quant", "Base against quantized", options, details)
+    run.put_extra({"artifacts": described})
+    subjects = [
+        Subject(name, functools.partial(servers.ours, target))
+        for name, target in zip(described, targets, strict=True)
+    ]
+    loads = [
+        (parse_load(f"closed:{users}"), max(how.least_requests, users * how.requests_per_user))
+        for users in how.users
+    ]
+    with bench.showing():
+        alternate(bench, subjects, [parse_workload(how.workload)], loads, options)
+    return finish(run, sections)
+
+
+def crossover(
+    users: Sequence[int], base: Sequence[float | None], other: Sequence[float | None]
+) -> float | None:
+    """Users at which the faster of two changes, interpolated over log2(users); None: it never does.
+
+    The first change is given when there are several.
+    """
+    known = [
+        (math.log2(n), b / a - 1)
+        for n, a, b in zip(users, base, other, strict=True)
+        if a is not None and b is not None and a > 0
+    ]
+    for (x0, y0), (x1, y1) in itertools.pairwise(known):
+        if y0 == 0:
+            return float(2**x0)
+        if (y0 < 0) != (y1 < 0):
+            return float(2 ** (x0 + (x1 - x0) * y0 / (y0 - y1)))
+    return None
+
+
+def cost_per_million(price_per_hour: float, tokens_per_s: float | None) -> float | None:
+    """Price of a million output tokens on a machine that does nothing else."""
+    return price_per_hour / (tokens_per_s * 3600) * 1e6 if tokens_per_s else None
+
+
+def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
+    """Quality beside cost and speed, and where the faster one changes."""
+    points, described = metrics["points"], run.extra().get("artifacts") or {}
+    config = run.config()
+    users = sorted({p["users"] for p in points})
+    if not users or not described:
+        return []
+    base, heavy = next(iter(described)), users[-1]
+    rows, cross = [], []
+    for name, about in described.items():
+        light = next(find(points, name, users[0]), None)
+        full = next(find(points, name, heavy), None)
+        if light is None or full is None:
+            continue
+        fast = tps(points, name, heavy)
+        rows.append(
+            [
+                name,
+                str(about.get("bits") or show.UNKNOWN),
+                show.mebibytes(about.get("weight_bytes")),
+                show.number(about.get("perplexity_ratio")),
+                show.number(about.get("mean_kl")),
+                show.percent(about.get("top1_agreement")),
+                str(about.get("verdict") or show.UNKNOWN),
+                show.number(light["started_with"].get("ready_s")),
+                show.mebibytes(full["server"]["memory_bytes_max"]),
+                show.number(light["figures"]["output_tps"]),
+                show.number(fast),
+                show.ms(light["figures"]["ttft"]["p50"]),
+                show.ms(light["figures"]["tpot"]["p50"]),
+                show.number(cost_per_million(config.get("price_per_hour") or 1.0, fast)),
+            ]
+        )
+        if name != base:
+            where = crossover(
+                users, [tps(points, base, n) for n in users], [tps(points, name, n) for n in users]
+            )
+            gains = [show.times(show.ratio(tps(points, name, n), tps(points, base, n))) for n in users]
+            cross.append([name, *gains, "none" if where is None else f"about {where:.0f} users"])
+    columns = ["model", "bits", "weights MiB", "PPL ratio", "KL", "top-1", "gate", "ready s", "memory MiB"]
+    columns += [f"tok/s, {users[0]} user", f"tok/s, {heavy}", "TTFT ms", "TPOT ms"]
+    columns += [f"{config.get('currency', '')} per million tokens"]
+    plots.bars(
+        f"Output tokens per second at {heavy} users",
+        "tokens per second",
+        {name: tps(points, name, heavy) for name in described},
+        folder / "models.png",
+    )
+    text = (
+        "Quality figures are the gate's, measured in the engine against the base. Speed, memory and load "
+        f"time were measured here, the models taking turns. Cost assumes {config.get('price_per_hour')} "
+        f"{config.get('currency')} an hour at {heavy} users."
+    )
+    table = Table("Quality, cost and speed", columns, rows)
+    change = Table("Speed against the base", ["model", *(f"{n} users" for n in users), "crossover"], cross)
+    return [
+        Section("What quantizing costs and gives", text, [table, change], [("models.png", "Throughput.")])
+    ]
