@@ -97,8 +97,9 @@ class Searcher:
         count = max(options.candidates, options.top_k)
         dense: list[tuple[int, float]] = []
         words: list[tuple[int, float]] = []
-        if options.mode in ("dense", "hybrid"):
-            dense = self.generation.search_vectors(self.embedder.embed_queries([query])[0], count)
+        vector = self.embedder.embed_queries([query])[0] if options.mode != "words" else None
+        if vector is not None:
+            dense = self.generation.search_vectors(vector, count)
         if options.mode in ("words", "hybrid"):
             words = self.generation.words.search(query, count)
         if options.mode == "hybrid":
@@ -106,22 +107,15 @@ class Searcher:
             ranked = reciprocal_rank_fusion(rankings, options.rrf_k)
         else:
             ranked = dense or words
-        return self._passages(ranked[: options.top_k], dict(dense), dict(words), options)
-
-    def _passages(
-        self,
-        ranked: list[tuple[int, float]],
-        dense: dict[int, float],
-        words: dict[int, float],
-        options: RetrieveConfig,
-    ) -> list[Passage]:
-        chunks = self.generation.chunks.rows(row for row, _ in ranked)
+        ranked = ranked[: options.top_k]
+        rows = [row for row, _ in ranked]
+        chunks = self.generation.chunks.rows(rows)
+        # Computed for all: a passage that only the words found has a cosine too.
+        cosines: list[float | None] = [None] * len(rows)
+        if vector is not None and rows:
+            cosines = [float(cosine) for cosine in self.generation.vectors_of(rows) @ vector]
+        bm25 = dict(words)
         return [
-            Passage(
-                chunk,
-                score,
-                dense.get(row) if options.mode != "words" else None,
-                words.get(row, 0.0) if options.mode != "dense" else None,
-            )
-            for (row, score), chunk in zip(ranked, chunks, strict=True)
+            Passage(chunk, score, cosine, bm25.get(row, 0.0) if options.mode != "dense" else None)
+            for (row, score), chunk, cosine in zip(ranked, chunks, cosines, strict=True)
         ]

@@ -1,0 +1,66 @@
+"""Answer by quoting: the sentences of the passages that come closest to the question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rag.embedding.backend import Embedder
+from rag.retrieve import Passage
+from rag.store.words import words_of
+from rag.text import split_sentences
+
+_MIN_CHARACTERS = 8
+_WORD_WEIGHT = 0.1
+"""Cosines of this model family differ by hundredths; a question whose words all occur gains a tenth."""
+_RANK_WEIGHT = 0.01
+_MARGIN = 0.05
+"""Sentences further than this under the best are left out."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A sentence, exactly as it stands in passage `number` (from 1)."""
+
+    text: str
+    number: int
+    score: float
+
+
+def _sentences(passages: Sequence[Passage]) -> list[tuple[str, int]]:
+    seen: dict[str, int] = {}
+    for number, passage in enumerate(passages, start=1):
+        for sentence in split_sentences(passage.chunk.text):
+            stripped = sentence.strip()
+            if len(stripped) >= _MIN_CHARACTERS and not stripped.endswith("?") and not stripped.startswith("```"):
+                seen.setdefault(stripped, number)
+    return list(seen.items())
+
+
+def best_sentences(question: str, passages: Sequence[Passage], embedder: Embedder, count: int) -> list[Quote]:
+    """Return up to `count` sentences, best first by cosine, shared words and the passage's rank.
+
+    Questions in the text are passed over: they are like the question, and answer nothing.
+    """
+    candidates = _sentences(passages)
+    if not candidates or count < 1:
+        return []
+    texts = [text for text, _ in candidates]
+    headed = [
+        f"{passages[number - 1].chunk.heading}\n{text}".strip() for text, number in candidates
+    ]
+    query = embedder.embed_queries([question])[0]
+    cosines = embedder.embed_passages(headed) @ query
+    asked = set(words_of(question))
+    shared = np.array([len(asked & set(words_of(text))) / max(1, len(asked)) for text in texts])
+    ranks = np.array([number - 1 for _, number in candidates])
+    scores = cosines + _WORD_WEIGHT * shared - _RANK_WEIGHT * ranks
+    order = np.argsort(-scores, kind="stable")[:count]
+    best = float(scores[order[0]])
+    return [
+        Quote(texts[index], candidates[index][1], float(scores[index]))
+        for index in order
+        if scores[index] >= best - _MARGIN
+    ]

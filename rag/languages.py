@@ -1,0 +1,35 @@
+"""Which languages a served model can be trusted to write."""
+
+from __future__ import annotations
+
+import re
+
+from rag.text import hangul_share, language_of
+
+ALL: frozenset[str] = frozenset({"en", "ko"})
+_ENGLISH_ONLY = re.compile(
+    r"smollm-|smollm2|tinyllama|(^|/)gpt2|pythia|(^|/)opt-\d|phi-?[12]\b|phi-1_5|gpt-j|gpt-neo|falcon-7b|stablelm-2-1_6b",
+    re.IGNORECASE,
+)
+"""Models known to write English only; whatever is not named here is taken to write every language."""
+_SHORT = 12
+"""Letters under which an answer (a number, a name) has no language to speak of."""
+
+
+def answer_languages(model: str, setting: str) -> frozenset[str]:
+    """Return the languages `model` writes: `setting` ("en", "en,ko", "all"), or by the table for "auto"."""
+    if setting == "auto":
+        return frozenset({"en"}) if _ENGLISH_ONLY.search(model) else ALL
+    if setting == "all":
+        return ALL
+    return frozenset(part.strip() for part in setting.split(",") if part.strip())
+
+
+def is_in_language(answer: str, language: str) -> bool:
+    """Whether an answer is in the question's language; one too short to tell passes."""
+    letters = re.findall(r"[A-Za-z가-힣]", answer)
+    if len(letters) < _SHORT:
+        return True
+    if language == "ko":
+        return hangul_share(answer) >= 0.2
+    return language_of(answer) == "en"

@@ -1,0 +1,113 @@
+"""How results look: tables for people on stderr, plain dictionaries for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from core.console import console
+from rag.answer import Answer
+from rag.ingest import IndexReport
+from rag.retrieve import Passage
+
+_EXCERPT = 90
+_REASONS = {
+    "ko": "문서의 문장을 그대로 옮긴 답입니다",
+    "en": "Quoted from the documents word for word",
+}
+
+
+def passage_dict(number: int, passage: Passage) -> dict[str, Any]:
+    """Return one passage as JSON has it."""
+    chunk = passage.chunk
+    return {
+        "number": number,
+        "id": chunk.id,
+        "file": chunk.file,
+        "page": chunk.page,
+        "heading": chunk.heading,
+        "start": chunk.start,
+        "end": chunk.end,
+        "score": round(passage.score, 6),
+        "similarity": None if passage.similarity is None else round(passage.similarity, 4),
+        "bm25": None if passage.bm25 is None else round(passage.bm25, 4),
+        "text": chunk.text,
+    }
+
+
+def passages_dict(passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    """Return passages as JSON has them, numbered from 1."""
+    return [passage_dict(number, passage) for number, passage in enumerate(passages, start=1)]
+
+
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    """Return an answer as JSON has it."""
+    return {
+        "question": answer.question,
+        "answer": answer.text,
+        "mode": answer.mode,
+        "reason": answer.reason,
+        "language": answer.language,
+        "model": answer.model,
+        "cited": list(answer.cited),
+        "attributed": answer.attributed,
+        "invented_citations": answer.invented_citations,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "seconds": {name: round(value, 4) for name, value in answer.seconds.items()},
+        "passages": passages_dict(answer.passages),
+    }
+
+
+def note_on(answer: Answer) -> str:
+    """Return the line that says how the answer came about; empty for a plain generated one."""
+    if answer.mode == "extract":
+        return f"{_REASONS[answer.language]} ({answer.reason})."
+    if answer.attributed:
+        return "The model cited nothing; the citation was found by comparing its answer with the passages."
+    if answer.invented_citations:
+        return f"{answer.invented_citations} citation(s) of passages that do not exist were removed."
+    return ""
+
+
+def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> None:
+    """Show passages with their places and scores; cited ones are marked."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, justify in (("", "right"), ("file", "left"), ("page", "right"), ("score", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("cosine", justify="right")
+    table.add_column("BM25", justify="right")
+    table.add_column("text", overflow="ellipsis", no_wrap=True)
+    for number, passage in enumerate(passages, start=1):
+        chunk = passage.chunk
+        table.add_row(
+            f"[{number}]" if number not in cited else f"[bold green]\\[{number}]*[/]",
+            chunk.file,
+            "" if chunk.page is None else str(chunk.page),
+            f"{passage.score:.4f}",
+            "" if passage.similarity is None else f"{passage.similarity:.3f}",
+            "" if passage.bm25 is None else f"{passage.bm25:.2f}",
+            " ".join(f"{chunk.heading}: {chunk.text}".removeprefix(": ").split())[:_EXCERPT],
+        )
+    console.print(table)
+
+
+def index_report(report: IndexReport, seconds: float) -> None:
+    """Show what indexing did, bad documents last."""
+    state = "unchanged" if report.unchanged else "indexed"
+    console.print(
+        f"[bold green]{state}[/]: {report.files} files, {report.chunks} passages in {report.generation} "
+        f"({seconds:.1f} s)"
+    )
+    if not report.unchanged:
+        console.print(
+            f"  {len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed; "
+            f"{report.embedded} passages embedded"
+        )
+    for file, warnings in report.warnings.items():
+        console.print(f"  [yellow]{file}[/]: ", "; ".join(warnings), sep="", markup=True)
+    for problem in report.problems.values():
+        console.print("  [red]not indexed[/] ", end="")
+        console.print(problem, markup=False, soft_wrap=True)
