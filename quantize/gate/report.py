@@ -98,7 +98,7 @@ def cost_rows(base: dict[str, Any], candidate: dict[str, Any]) -> list[tuple[str
     for title, field, scale, unit in (
         ("weights", "weight_bytes", 1e-6, "MB"),
         ("ready after", "ready_s", 1.0, "s"),
-        ("memory with KV cache", "memory_bytes", 1e-6, "MB"),
+        ("memory, KV cache included", "memory_bytes", 1e-6, "MB"),
         ("KV cache", "kv_cache_tokens", 1.0, "tokens"),
         ("first token", "first_token_s", 1e3, "ms"),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,26 +109,26 @@ def _quality_checks(quality: Quality, limits: Thresholds) -> tuple[Check, ...]:
             "perplexity",
             f"{quality.base_perplexity:.3f}",
             f"{quality.candidate_perplexity:.3f}",
-            f"{ratio.value - 1:+.1%} ({ratio.low - 1:+.1%} … {ratio.high - 1:+.1%})",
-            f"at most {limits.max_ppl_increase:+.1%}",
-            math.isfinite(ratio.value) and ratio.value - 1 <= limits.max_ppl_increase,
+            f"{ratio.value - 1:+.1%} ({ratio.low - 1:+.1%}…{ratio.high - 1:+.1%})",
+            f"≤ {limits.max_ppl_increase:+.1%}",
+            ratio.value <= 1 + limits.max_ppl_increase,
         ),
         Check(
-            "mean KL divergence",
+            "mean KL divergence, nats",
             "",
             "",
-            f"{kl.value:.4f} ({kl.low:.4f} … {kl.high:.4f}) nats",
-            f"at most {limits.max_mean_kl:.4f}",
-            math.isfinite(kl.value) and kl.value <= limits.max_mean_kl,
+            f"{kl.value:.4f} ({kl.low:.4f}…{kl.high:.4f})",
+            f"≤ {limits.max_mean_kl:.4f}",
+            kl.value <= limits.max_mean_kl,
         ),
-        Check("99th-percentile KL divergence", "", "", f"{quality.p99_kl:.3f} nats", "", None),
-        Check("base mass outside both top lists", "", "", f"{quality.unseen_mass:.2%}", "", None),
+        Check("99th-percentile KL, nats", "", "", f"{quality.p99_kl:.3f}", "", None),
+        Check("base mass not compared", "", "", f"{quality.unseen_mass:.2%}", "", None),
         Check(
             "top-1 agreement",
             "",
             "",
-            f"{agreement.value:.1%} ({agreement.low:.1%} … {agreement.high:.1%})",
-            f"at least {limits.min_top1_agreement:.1%}",
+            f"{agreement.value:.1%} ({agreement.low:.1%}…{agreement.high:.1%})",
+            f"≥ {limits.min_top1_agreement:.1%}",
             agreement.value >= limits.min_top1_agreement,
         ),
     )
@@ -147,7 +146,7 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
             f"{sum(not pair.base_problems for pair in pairs)} of {len(pairs)} good",
             f"{sum(not pair.candidate_problems for pair in pairs)} of {len(pairs)} good",
             f"{len(new)} newly bad" + (f" ({detail})" if detail else ""),
-            f"at most {limits.max_new_bad_answers}",
+            f"≤ {limits.max_new_bad_answers}",
             len(new) <= limits.max_new_bad_answers,
         ),
         Check(
@@ -155,15 +154,15 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
             f"{sum(pair.base.tokens for pair in pairs)} tokens",
             f"{sum(pair.candidate.tokens for pair in pairs)} tokens",
             "unknown" if length is None else f"×{length:.2f}",
-            f"×{1 / bound:.2f} … ×{bound:.2f}",
+            f"×{1 / bound:.2f}…×{bound:.2f}",
             None if length is None else 1 / bound <= length <= bound,
         ),
         Check(
-            "chat template and tokenizer",
+            "chat prompts as tokens",
             "",
             "",
-            {True: "the same prompt tokens", False: "other prompt tokens", None: "unknown"}[same],
-            "the same prompt tokens",
+            {True: "same", False: "different", None: "unknown"}[same],
+            "same",
             same,
         ),
     )
@@ -171,9 +170,7 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
 
 def _size_check(size_ratio: float, limits: Thresholds) -> Check:
     limit = limits.max_size_ratio
-    return Check(
-        "size of the weights", "", "", f"×{size_ratio:.3f}", f"at most ×{limit:.2f}", size_ratio <= limit
-    )
+    return Check("size of the weights", "", "", f"×{size_ratio:.3f}", f"≤ ×{limit:.2f}", size_ratio <= limit)
 
 
 def _speed_checks(speeds: Sequence[SpeedPair], limits: Thresholds) -> tuple[Check, ...]:
@@ -183,8 +180,8 @@ def _speed_checks(speeds: Sequence[SpeedPair], limits: Thresholds) -> tuple[Chec
             f"output speed at {pair.concurrency}",
             f"{pair.base:.1f} tok/s",
             f"{pair.candidate:.1f} tok/s",
-            f"×{pair.ratio:.2f}" + ("" if pair.ratio >= 1 else ", slower than the base"),
-            "" if least is None else f"at least ×{least:.2f}",
+            f"×{pair.ratio:.2f}" + ("" if pair.ratio >= 1 else ", slower"),
+            "" if least is None else f"≥ ×{least:.2f}",
             None if least is None else pair.ratio >= least,
         )
         for pair in speeds
@@ -197,11 +194,11 @@ def _anomaly_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]
     contradictory = gain >= limits.suspicious_ppl_gain and agreement < limits.suspicious_agreement
     checks = [
         Check(
-            "figures agree with each other",
+            "figures fit together",
             "",
             "",
             f"{gain:.1%} better than the base with {agreement:.1%} agreement" if contradictory else "yes",
-            "no gain that poor agreement contradicts",
+            "yes",
             not contradictory,
             Fault.ANOMALY,
         )
@@ -214,18 +211,18 @@ def _anomaly_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]
                 "",
                 ", ".join(evidence.kernels) or "none logged",
                 _kernel_story(evidence),
-                "loaded, no fallback",
+                "loaded",
                 evidence.proved,
                 Fault.ANOMALY,
             )
         )
         checks.append(
             Check(
-                "another model than the base",
+                "not the base itself",
                 "",
                 "",
                 "every log-probability equals the base's" if identical else "yes",
-                "some rounding noise",
+                "yes",
                 not identical,
                 Fault.ANOMALY,
             )

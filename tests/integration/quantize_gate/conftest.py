@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
+from quantize.gate.config import GateConfig
+from quantize.models.source import content_hash
+
+Make = Callable[..., Path]
+KERNEL_LOG = [
+    "INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: quantization=auto_gptq,",
+    "INFO [auto_gptq.py:352] Using CPUWNA16LinearKernel for AutoGPTQLinearMethod",
+]
+
+
+def checkpoint(directory: Path, weight_bytes: int, behaviour: dict[str, Any]) -> Path:
+    """Write a directory that looks like a checkpoint, with the fake engine's behaviour in it."""
+    directory.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "I8", "shape": [weight_bytes], "data_offsets": [0, weight_bytes]}})
+    data = struct.pack("<Q", len(header)) + header.encode() + bytes(weight_bytes)
+    (directory / "model.safetensors").write_bytes(data)
+    for name in ("config.json", "tokenizer.json"):
+        (directory / name).write_text("{}", encoding="utf-8")
+    (directory / "fake.json").write_text(json.dumps(behaviour), encoding="utf-8")
+    return directory
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> GateConfig:
+    """The gate with the fake serving interpreter in place of the real one."""
+    interpreter = tmp_path / "python"
+    fake = Path(__file__).with_name("fake_serving.py")
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
+    interpreter.chmod(0o755)
+    return GateConfig(
+        serving_python=interpreter,
+        models_dir=tmp_path / "models",
+        run_dir=tmp_path / "run",
+        ready_timeout_s=30.0,
+        request_timeout_s=30.0,
+        stop_timeout_s=10.0,
+    )
+
+
+@pytest.fixture
+def base(config: GateConfig) -> Path:
+    """A base model that answers well and gives its best token half of the mass."""
+    config.run_dir.mkdir()
+    return checkpoint(config.models_dir / "tiny", 10_000, {"decay": 0.5})
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path, config: GateConfig, base: Path) -> Make:
+    """Make an artifact of that base whose engine behaves as told; by default a sound 4-bit one."""
+
+    def make(bits: float = 4.0, weight_bytes: int = 4_000, **behaviour: Any) -> Path:
+        told = {"decay": 0.52, "log": KERNEL_LOG, **behaviour}
+        directory = checkpoint(tmp_path / "artifacts/tiny/v1", weight_bytes, told)
+        manifest = Manifest(
+            name="tiny",
+            version="v1",
+            key="v1",
+            created=now(),
+            method="gptq",
+            bits=bits,
+            parameters={},
+            base=Parent(id="tiny", sha256=content_hash(base, config.run_dir)),
+            files=file_records(directory),
+        )
+        write_manifest(directory, manifest)
+        return directory
+
+    return make

@@ -1,0 +1,141 @@
+"""Stands in for the serving interpreter: `fake_serving.py -m serving serve TARGET --port 0 …`.
+
+A real server on a real socket that speaks the part of the OpenAI API the gate uses. TARGET/fake.json says
+how the model behaves:
+
+    decay      the token ranked r has probability (1 - decay) * decay^(r - 1)
+    shift      the actual token's rank, less one
+    answer     every chat answer, with finish_reason stop; finish_reason, prompt_ids override
+    log        lines of the engine's log
+    complaint  print it and end with code 1 instead of serving
+    die_after  answer so many requests, then vanish
+    faults     list of HTTP faults given first: "cut", "500", "garbage", "400", "no-choice"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+VOCABULARY = 1000
+
+
+def option(argv: list[str], name: str) -> str:
+    return argv[argv.index(name) + 1]
+
+
+def tokens_of(text: str) -> list[int]:
+    return [sum(word.encode()) % VOCABULARY for word in text.split()]
+
+
+def prompt_logprobs(ids: list[int], k: int, behaviour: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    from math import log
+
+    decay, shift = float(behaviour.get("decay", 0.5)), int(behaviour.get("shift", 0))
+    for number, token in enumerate(ids):
+        if number == 0:
+            yield None
+            continue
+        ranked = [(token - shift + r) % VOCABULARY for r in range(max(k, shift + 1))]
+        logprobs = {str(t): log(1 - decay) + r * log(decay) for r, t in enumerate(ranked)}
+        kept = {str(token), *(str(t) for t in ranked[:k])}
+        yield {t: {"logprob": v, "rank": r + 1} for r, (t, v) in enumerate(logprobs.items()) if t in kept}
+
+
+def answer(path: str, body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, Any]:
+    usage = {"completion_tokens": body["max_tokens"] if body.get("ignore_eos") else 3}
+    if path == "/v1/chat/completions":
+        choice = {
+            "message": {"content": behaviour.get("answer", "A good answer.")},
+            "finish_reason": behaviour.get("finish_reason", "stop"),
+        }
+        ids = behaviour.get("prompt_ids", tokens_of(body["messages"][0]["content"]))
+        return {"choices": [choice], "usage": usage, "prompt_token_ids": ids}
+    prompt = body["prompt"]
+    ids = tokens_of(prompt) if isinstance(prompt, str) else prompt
+    found: dict[str, Any] = {"text": "x", "finish_reason": "length", "prompt_token_ids": ids}
+    if k := body.get("prompt_logprobs"):
+        found["prompt_logprobs"] = list(prompt_logprobs(ids, k, behaviour))
+    return {"choices": [found], "usage": usage}
+
+
+class Handler(BaseHTTPRequestHandler):
+    behaviour: dict[str, Any]
+    lock = threading.Lock()
+    served = 0
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.lock:
+            faults = self.behaviour.get("faults", [])
+            fault = faults.pop(0) if faults else None
+            type(self).served += 1
+            if self.served > self.behaviour.get("die_after", 1_000_000):
+                os._exit(9)
+        if fault == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [')
+            self.close_connection = True
+        elif fault == "garbage":
+            self.reply(200, b"<html>proxy error</html>")
+        elif fault == "no-choice":
+            self.reply(200, b'{"choices": []}')
+        elif fault is not None:
+            self.reply(int(fault), b'{"error": {"message": "broken on purpose"}}')
+        else:
+            self.reply(200, json.dumps(answer(self.path, body, self.behaviour)).encode())
+
+    def reply(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def start(behaviour: dict[str, Any]) -> ThreadingHTTPServer:
+    """Return a listening server; the caller serves and closes it."""
+    handler = type("Configured", (Handler,), {"behaviour": behaviour, "served": 0})
+    return ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+
+def main(argv: list[str]) -> int:
+    target = Path(argv[argv.index("serve") + 1])
+    behaviour = json.loads((target / "fake.json").read_text(encoding="utf-8"))
+    Path(option(argv, "--log")).write_text("\n".join(behaviour.get("log", [])), encoding="utf-8")
+    with Path(option(argv, "--run-dir"), "starts").open("a", encoding="utf-8") as stream:
+        stream.write(f"{target.name} {os.getpid()}\n")
+    if "complaint" in behaviour:
+        sys.stderr.write("a line before\n" + behaviour["complaint"] + "\n")
+        return 1
+    server = start(behaviour)
+    ready_file = Path(option(argv, "--ready-file"))
+    url = f"http://127.0.0.1:{server.server_port}"
+    ready = {
+        "url": url,
+        "model": "tiny",
+        "dtype": "float32",
+        "ready_s": 1.5,
+        "kv_cache_tokens": 64,
+        "argv": [],
+    }
+    aside = ready_file.with_suffix(".aside")
+    aside.write_text(json.dumps(ready), encoding="utf-8")
+    aside.rename(ready_file)
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

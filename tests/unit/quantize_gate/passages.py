@@ -1,0 +1,19 @@
+"""Passages written by hand: each position lists its two best tokens with their probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quantize.gate.scores import Passage
+
+Position = tuple[float, dict[int, float]]
+"""Probability of the actual token, and the best tokens with theirs, best first."""
+
+
+def passage(*positions: Position, ids: list[int] | None = None) -> Passage:
+    return Passage(
+        np.array(ids or range(len(positions) + 1)),
+        np.log([actual for actual, _ in positions]),
+        np.array([list(best) for _, best in positions]),
+        np.log([list(best.values()) for _, best in positions]),
+    )

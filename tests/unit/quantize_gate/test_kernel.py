@@ -1,0 +1,61 @@
+"""The lines are vLLM 0.32's own, shortened at the right."""
+
+from __future__ import annotations
+
+import pytest
+
+from quantize.gate.kernel import read_evidence
+
+CONFIG = (
+    "(EngineCore pid=7) INFO 11-22 08:54:19 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config:"
+    " model='m', speculative_config=None, dtype=torch.float16, quantization={}, quantization_config=None,"
+)
+GPTQ = "(Worker pid=9) INFO 11-22 08:54:20 [auto_gptq.py:352] Using {} for AutoGPTQLinearMethod"
+INT8 = (
+    "(Worker pid=9) INFO 11-22 08:54:20 [__init__.py:884] "
+    "Selected CPUInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8"
+)
+OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1] Using FLASH_ATTN backend"
+
+
+@pytest.mark.parametrize(
+    ("log", "quantization", "kernels", "proved"),
+    [
+        (
+            "\n".join([CONFIG.format("auto_gptq"), GPTQ.format("CPUWNA16LinearKernel"), OTHER]),
+            "auto_gptq",
+            ("CPUWNA16LinearKernel",),
+            True,
+        ),
+        (
+            "\n".join([CONFIG.format("compressed-tensors"), INT8, INT8]),
+            "compressed-tensors",
+            ("CPUInt8ScaledMMLinearKernel",),
+            True,
+        ),
+        (CONFIG.format("None") + "\n" + OTHER, None, (), False),
+        (CONFIG.format("auto_gptq"), "auto_gptq", (), False),
+        (
+            "\n".join([CONFIG.format("mxfp4"), GPTQ.format("EmulationMxfp4LinearKernel")]),
+            "mxfp4",
+            ("EmulationMxfp4LinearKernel",),
+            False,
+        ),
+        ("", None, (), False),
+    ],
+)
+def test_read_evidence(log: str, quantization: str | None, kernels: tuple[str, ...], proved: bool) -> None:
+    evidence = read_evidence(log)
+
+    assert evidence.quantization == quantization
+    assert evidence.kernels == kernels
+    assert evidence.proved is proved
+
+
+def test_the_lines_it_rests_on_are_kept_once_and_without_their_prefix() -> None:
+    log = "\n".join([CONFIG.format("auto_gptq"), *[GPTQ.format("CPUWNA16LinearKernel")] * 3])
+
+    assert read_evidence(log).lines == (
+        "Initializing a V1 LLM engine with quantization=auto_gptq",
+        "Using CPUWNA16LinearKernel for AutoGPTQLinearMethod",
+    )

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from quantize.gate.run import Limits
+from quantize.gate.thresholds import thresholds_for
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
+def test_a_larger_model_is_never_allowed_to_lose_more(bits: int) -> None:
+    classes = [thresholds_for(bits, size) for size in (135e6, 1e9, 8e9, 70e9)]
+
+    losses = [limit.max_ppl_increase for limit in classes]
+    agreements = [limit.min_top1_agreement for limit in classes]
+    assert losses == sorted(losses, reverse=True)
+    assert agreements == sorted(agreements)
+
+
+@pytest.mark.parametrize("parameters", [135e6, 1e9, 8e9, 70e9])
+def test_more_bits_are_never_allowed_to_lose_more(parameters: float) -> None:
+    losses = [thresholds_for(bits, parameters).max_ppl_increase for bits in (2, 3, 4, 8, 16)]
+
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_unknown_bits_are_judged_as_four() -> None:
+    assert thresholds_for(None, 8e9) == thresholds_for(4, 8e9)
+
+
+def test_a_given_limit_replaces_the_default_and_leaves_the_others() -> None:
+    limits = Limits(max_ppl_increase=0.0, min_speed_ratio=0.9).over(thresholds_for(4, 135e6))
+
+    assert (limits.max_ppl_increase, limits.min_speed_ratio) == (0.0, 0.9)
+    assert limits.min_top1_agreement == thresholds_for(4, 135e6).min_top1_agreement

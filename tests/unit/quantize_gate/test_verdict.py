@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from quantize.gate.answers import Answer, compare
+from quantize.gate.figures import Estimate, Quality
+from quantize.gate.kernel import KernelEvidence
+from quantize.gate.thresholds import Thresholds
+from quantize.gate.verdict import Fault, Findings, SpeedPair, Verdict, judge, reasons
+
+LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1)
+QUALITY = Quality(
+    tokens=4000,
+    base_perplexity=15.0,
+    candidate_perplexity=15.75,
+    perplexity_ratio=Estimate(1.05, 1.03, 1.07),
+    mean_kl=Estimate(0.04, 0.03, 0.05),
+    p99_kl=0.4,
+    unseen_mass=0.01,
+    top1_agreement=Estimate(0.90, 0.88, 0.92),
+)
+GOOD = Answer("Where?", "Paris.", "stop", 10, (1, 2))
+ENDLESS = replace(GOOD, text="and so on", finish_reason="length", tokens=10)
+PROVED = KernelEvidence("auto_gptq", ("CPUWNA16LinearKernel",), ())
+FINE = Findings(
+    quality=QUALITY,
+    pairs=compare([GOOD] * 3, [GOOD] * 3),
+    size_ratio=0.45,
+    evidence=PROVED,
+    quantized=True,
+    speeds=(SpeedPair(1, 20.0, 30.0), SpeedPair(16, 200.0, 100.0)),
+)
+
+
+def quality(**changes: object) -> Findings:
+    return replace(FINE, quality=replace(QUALITY, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("findings", "verdict", "reason"),
+    [
+        (FINE, Verdict.ACCEPT, None),
+        (quality(perplexity_ratio=Estimate(1.10, 1.08, 1.12)), Verdict.ACCEPT, None),
+        (
+            quality(perplexity_ratio=Estimate(1.12, 1.08, 1.16)),
+            Verdict.REGRESSION,
+            "perplexity: +12.0% (+8.0%…+16.0%), needed ≤ +10.0%",
+        ),
+        (quality(perplexity_ratio=Estimate(float("inf"), 1.0, 2.0)), Verdict.REGRESSION, "perplexity: +inf%"),
+        (quality(mean_kl=Estimate(0.2, 0.1, 0.3)), Verdict.REGRESSION, "mean KL divergence, nats: 0.2000"),
+        (quality(top1_agreement=Estimate(0.79, 0.7, 0.8)), Verdict.REGRESSION, "top-1 agreement: 79.0%"),
+        (replace(FINE, size_ratio=1.0), Verdict.REGRESSION, "size of the weights: ×1.000, needed ≤ ×0.95"),
+        (replace(FINE, pairs=compare([GOOD] * 2, [GOOD, ENDLESS])), Verdict.ACCEPT, None),
+        (
+            replace(FINE, pairs=compare([GOOD] * 2, [ENDLESS] * 2)),
+            Verdict.REGRESSION,
+            "chat answers: 2 newly bad ('Where?' does not end by itself (length after 10 tokens); ",
+        ),
+        (replace(FINE, pairs=compare([ENDLESS] * 2, [ENDLESS] * 2)), Verdict.ACCEPT, None),
+        (
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=31)])),
+            Verdict.REGRESSION,
+            "answer length: ×3.10",
+        ),
+        (
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, prompt_ids=(1, 3))])),
+            Verdict.REGRESSION,
+            "chat prompts as tokens: different, needed same",
+        ),
+        (
+            quality(perplexity_ratio=Estimate(0.9, 0.88, 0.95), top1_agreement=Estimate(0.85, 0.8, 0.9)),
+            Verdict.ANOMALOUS,
+            "figures fit together: 5.0% better than the base with 85.0% agreement",
+        ),
+        (
+            quality(perplexity_ratio=Estimate(0.97, 0.93, 0.99), top1_agreement=Estimate(0.85, 0.8, 0.9)),
+            Verdict.ACCEPT,  # the gain may be chance
+            None,
+        ),
+        (
+            replace(FINE, evidence=KernelEvidence(None, (), ())),
+            Verdict.ANOMALOUS,
+            "quantized kernel: the engine's log says it reads plain weights",
+        ),
+        (
+            replace(FINE, evidence=KernelEvidence("mxfp4", ("EmulationMxfp4LinearKernel",), ())),
+            Verdict.ANOMALOUS,
+            "quantized kernel: fallback kernel EmulationMxfp4LinearKernel",
+        ),
+        (
+            replace(FINE, evidence=KernelEvidence("auto_gptq", (), ())),
+            Verdict.ANOMALOUS,
+            "quantized kernel: quantization=auto_gptq, but no kernel in the log",
+        ),
+        (replace(FINE, evidence=KernelEvidence(None, (), ()), quantized=False), Verdict.ACCEPT, None),
+        (
+            quality(perplexity_ratio=Estimate(1.0, 1.0, 1.0), mean_kl=Estimate(0.0, 0.0, 0.0)),
+            Verdict.ANOMALOUS,
+            "not the base itself: every log-probability equals the base's",
+        ),
+    ],
+)
+def test_judge(findings: Findings, verdict: Verdict, reason: str | None) -> None:
+    given, checks = judge(findings, LIMITS)
+
+    assert given is verdict
+    if reason is None:
+        assert reasons(checks) == ()
+    else:
+        (only,) = reasons(checks)
+        assert only.startswith(reason)
+
+
+def test_figures_that_cannot_be_trusted_outweigh_a_regression() -> None:
+    findings = replace(quality(mean_kl=Estimate(0.2, 0.1, 0.3)), evidence=KernelEvidence(None, (), ()))
+
+    verdict, checks = judge(findings, LIMITS)
+
+    assert verdict is Verdict.ANOMALOUS
+    assert {check.fault for check in checks if check.passed is False} == {Fault.ANOMALY, Fault.REGRESSION}
+
+
+def test_speed_is_reported_unless_a_limit_asks() -> None:
+    assert judge(FINE, replace(LIMITS, min_speed_ratio=0.5))[0] is Verdict.ACCEPT
+    verdict, checks = judge(FINE, replace(LIMITS, min_speed_ratio=0.6))
+    assert verdict is Verdict.REGRESSION
+    assert reasons(checks) == ("output speed at 16: ×0.50, slower, needed ≥ ×0.60",)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [(Verdict.ACCEPT, 0), (Verdict.REGRESSION, 3), (Verdict.ANOMALOUS, 4), (Verdict.INFEASIBLE, 5)],
+)
+def test_exit_codes(verdict: Verdict, code: int) -> None:
+    assert verdict.exit_code == code
