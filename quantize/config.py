@@ -21,8 +21,8 @@ class CalibrationOptions:
     """
 
     path: Path | None = None
-    sequences: int = 64
-    sequence_tokens: int = 512
+    sequences: int = 32
+    sequence_tokens: int = 256
     seed: int = 0
 
 
@@ -43,7 +43,7 @@ class GptqOptions:
 
     bits: int = 4
     group_size: int = 32
-    symmetric: bool = True
+    symmetric: bool = False
     damping: float = 0.05
     mse: float = 2.0
     act_group_aware: bool = True

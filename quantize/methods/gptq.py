@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gptqmodel import BACKEND
-from gptqmodel.quantization.config import GPTQConfig
+from gptqmodel.quantization.config import FORMAT, GPTQConfig
 
 from quantize.config import GptqOptions
 from quantize.methods import gptqmodel_driver, scale_search
@@ -26,6 +26,8 @@ def quantize(job: Job, report: Report) -> dict[str, Any]:
         act_group_aware=options.act_group_aware,
         desc_act=options.desc_act,
         true_sequential=options.true_sequential,
+        # The first version of the format stores zero points less one, which cannot express zero.
+        format=FORMAT.GPTQ if options.symmetric else FORMAT.GPTQ_V2,
         offload_to_disk=False,
         device=gptqmodel_driver.device(),
     )

@@ -48,7 +48,7 @@ def pack_awq(values: torch.Tensor) -> torch.Tensor:
 
 
 def gptq_to_awq(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Repack a GPTQ checkpoint (zero points stored less one) in AWQ's layout.
+    """Repack a GPTQ checkpoint of format version 2 (zero points as they are) in AWQ's layout.
 
     Raises:
         ValueError: the groups are not in order along the input, which AWQ cannot express.
@@ -61,9 +61,8 @@ def gptq_to_awq(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         order = tensors[f"{stem}.g_idx"].long()
         if not torch.equal(order, torch.arange(weight.shape[0]) // (weight.shape[0] // groups)):
             raise ValueError(f"{stem}: the groups are reordered on disk")
-        zeros = (unpack_columns(tensors[f"{stem}.qzeros"]) + 1) & 15
         result[name] = pack_awq(weight)
-        result[f"{stem}.qzeros"] = pack_awq(zeros)
+        result[f"{stem}.qzeros"] = pack_awq(unpack_columns(tensors[f"{stem}.qzeros"]))
     return result
 
 
