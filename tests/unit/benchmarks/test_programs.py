@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cells import Cell
+from benchmarks.errors import BadOption, BadRun
+from benchmarks.peers import build_llama, commands
+from benchmarks.programs.artifacts import facts
+from benchmarks.programs.common import parse_slo
+from benchmarks.programs.quant import cost_per_million, crossover
+from benchmarks.report.slots import Stay, lanes, usefulness
+from benchmarks.report.table import Table
+from benchmarks.servers import telling
+from benchmarks.store import Measured
+from tests.unit.benchmarks.build import record
+
+CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
+
+
+def test_crossover_is_between_the_loads_where_the_faster_changes() -> None:
+    assert crossover([1, 4, 16], [10.0, 20.0, 80.0], [20.0, 30.0, 40.0]) == pytest.approx(8.0)
+
+
+def test_no_crossover_when_one_is_always_faster() -> None:
+    assert crossover([1, 4], [10.0, 20.0], [11.0, 21.0]) is None
+
+
+def test_crossover_skips_what_is_unknown() -> None:
+    assert crossover([1, 2, 4], [10.0, None, 10.0], [20.0, 5.0, 5.0]) == pytest.approx(2**1.333, rel=0.01)
+
+
+def test_cost_of_a_million_tokens() -> None:
+    # 1,000 tokens a second are 3.6 million an hour.
+    assert cost_per_million(3.6, 1000.0) == pytest.approx(1.0)
+    assert cost_per_million(3.6, None) is None
+
+
+def test_slots_held_for_others_are_not_at_work() -> None:
+    stays = [Stay(0, 0.0, 10.0, 10.0), Stay(1, 0.0, 2.0, 10.0)]
+    assert usefulness(stays, 2) == pytest.approx(0.6)
+
+
+def test_continuous_requests_take_the_first_free_lane() -> None:
+    records = [
+        record(0.0, (1.0, 4.0), task=0),
+        record(0.0, (1.0, 2.0), task=1),
+        record(2.0, (3.0, 5.0), task=2),
+    ]
+    found = lanes(Measured(CELL, records, [], []), 0.0)
+    assert [(stay.slot, stay.began_s, stay.left_s) for stay in found] == [
+        (0, 0.0, 4.0),
+        (1, 0.0, 2.0),
+        (1, 2.0, 5.0),
+    ]
+
+
+def test_slots_the_server_reports_are_taken_as_they_are() -> None:
+    extra = {"slot": 3, "began_s": 101.0, "own_end_s": 102.0, "ended_s": 104.0}
+    found = lanes(Measured(CELL, [record(0.5, (4.0,), extra=extra)], [], []), 100.0)
+    assert found == [Stay(3, 0.5, 1.5, 3.5)]
+
+
+def test_an_artifact_speaks_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    (tmp_path / "manifest.json").write_text(json.dumps({"version": "gptq-1", "bits": 4, "method": "gptq"}))
+    figures = {"perplexity_ratio": {"value": 1.1, "low": 1.0, "high": 1.2}}
+    (tmp_path / "report.json").write_text(json.dumps({"verdict": "ACCEPT", "figures": figures}))
+    name, about = facts(tmp_path)
+    assert name == "gptq-1"
+    assert (about["bits"], about["weight_bytes"], about["perplexity_ratio"]) == (4, 100, 1.1)
+    assert about["mean_kl"] is None
+
+
+def test_a_checkpoint_has_no_quality_figures(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert facts(tmp_path) == (tmp_path.name, {"bits": 16, "weight_bytes": 0})
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRun):
+        facts(tmp_path)
+
+
+def test_flags_are_read_in_both_forms() -> None:
+    argv = ["x", "--dtype", "float16", "--port=8000"]
+    assert commands.flag(argv, "--dtype") == "float16"
+    assert commands.flag(argv, "--port") == "8000"
+    assert commands.flag(argv, "--seed") is None
+
+
+def test_llama_is_built_without_amx() -> None:
+    found = build_llama.options({"avx2", "avx512f", "amx_bf16", "amx_int8", "amx_tile"})
+    assert "-DGGML_AVX512=ON" in found
+    assert "-DGGML_NATIVE=OFF" in found
+    assert not any("AMX" in option for option in found)
+
+
+def test_slo_units() -> None:
+    slo = parse_slo("ttft=500ms, tpot=0.05,e2e=10s")
+    assert (slo.ttft_s, slo.tpot_s, slo.e2e_s) == (0.5, 0.05, 10.0)
+
+
+@pytest.mark.parametrize("text", ["ttft", "speed=1", "ttft=fast"])
+def test_a_bad_slo_is_refused(text: str) -> None:
+    with pytest.raises(BadOption):
+        parse_slo(text)
+
+
+def test_the_telling_line_of_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("loading\nRuntimeError: no such kernel\ngoodbye\n")
+    assert telling(path) == "RuntimeError: no such kernel"
+
+
+def test_markdown_tables_escape_bars() -> None:
+    assert "a\\|b" in Table("t", ["x"], [["a|b"]]).markdown()
