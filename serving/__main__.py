@@ -12,6 +12,8 @@ from __future__ import annotations
 import typer
 
 from core.console import run_app
+from serving.commands.chat import chat
+from serving.commands.doctor import doctor
 from serving.commands.down import down
 from serving.commands.logs import logs
 from serving.commands.plan import plan
@@ -22,7 +24,7 @@ from serving.commands.up import up
 app = typer.Typer(
     help="Serve a model with vLLM and look after it.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for command in (serve, up, down, status, logs, plan):
+for command in (serve, up, down, status, logs, plan, doctor, chat):
     app.command()(command)
 
 if __name__ == "__main__":

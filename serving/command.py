@@ -9,9 +9,10 @@ import os.path
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from core.errors import UsageError
 from serving.config import ServeOptions
 from serving.dtype import DtypeChoice, choose_cpu_dtype, choose_gpu_dtype
-from serving.errors import HardwareError, NotEnoughMemory, UsageError
+from serving.errors import HardwareError, NotEnoughMemory
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.memory import (
@@ -29,7 +30,7 @@ from serving.memory import (
 from serving.profiles import Profile
 from serving.target import Target
 
-ENGINE_MODULE = "vllm.entrypoints.openai.api_server"
+ENGINE_MODULE = "serving.vllm_server"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class Plan:
     environment: tuple[Item, ...]
     warnings: tuple[str, ...] = field(default=())
 
-    def argv(self, python: str) -> list[str]:
-        """Return the command line of the engine."""
-        words = [python, "-m", ENGINE_MODULE]
+    def argv(self, python: str, parent: int | None = None) -> list[str]:
+        """Return the command line of the engine, which ends with the process `parent` if one is given."""
+        words = [python, "-m", ENGINE_MODULE, *(["--parent", str(parent)] if parent else [])]
         for item in self.flags:
             words.append(item.name)
             if item.value is not None:

@@ -23,14 +23,23 @@ class DtypeChoice:
     reason: str
 
 
-def amx_is_broken(hardware: Hardware) -> bool:
-    """Whether AMX is advertised and a bf16 product that may use it dies.
+def gemm_needs_cap(hardware: Hardware) -> bool:
+    """Whether oneDNN left to itself picks kernels that die: an uncapped product died, a capped one lives."""
+    return any(s.isa_cap is None and s.gflops is None for s in hardware.gemm) and any(
+        s.isa_cap is not None and s.gflops is not None for s in hardware.gemm
+    )
 
-    vLLM's own attention kernels pick AMX by the flag for bfloat16 and heed no cap, so bfloat16 is out.
+
+def bfloat16_dies(hardware: Hardware) -> bool:
+    """Whether vLLM's attention dies in bfloat16.
+
+    It picks AMX by the processor's flag and heeds no cap, so a broken AMX rules bfloat16 out altogether.
     """
-    advertised = hardware.instruction("amx_bf16")
-    dead = any(s.dtype == "bfloat16" and s.isa_cap is None and s.gflops is None for s in hardware.gemm)
-    return advertised is not None and advertised.advertised and (dead or advertised.lies)
+    tried = [trial for trial in hardware.attention if trial.dtype == "bfloat16"]
+    if tried:
+        return not tried[0].lives
+    amx = hardware.instruction("amx_bf16")
+    return amx is not None and amx.advertised and (amx.lies or gemm_needs_cap(hardware))
 
 
 def choose_cpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> DtypeChoice:
@@ -41,14 +50,14 @@ def choose_cpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> Dtyp
     """
     if not hardware.gemm:
         return DtypeChoice("float32" if wanted == "auto" else wanted, None, "speeds unknown: torch is absent")
-    broken = amx_is_broken(hardware)
+    broken, capped = bfloat16_dies(hardware), gemm_needs_cap(hardware)
     living = [
         speed
         for speed in hardware.gemm
         if speed.gflops is not None
         and not (speed.dtype == "bfloat16" and broken)
         and not (speed.dtype == "float16" and facts.model_type in _NO_FLOAT16)
-        and not (speed.isa_cap is None and broken)
+        and not (speed.isa_cap is None and capped)
         and wanted in ("auto", speed.dtype)
     ]
     if not living:
@@ -58,13 +67,13 @@ def choose_cpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> Dtyp
             mend="See python -m serving doctor",
         )
     best = _best(living)
-    reason = f"{best.speed:.0f} GFLOP/s measured"
+    reason = f"{best.speed:.0f} GFLOP/s a core measured"
     others = sorted({s.dtype for s in living} - {best.dtype})
     if others:
         rivals = (f"{name} {_fastest(living, name).speed:.0f}" for name in others)
         reason += f" ({', '.join(rivals)})"
     if broken:
-        reason += "; bfloat16 would use AMX, which dies here"
+        reason += "; bfloat16 would use AMX in attention, which dies here"
     if wanted != "auto":
         reason = f"the profile wants it; {reason}"
     return DtypeChoice(best.dtype, best.isa_cap, reason)

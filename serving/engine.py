@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from serving.logs import read_tail, telling_line
-from serving.processes import end_group, group_alive, preexec_die_with_parent, signal_group
+from serving.processes import end_group, group_alive, signal_group
 
+_ROOT = Path(__file__).resolve().parents[1]
 _KEPT_LINES = 2000
 
 
@@ -32,12 +33,11 @@ class Engine:
         try:
             self._process = subprocess.Popen(
                 argv,
-                env={**os.environ, **env},
+                env={**os.environ, "PYTHONPATH": str(_ROOT), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=preexec_die_with_parent(os.getpid()),
             )
         finally:
             if not isinstance(output, int):

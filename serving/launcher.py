@@ -80,6 +80,8 @@ class Launcher:
         self._options = options
         self._engine: Engine | None = None
         self._reaper: _Reaper | None = None
+        self._listening = True
+        self._asked: int | None = None
 
     def run(self) -> int:
         """Start, become ready, serve until asked to stop; return the exit code.
@@ -107,7 +109,9 @@ class Launcher:
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(other, self._on_second_signal)
-        raise _StopAsked(signum)
+        self._asked = signum
+        if self._listening:
+            raise _StopAsked(signum)
 
     def _on_second_signal(self, _signum: int, _frame: FrameType | None) -> None:
         """Whoever asks twice does not want to wait for the drain."""
@@ -115,16 +119,15 @@ class Launcher:
             os.killpg(self._engine.pid, signal.SIGKILL)
 
     def _start(self) -> Engine:
-        # A stop that came between the start and its being noted would leave the engine unwatched.
-        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        try:
-            engine = Engine(self._state.argv, self._state.env, self._options.log)
-            self._engine = engine
-            if self._reaper is not None:
-                self._reaper.watch(engine.pid)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        # A stop that comes between the start and its being noted waits in _asked until we listen.
+        self._listening = False
+        engine = Engine(self._state.argv, self._state.env, self._options.log)
+        self._engine = engine
+        if self._reaper is not None:
+            self._reaper.watch(engine.pid)
+        self._listening = True
+        if self._asked is not None:
+            raise _StopAsked(self._asked)
         self._record(engine_pid=engine.pid)
         return engine
 

@@ -7,7 +7,6 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -20,27 +19,15 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def die_with_parent(signum: signal.Signals = signal.SIGTERM) -> None:
+def die_with_parent(signum: signal.Signals = signal.SIGTERM, *, expected_parent: int | None = None) -> None:
     """Ask the kernel to signal this process when the thread that started it ends.
 
-    A parent that died before the call is noticed too.
+    A parent that died before the call is noticed too, by its id when `expected_parent` is given.
     """
-    parent = os.getppid()
+    parent = os.getppid() if expected_parent is None else expected_parent
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent or parent == 1:
         os.kill(os.getpid(), signum)
-
-
-def preexec_die_with_parent(parent: int) -> Callable[[], None]:
-    """Return a preexec_fn for a child of the process `parent`; it also unblocks the signals."""
-
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
 
 
 def adopt_orphans() -> None:

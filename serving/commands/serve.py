@@ -64,7 +64,7 @@ def serve(
         profile=plan.profile,
         dtype=plan.dtype,
         log=str(log) if log else None,
-        argv=plan.argv(sys.executable),
+        argv=plan.argv(sys.executable, parent=os.getpid()),
         env=plan.env(),
         request=request_of(target, options),
         started_at=started_at,

@@ -30,7 +30,9 @@ def status(json_output: p.JsonOption = False, run_dir: p.RunDirOption = p.RUN.pa
 
 def describe(state: ServerState) -> dict[str, Any]:
     """Ask the server itself for everything the state file cannot know."""
-    ready, seconds, problem = False, None, state.status
+    ready = False
+    seconds: float | None = None
+    problem: str = state.status
     if state.status == "ready":
         probe = decode_probe(state.url, state.model, _PROBE_TIMEOUT_S)
         ready, seconds, problem = probe.ok, probe.seconds, probe.problem

@@ -6,6 +6,7 @@ frozen `Hardware`, the only thing `serving.command` knows about the machine.
 """
 
 from serving.hardware.facts import (
+    AttentionTrial,
     Cpu,
     GemmSpeed,
     Gpu,
@@ -17,6 +18,7 @@ from serving.hardware.facts import (
 from serving.hardware.probe import load_or_probe, probe
 
 __all__ = [
+    "AttentionTrial",
     "Cpu",
     "GemmSpeed",
     "Gpu",

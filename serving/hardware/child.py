@@ -7,13 +7,16 @@ torch is imported once and each trial forks from there, before torch has started
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import platform
 import sys
 import time
 from functools import partial
 from typing import Any
 
+from serving.amx import request_tiles
 from serving.hardware.trial import in_child
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -22,16 +25,17 @@ _WIDTH = 1024
 _TIMED_S = 0.12
 
 
-def time_gemm(dtype_name: str, isa_cap: str | None, threads: int) -> dict[str, float]:
-    """Return GFLOP/s of X·Wᵀ with X [rows, 1024] and W [1024, 1024] for each number of rows.
+def time_gemm(dtype_name: str, isa_cap: str | None) -> dict[str, float]:
+    """Return one core's GFLOP/s of X·Wᵀ with X [rows, 1024] and W [1024, 1024] per number of rows.
 
+    One thread, because threads that wait for each other on a busy machine measure its load.
     oneDNN reads its cap at first use, so this runs once per process.
     """
     if isa_cap is not None:
         os.environ["ONEDNN_MAX_CPU_ISA"] = isa_cap
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     dtype = getattr(torch, dtype_name)
     weight = torch.randn(_WIDTH, _WIDTH).to(dtype)
     speeds: dict[str, float] = {}
@@ -47,6 +51,62 @@ def time_gemm(dtype_name: str, isa_cap: str | None, threads: int) -> dict[str, f
             # The best call, not the mean: other programs may be using the cores meanwhile.
             speeds[str(rows)] = round(2 * rows * _WIDTH * _WIDTH / best_s / 1e9, 1)
     return speeds
+
+
+def attention_kernel(dtype_name: str) -> str:
+    """Return the kernel vLLM would pick for a 128-token block, as its cpu_attn backend does."""
+    import torch
+
+    if dtype_name == "bfloat16" and torch.cpu._is_amx_tile_supported():
+        return "amx"
+    return "neon" if platform.machine() == "aarch64" else "vec"
+
+
+def try_attention(dtype_name: str, kernel: str) -> bool:
+    """Run vLLM's paged attention over 40 tokens of 4 heads on 2 KV heads and look at the result.
+
+    Raises:
+        ValueError: it computed nothing.
+    """
+    request_tiles()
+    import torch
+
+    dtype, tokens, heads, kv_heads, width, block = getattr(torch, dtype_name), 40, 4, 2, 64, 128
+    cache = torch.zeros(1, kv_heads, 2 * block, width, dtype=dtype)
+    keys, values = cache.chunk(2, dim=2)
+    query = torch.randn(tokens, heads, width).to(dtype)
+    key, value = (torch.randn(tokens, kv_heads, width).to(dtype) for _ in range(2))
+    starts = torch.tensor([0, tokens], dtype=torch.int32)
+    lengths = torch.tensor([tokens], dtype=torch.int32)
+    blocks = torch.tensor([[0]], dtype=torch.int32)
+    ops = torch.ops._C
+    ops.cpu_attn_reshape_and_cache(key, value, keys, values, torch.arange(tokens), kernel, 1.0, 1.0, "auto")
+    schedule = ops.get_scheduler_metadata(
+        1, heads, kv_heads, width, lengths, dtype, starts, True, -1, kernel, True, None, "auto"
+    )
+    out = torch.zeros(tokens, heads, width, dtype=dtype)
+    ops.cpu_attention_with_kv_cache(
+        query, keys, values, out, starts, lengths, width**-0.5, True, None, -1, blocks, 0.0, schedule,
+        None, None, 1.0, 1.0, "auto",
+    )  # fmt: skip
+    if not 0 < float(out.float().norm()) < float("inf"):
+        raise ValueError("the attention kernel computed nothing")
+    return True
+
+
+def _try_all_attention() -> None:
+    """Try each format, where vLLM is installed."""
+    try:
+        importlib.import_module("vllm._C")
+    except ImportError:
+        return
+    for dtype in _DTYPES:
+        kernel = attention_kernel(dtype)
+        outcome = in_child(partial(try_attention, dtype, kernel))
+        _say(
+            "attention",
+            {"dtype": dtype, "kernel": kernel, "lives": outcome.value is True, "failure": outcome.failure},
+        )
 
 
 def list_gpus() -> list[dict[str, Any]]:
@@ -90,15 +150,15 @@ def main(isa_caps: list[str]) -> None:
     _say("gpus", {"found": gpus.value or [], "failure": gpus.failure})
     if gpus.value:
         return  # the GPU computes; the processor's speed decides nothing
-    threads = len(os.sched_getaffinity(0))
     for name in isa_caps:
         cap = None if name == "-" else name
         for dtype in _DTYPES:
-            outcome = in_child(partial(time_gemm, dtype, cap, threads))
+            outcome = in_child(partial(time_gemm, dtype, cap))
             _say(
                 "gemm",
                 {"dtype": dtype, "isa_cap": cap, "gflops": outcome.value, "failure": outcome.failure},
             )
+    _try_all_attention()
 
 
 if __name__ == "__main__":

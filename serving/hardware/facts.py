@@ -53,7 +53,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class GemmSpeed:
-    """One number format under one oneDNN instruction-set cap (None: no cap)."""
+    """One core's speed in one number format under one oneDNN instruction-set cap (None: no cap)."""
 
     dtype: str
     isa_cap: str | None
@@ -71,6 +71,16 @@ class GemmSpeed:
         for value in batched:
             product *= value
         return float(product ** (1 / len(batched)))
+
+
+@dataclass(frozen=True)
+class AttentionTrial:
+    """vLLM's own CPU attention kernel in one number format: the engine picks its kernel by CPU flags."""
+
+    dtype: str
+    kernel: str
+    lives: bool
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,8 @@ class Hardware:
     memory_total_bytes: int
     instructions: tuple[Instruction, ...]
     gemm: tuple[GemmSpeed, ...]
+    attention: tuple[AttentionTrial, ...]
+    """Empty where vLLM is not installed."""
     gpus: tuple[Gpu, ...]
     libraries: Libraries
     torch_version: str | None
@@ -137,6 +149,7 @@ def from_json(data: dict[str, Any]) -> Hardware:
             ),
             "instructions": tuple(Instruction(**item) for item in data["instructions"]),
             "gemm": tuple(GemmSpeed(**item) for item in data["gemm"]),
+            "attention": tuple(AttentionTrial(**item) for item in data["attention"]),
             "gpus": tuple(
                 Gpu(
                     **{

@@ -11,12 +11,10 @@ import mmap
 import platform
 from functools import partial
 
+from serving.amx import request_tiles
 from serving.hardware.facts import Instruction
 from serving.hardware.trial import in_child
 
-_ARCH_PRCTL = 158
-_ARCH_REQ_XCOMP_PERM = 0x1023
-_XFEATURE_XTILEDATA = 18
 _RET = "c3"
 # ldtilecfg (%rdi); tilezero %tmm0, 1, 2; <the product>; tilerelease
 _AMX = "c4e2784907 c4e27b49c0 c4e27b49c8 c4e27b49d0 {product} c4e27849c0"
@@ -44,9 +42,8 @@ def _tile_configuration() -> bytes:
 
 
 def _execute(code: bytes, amx: bool) -> bool:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if amx and libc.syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) != 0:
-        raise OSError(ctypes.get_errno(), "the kernel grants no tile registers")
+    if amx and not request_tiles():
+        raise OSError("the kernel grants no tile registers")
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(code)
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))

@@ -16,7 +16,7 @@ from typing import Any
 
 from core.files import write_json
 from serving.errors import HardwareError
-from serving.hardware.facts import GemmSpeed, Gpu, Hardware, from_json
+from serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
 from serving.hardware.instructions import probe_instructions
 from serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
 
@@ -118,6 +118,7 @@ def probe() -> Hardware:
         memory_total_bytes=read_memory().total_bytes,
         instructions=probe_instructions(flags),
         gemm=tuple(GemmSpeed(**finding["value"]) for finding in findings if finding["kind"] == "gemm"),
+        attention=tuple(AttentionTrial(**f["value"]) for f in findings if f["kind"] == "attention"),
         gpus=tuple(gpus),
         libraries=find_libraries(),
         torch_version=version,

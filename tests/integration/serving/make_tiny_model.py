@@ -1,12 +1,13 @@
 """Write a tiny random Llama checkpoint with a tokenizer trained on the spot; needs torch and transformers.
 
-    python tests/integration/serving/make_tiny_model.py DIRECTORY
+python tests/integration/serving/make_tiny_model.py DIRECTORY
 """
 
 from __future__ import annotations
 
 import pydoc_data.topics
 import sys
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -29,7 +30,8 @@ def main(directory: str) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(list(pydoc_data.topics.topics.values())[:40], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    wrap: Any = PreTrainedTokenizerFast  # the library ships no types for it
+    fast = wrap(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(directory)
     torch.manual_seed(7)
@@ -45,7 +47,8 @@ def main(directory: str) -> None:
         bos_token_id=0,
         eos_token_id=0,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(directory)
+    build: Any = LlamaForCausalLM
+    build(config).to(torch.bfloat16).save_pretrained(directory)
 
 
 if __name__ == "__main__":
