@@ -267,6 +267,46 @@ def peers(
     program.measure(target, options, how)
 
 
+@app.command()
+def rag(
+    base_url: Annotated[
+        str | None, typer.Option(help="a running server; otherwise TARGET is started")
+    ] = None,
+    target: Annotated[str, typer.Option(help="checkpoint or artifact to start")] = BASE,
+    index: Annotated[Path, typer.Option(help="rag's index folder")] = Path("run/index"),
+    questions: Annotated[Path | None, typer.Option(help="JSON lines with a question each")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,4,16")] = None,
+    sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,100000")] = None,
+    api_key: ApiKey = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """Where the time of a RAG answer goes, by concurrency and corpus size."""
+    import dataclasses
+
+    from benchmarks import servers
+    from benchmarks.programs import common
+    from benchmarks.programs import rag as program
+
+    how = program.QUICK if quick else program.RagOptions()
+    how = dataclasses.replace(
+        how,
+        index=index,
+        questions=questions,
+        users=_numbers(users) or how.users,
+        corpus_sizes=_numbers(sizes) or how.corpus_sizes,
+    )
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    if base_url is not None:
+        program.measure(servers.attach(base_url, None, api_key), options, how)
+        return
+    with servers.ours(target) as server:
+        program.measure(server, options, how)
+
+
 def _numbers(text: str | None) -> tuple[int, ...]:
     from benchmarks.errors import BadOption
 

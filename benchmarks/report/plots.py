@@ -231,6 +231,23 @@ def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> 
     save(figure, path)
 
 
+def stacked(title: str, unit: str, values: dict[str, dict[str, float]], path: Path) -> None:
+    """One horizontal bar per name, made of its parts; the legend names even those too small to see."""
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * max(1, len(values))))
+    parts = list(dict.fromkeys(part for row in values.values() for part in row))
+    names = list(values)[::-1]
+    left = [0.0] * len(names)
+    for number, part in enumerate(parts):
+        widths = [values[name].get(part, 0.0) for name in names]
+        axes.barh(names, widths, left=left, color=COLOURS[number % len(COLOURS)], label=part, height=0.6)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_title(title)
+    axes.set_xlabel(unit)
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.25))
+    save(figure, path)
+
+
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 
