@@ -120,6 +120,23 @@ def report(
 
 
 @app.command()
+def results(
+    run_directories: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished runs, in order")],
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("docs/results.md"),
+) -> None:
+    """Write docs/results.md from stored runs."""
+    from benchmarks.programs import registry
+    from benchmarks.report.results import generate
+    from benchmarks.store import Run
+    from core.console import emit_json
+    from core.files import write_text
+
+    pairs = [(p, registry.sections_of(str(Run.open(p).config().get("program")))) for p in run_directories]
+    write_text(out, generate(pairs))
+    emit_json({"written": str(out), "runs": len(pairs)})
+
+
+@app.command()
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="A", help="the run before")],
     run_b: Annotated[Path, typer.Argument(metavar="B", help="the run after")],
@@ -305,6 +322,31 @@ def rag(
         return
     with servers.ours(target) as server:
         program.measure(server, options, how)
+
+
+@app.command()
+def crosscheck(
+    base_url: BaseUrl = DEFAULT_URL,
+    tokenizer: Annotated[str, typer.Option(help="the model's directory, for the other instruments")] = BASE,
+    guidellm: Annotated[str | None, typer.Option(help="path of the guidellm program")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="concurrency")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="requests per measurement")] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+) -> None:
+    """Ours, `vllm bench serve` and GuideLLM in turns on one server: do they see the same?"""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import crosscheck as program
+    from benchmarks.servers import attach
+
+    how = program.CrossOptions(str(Path(tokenizer).resolve()), guidellm)
+    how = dataclasses.replace(how, users=users or how.users, requests=requests or how.requests)
+    options = common.RunOptions(out, name, seed, repeats or 3)
+    program.measure(attach(base_url, None, None), options, how)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

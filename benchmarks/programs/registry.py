@@ -8,7 +8,7 @@ from benchmarks.report.write import SectionMaker
 
 _PROGRAMS = {
     name: f"benchmarks.programs.{name}"
-    for name in ("latency", "batching", "quant", "features", "rag", "peers")
+    for name in ("latency", "batching", "quant", "features", "rag", "peers", "crosscheck")
 }
 
 
