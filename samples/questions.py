@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from bm25s.stopwords import STOPWORDS_EN_PLUS
 from kiwipiepy import Kiwi
 from pydantic import BaseModel, ConfigDict
 
@@ -23,15 +24,21 @@ from samples.build import DOCUMENTS, HERE
 from samples.text import headings, language, page_count, pages, squeeze
 
 FILE = HERE / "questions.jsonl"
-LEAST = {"questions": 120, "unanswerable": 12, "cross-lingual": 15, "pages": 60}
+LEAST = {"questions": 120, "unanswerable": 12, "cross-lingual": 15}
+LEAST_PAGES = 60
 PARAPHRASE_SHARE_MAX = 1 / 3  # of the question's content words, how many may stand in the evidence
 VERBATIM_SHARE_MIN = 1 / 2
 _CONTENT_TAGS = ("NNG", "NNP", "VV", "VA", "SL", "SN", "XR")
-_STOP_WORDS = frozenset(
-    "a an and are as at be been before but by can could do does did for from had has have how i if in into is it "
-    "its may me much my not of on or our should so than that the their them then there these they this to up us "
-    "was we were what when where which while who whom whose why will with would you your".split()
-)
+
+
+class Passage(BaseModel):
+    """A further passage that answers as well, so that finding it is no mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    page: int | None
+    evidence: str
 
 
 class Question(BaseModel):
@@ -48,6 +55,7 @@ class Question(BaseModel):
     heading: str | None
     answer: str | None
     evidence: str | None
+    also: tuple[Passage, ...]
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,9 @@ def shared_words(question: str, evidence: str) -> float:
 
 
 def content_words(text: str) -> frozenset[str]:
-    """Korean nouns, verbs and adjectives by their stems; other words and numbers in lower case, roughly stemmed."""
+    """Korean nouns, verbs and adjectives by stem; other words and numbers in lower case, roughly stemmed."""
     found = [token.form for token in _kiwi().tokenize(text) if token.tag.split("-")[0] in _CONTENT_TAGS]
-    return frozenset(_stem(word.lower()) for word in found if word.lower() not in _STOP_WORDS)
+    return frozenset(_stem(word.lower()) for word in found if word.lower() not in STOPWORDS_EN_PLUS)
 
 
 @cache
@@ -107,10 +115,12 @@ def faults(questions: list[Question]) -> list[str]:
         found += [f"{question.id}: {fault}" for fault in _faults_of(question)]
     counted = counts(questions)
     found += [
-        f"{name}: {counted[name]:g}, at least {least} wanted"
+        f"{name}: {counted[name]}, at least {least} wanted"
         for name, least in LEAST.items()
         if counted[name] < least
     ]
+    if corpus_pages() < LEAST_PAGES:
+        found.append(f"{corpus_pages():.1f} pages, at least {LEAST_PAGES} wanted")
     if counted["paraphrase"] * 2 < counted["questions"]:
         found.append("fewer than half of the questions are paraphrased")
     return found
@@ -118,18 +128,16 @@ def faults(questions: list[Question]) -> list[str]:
 
 def _faults_of(question: Question) -> list[str]:
     if question.kind == "unanswerable":
-        given = (question.file, question.page, question.heading, question.answer, question.evidence)
-        return [] if given == (None,) * 5 else ["unanswerable, yet it names a place or an answer"]
+        given = question.model_dump(include={"file", "page", "heading", "answer", "evidence", "also"})
+        return ["unanswerable, yet it names a place or an answer"] if any(given.values()) else []
     if not (question.file and question.answer and question.evidence):
         return ["a file, an answer and evidence are needed"]
     found = []
     if language(question.question) != question.language:
         found.append("the language is not the question's")
-    here = [place for place in places(question.evidence)]
-    if here != [Place(question.file, question.page or 1)]:
-        found.append(f"the evidence stands at {here}")
-    if (question.page is not None) != question.file.endswith(".pdf"):
-        found.append("a page belongs to PDF files, and to them alone")
+    found += _place_faults(question.file, question.page, question.evidence)
+    for passage in question.also:
+        found += _place_faults(passage.file, passage.page, passage.evidence)
     known = headings(DOCUMENTS / question.file)
     if bool(known) != (question.heading is not None) or (known and question.heading not in known):
         found.append(f"no heading {question.heading!r} in the file")
@@ -142,16 +150,29 @@ def _faults_of(question: Question) -> list[str]:
     return found
 
 
-def counts(questions: list[Question]) -> dict[str, float]:
-    """Questions by kind and language, those that cross languages, and the pages of the corpus."""
-    known = {place.file: language(text) for place, text in corpus().items()}
-    return {
-        "questions": len(questions),
-        **Counter[str](q.kind for q in questions),
-        **Counter[str](q.language for q in questions),
-        "cross-lingual": sum(q.file is not None and known[q.file] != q.language for q in questions),
-        "pages": sum(page_count(path) for path in DOCUMENTS.iterdir()),
-    }
+def _place_faults(file: str, page: int | None, evidence: str) -> list[str]:
+    found = []
+    if (here := places(evidence)) != [Place(file, page or 1)]:
+        found.append(f"the evidence {evidence!r} stands at {here}")
+    if (page is not None) != file.endswith(".pdf"):
+        found.append("a page belongs to PDF files, and to them alone")
+    return found
+
+
+def counts(questions: list[Question]) -> Counter[str]:
+    """Questions in all, by kind, by language and across languages."""
+    documents = {place.file: language(text) for place, text in corpus().items()}
+    found = Counter[str](questions=len(questions))
+    for question in questions:
+        found[question.kind] += 1
+        found[question.language] += 1
+        found["cross-lingual"] += documents.get(question.file or "", question.language) != question.language
+    return found
+
+
+def corpus_pages() -> float:
+    """The size of all documents, in pages."""
+    return sum(page_count(path) for path in DOCUMENTS.iterdir())
 
 
 def main() -> None:
@@ -160,7 +181,11 @@ def main() -> None:
     found = faults(questions)
     for fault in found:
         print(fault, file=sys.stderr)
-    print(json.dumps({**counts(questions), "faults": len(found)}, ensure_ascii=False))
+    print(
+        json.dumps(
+            {**counts(questions), "pages": round(corpus_pages(), 1), "faults": len(found)}, ensure_ascii=False
+        )
+    )
     sys.exit(1 if found else 0)
 
 
