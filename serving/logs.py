@@ -10,6 +10,7 @@ from pathlib import Path
 _TAIL_BYTES = 200_000
 # "ValueError: ...", "torch.OutOfMemoryError: ...", after vLLM's "(EngineCore pid=1) ERROR 11-22 … [x.py:1] "
 _RAISED = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))\b: (.+)")
+_DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -\d+\).*")
 _USAGE = re.compile(r"error: (.+)$")
 _FATAL = re.compile(r"(Segmentation fault|Illegal instruction|Killed|Bus error|Out of memory).*", re.I)
 # These only say that something else failed.
@@ -28,7 +29,7 @@ def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
 
 def telling_line(log: str) -> str:
     """Return the first exception that is not an echo of another, else the last line; "" for no log."""
-    for pattern in (_RAISED, _USAGE, _FATAL):
+    for pattern in (_DIED, _RAISED, _USAGE, _FATAL):
         for line in log.splitlines():
             found = pattern.search(line)
             if found and not any(echo in line for echo in _ECHOES):

@@ -65,10 +65,11 @@ def write_state(path: Path, state: ServerState) -> None:
 def read_state(path: Path) -> ServerState | None:
     """Return the state of a launcher that lives, or None."""
     try:
-        state = ServerState(**json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        state = ServerState(**data) if isinstance(data, dict) else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, TypeError):
         return None  # absent, or of another version: nothing that we could control
-    return state if state.alive else None
+    return state if state is not None and state.alive else None
 
 
 def remove_state(path: Path, pid: int) -> None:

@@ -1,6 +1,6 @@
 """What this machine can really do: measured in child processes, so that a crash is an answer.
 
-`probe()` looks at cores, memory, instruction sets and GPUs and times small matrix products in each
+`probe_machine()` looks at cores, memory, instruction sets and GPUs and times small matrix products in each
 number format; `load_or_probe()` keeps the result in a file until the machine changes. Out comes a
 frozen `Hardware`, the only thing `serving.command` knows about the machine.
 """
@@ -15,7 +15,7 @@ from serving.hardware.facts import (
     Libraries,
     Memory,
 )
-from serving.hardware.probe import load_or_probe, probe
+from serving.hardware.probe import load_or_probe, probe_machine
 
 __all__ = [
     "AttentionTrial",
@@ -27,5 +27,5 @@ __all__ = [
     "Libraries",
     "Memory",
     "load_or_probe",
-    "probe",
+    "probe_machine",
 ]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def _run_child(caps: list[str]) -> list[dict[str, Any]]:
     return findings
 
 
-def probe() -> Hardware:
+def probe_machine() -> Hardware:
     """Measure this machine; takes about ten seconds. Without torch there are no speeds and no GPUs.
 
     Raises:
@@ -127,15 +128,21 @@ def probe() -> Hardware:
     )
 
 
-def load_or_probe(cache: Path, *, refresh: bool = False) -> Hardware:
+def load_or_probe(
+    cache: Path,
+    *,
+    refresh: bool = False,
+    measure: Callable[[], Hardware] = probe_machine,
+    identify: Callable[[], str] = machine_identity,
+) -> Hardware:
     """Return the cached probe when it is of this machine, else probe and write the cache."""
     if not refresh and cache.is_file():
         try:
             known = from_json(json.loads(cache.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
             known = None  # an older version's file; probing again mends it
-        if known is not None and known.identity == machine_identity():
+        if known is not None and known.identity == identify():
             return known
-    fresh = probe()
+    fresh = measure()
     write_json(cache, fresh.to_json())
     return fresh

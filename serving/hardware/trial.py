@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -39,6 +40,7 @@ def in_child(function: Callable[[], Any], timeout_s: float = 20.0) -> Outcome:
 
 def _run_and_exit(function: Callable[[], Any], writer: int) -> None:
     """Never returns: the child must not run its parent's clean-up."""
+    faulthandler.disable()  # a child that dies is no news
     code = 1
     try:
         os.write(writer, json.dumps({"value": function()}).encode())

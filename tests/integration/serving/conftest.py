@@ -1,0 +1,95 @@
+"""A tiny checkpoint, and the serving command line as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PYTHON = os.environ.get("QUANTSERVE_SERVING_PYTHON", str(ROOT / ".venvs/serving/bin/python"))
+READY_TIMEOUT_S = 240.0
+
+Serving = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    script = Path(__file__).with_name("make_tiny_model.py")
+    subprocess.run([PYTHON, str(script), str(directory)], check=True, capture_output=True, timeout=180)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run directory for the whole session, so that the machine is probed once."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def serving() -> Serving:
+    def call(*words: str | Path, stdin: str = "", timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PYTHON, "-m", "serving", *map(str, words)],
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return call
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+class Server:
+    """`serving serve` as a child of the test."""
+
+    def __init__(self, target: Path, run_dir: Path, ready_file: Path) -> None:
+        self.ready_file = ready_file
+        words = ["serve", str(target), "--port", "0", "--ready-file", str(ready_file)]
+        words += [
+            "--run-dir",
+            str(run_dir),
+            "--log",
+            str(ready_file.with_suffix(".log")),
+            "--die-with-parent",
+        ]
+        self.process = subprocess.Popen([PYTHON, "-m", "serving", *words], cwd=ROOT, stderr=subprocess.PIPE)
+        ready = wait_for(lambda: ready_file.is_file() or self.process.poll() is not None, READY_TIMEOUT_S)
+        if not ready or not ready_file.is_file():
+            self.process.kill()
+            assert self.process.stderr is not None
+            raise AssertionError(self.process.stderr.read().decode())
+        self.ready: dict[str, Any] = json.loads(ready_file.read_text(encoding="utf-8"))
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One engine for a whole module: each start takes most of a minute."""
+    started = Server(tiny_model, run_dir, tmp_path_factory.mktemp("serve") / "ready.json")
+    yield started
+    started.end()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from serving.chat import Conversation, Message
+
+
+def echo(messages: list[Message]) -> Iterator[str]:
+    yield from (str(len(messages)), ":", messages[-1]["content"])
+
+
+def test_answer_is_shown_piece_by_piece_and_remembered() -> None:
+    shown: list[str] = []
+    talk = Conversation()
+    talk.ask("hi", echo, shown.append)
+    talk.ask("again", echo, shown.append)
+    assert shown == ["1", ":", "hi", "3", ":", "again"]
+    assert [turn["role"] for turn in talk.turns] == ["user", "assistant", "user", "assistant"]
+
+
+def test_failed_answer_leaves_the_history_alone() -> None:
+    def fail(_messages: list[Message]) -> Iterator[str]:
+        yield "half"
+        raise ConnectionError
+
+    talk = Conversation()
+    with pytest.raises(ConnectionError):
+        talk.ask("hi", fail, lambda _piece: None)
+    assert talk.turns == []
+
+
+def test_system_goes_first_and_can_be_taken_back() -> None:
+    talk = Conversation()
+    talk.command("/system be brief")
+    assert talk.messages() == [{"role": "system", "content": "be brief"}]
+    talk.command("/system")
+    assert talk.messages() == []
+
+
+def test_reset_forgets_the_turns() -> None:
+    talk = Conversation()
+    talk.ask("hi", echo, lambda _piece: None)
+    talk.command("/reset")
+    assert talk.messages() == []
+
+
+def test_save_writes_json_lines_in_utf8(tmp_path: Path) -> None:
+    talk = Conversation("존댓말")
+    talk.ask("안녕", echo, lambda _piece: None)
+    path = tmp_path / "talk.jsonl"
+    talk.command(f"/save {path}")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line["content"] for line in lines] == ["존댓말", "안녕", "2:안녕"]
+
+
+@pytest.mark.parametrize("line", ["/save", "/save /proc/no/such/file", "/sav x", "/"])
+def test_wrong_command_is_said(line: str) -> None:
+    with pytest.raises(UsageError):
+        Conversation().command(line)

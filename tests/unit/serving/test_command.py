@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.errors import UsageError
+from serving.command import Plan, default_profile, make_plan, parse_flags
+from serving.errors import HardwareError, NotEnoughMemory
+from serving.hardware import Hardware, Libraries
+from tests.unit.serving.machines import (
+    AMD,
+    BROKEN_AMX,
+    CAP,
+    GIB,
+    H100,
+    NO_HALF,
+    SMOLLM2,
+    T4,
+    WORKING_AMX,
+    inputs,
+)
+
+
+def flag(plan: Plan, name: str) -> str | None:
+    values = [item.value for item in plan.flags if item.name == name]
+    assert len(values) == 1, f"{name} stands {len(values)} times"
+    return values[0]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "profile", "dtype", "cap"),
+    [
+        (BROKEN_AMX, "cpu", "float16", CAP),
+        (WORKING_AMX, "cpu", "bfloat16", None),
+        (AMD, "cpu", "bfloat16", None),
+        (NO_HALF, "cpu", "float32", None),
+        (H100, "gpu-throughput", "bfloat16", None),
+        (T4, "gpu-latency", "float16", None),
+    ],
+)
+def test_number_format_fits_the_machine(
+    hardware: Hardware, profile: str, dtype: str, cap: str | None
+) -> None:
+    plan = make_plan(inputs(hardware, profile))
+    assert flag(plan, "--dtype") == dtype
+    assert plan.env().get("ONEDNN_MAX_CPU_ISA") == cap
+
+
+def test_bfloat16_is_avoided_when_only_vllms_attention_dies() -> None:
+    trials = tuple(replace(t, lives=t.dtype != "bfloat16") for t in WORKING_AMX.attention)
+    plan = make_plan(inputs(replace(WORKING_AMX, attention=trials)))
+    assert flag(plan, "--dtype") == "float16"
+    assert "ONEDNN_MAX_CPU_ISA" not in plan.env()
+
+
+def test_model_that_overflows_in_float16_gets_float32_where_bfloat16_dies() -> None:
+    plan = make_plan(inputs(BROKEN_AMX, facts=replace(SMOLLM2, model_type="gemma2")))
+    assert flag(plan, "--dtype") == "float32"
+
+
+def test_number_format_that_dies_is_refused_when_the_user_insists() -> None:
+    with pytest.raises(HardwareError, match="bfloat16"):
+        make_plan(inputs(BROKEN_AMX, options={"vllm_args": ("--dtype", "bfloat16")}))
+
+
+def test_every_item_has_a_reason_and_a_source() -> None:
+    plan = make_plan(inputs(AMD))
+    sources = {"hardware", "model", "profile", "manifest", "user", "safety"}
+    assert all(item.reason and item.source in sources for item in (*plan.flags, *plan.environment))
+
+
+def test_cpu_is_eager_bound_to_both_cores_and_preloaded() -> None:
+    plan = make_plan(inputs(AMD))
+    assert flag(plan, "--enforce-eager") is None
+    assert plan.env()["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"
+    assert plan.env()["LD_PRELOAD"] == "/usr/lib/libtcmalloc_minimal.so.4:/env/lib/libiomp5.so"
+
+
+def test_gpu_is_compiled_and_gets_no_processor_settings() -> None:
+    plan = make_plan(inputs(H100, "gpu-throughput"))
+    assert not any(item.name == "--enforce-eager" for item in plan.flags)
+    assert not {"LD_PRELOAD", "VLLM_CPU_OMP_THREADS_BIND"} & plan.env().keys()
+
+
+def test_absent_libraries_are_warnings_with_the_mend() -> None:
+    plan = make_plan(inputs(replace(AMD, libraries=Libraries(None, None))))
+    assert "LD_PRELOAD" not in plan.env()
+    assert any("libtcmalloc-minimal4" in warning for warning in plan.warnings)
+    assert any("intel-openmp" in warning for warning in plan.warnings)
+
+
+def test_control_group_quota_limits_the_threads() -> None:
+    limited = replace(AMD, cpu=replace(AMD.cpu, usable=(0, 1, 2, 3, 8), quota_cores=2.0))
+    assert make_plan(inputs(limited)).env()["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"
+
+
+def test_telemetry_and_the_hub_are_off() -> None:
+    env = make_plan(inputs(AMD)).env()
+    assert (env["HF_HUB_OFFLINE"], env["VLLM_NO_USAGE_STATS"], env["DO_NOT_TRACK"]) == ("1", "1", "1")
+    assert env["VLLM_SERVER_DEV_MODE"] == "0"
+
+
+def test_queue_is_bounded_and_running_requests_drain() -> None:
+    plan = make_plan(inputs(AMD))
+    assert flag(plan, "--max-num-queued-reqs") == "256"
+    assert flag(plan, "--shutdown-timeout") == "30"
+
+
+def test_kv_cache_counts_only_the_kv_heads() -> None:
+    # 2 (keys, values) x 30 layers x 3 heads x 64 wide x 2 bytes = 23,040 bytes a token
+    plan = make_plan(inputs(AMD))
+    assert plan.kv is not None
+    assert plan.kv.bytes_per_token == 23_040
+    # 64 sequences x 1,024 tokens wished = 65,536 tokens = 1.41 GiB, below half of what is free
+    assert flag(plan, "--kv-cache-memory-bytes") == str(65_536 * 23_040)
+    assert plan.kv.tokens == 65_536
+    assert plan.kv.sequences == 8.0
+
+
+def test_kv_cache_is_never_smaller_than_one_full_request() -> None:
+    plan = make_plan(inputs(AMD, available_bytes=int(2.2 * GIB)))
+    assert plan.kv is not None
+    assert plan.kv.tokens == 8192
+
+
+def test_memory_that_does_not_suffice_is_refused_with_the_figures() -> None:
+    with pytest.raises(
+        NotEnoughMemory, match=r"weights 0\.3, engine .* one request of 8192 tokens 0\.2.* 1\.0"
+    ):
+        make_plan(inputs(AMD, available_bytes=GIB))
+
+
+def test_kv_cache_the_user_asks_for_must_fit() -> None:
+    with pytest.raises(NotEnoughMemory, match=r"KV cache of 100\.0 GiB"):
+        make_plan(inputs(AMD, options={"vllm_args": ("--kv-cache-memory-bytes", str(100 * GIB))}))
+
+
+def test_float32_doubles_weights_and_cache() -> None:
+    plan = make_plan(inputs(NO_HALF))
+    assert plan.weights_bytes == 538_121_104
+    assert plan.kv is not None
+    assert plan.kv.bytes_per_token == 46_080
+
+
+def test_quantized_weights_stay_as_large_as_stored() -> None:
+    facts = replace(SMOLLM2, quantization="gptq", weight_bytes=100_000_000)
+    assert make_plan(inputs(NO_HALF, facts=facts)).weights_bytes == 100_000_000
+
+
+def test_model_too_large_for_the_gpu_is_refused() -> None:
+    large = replace(SMOLLM2, weight_bytes=140 * GIB)
+    with pytest.raises(NotEnoughMemory, match="does not fit"):
+        make_plan(inputs(H100, "gpu-throughput", facts=large))
+
+
+def test_gpu_profile_without_a_gpu_is_refused() -> None:
+    with pytest.raises(HardwareError, match="--profile cpu"):
+        make_plan(inputs(AMD, "gpu-latency"))
+
+
+def test_more_gpus_than_there_are_is_refused() -> None:
+    with pytest.raises(HardwareError, match="wants 4 GPUs"):
+        make_plan(inputs(H100, "gpu-throughput", wishes={"tensor_parallel": 4}))
+
+
+@pytest.mark.parametrize(("hardware", "name"), [(AMD, "cpu"), (H100, "gpu-throughput")])
+def test_default_profile_follows_the_hardware(hardware: Hardware, name: str) -> None:
+    assert default_profile(hardware) == name
+
+
+def test_user_flags_replace_ours() -> None:
+    arguments = ("--max-num-seqs", "7", "--no-enable-prefix-caching", "--seed=3")
+    plan = make_plan(inputs(AMD, options={"vllm_args": arguments}))
+    assert flag(plan, "--max-num-seqs") == "7"
+    assert flag(plan, "--seed") == "3"
+    assert flag(plan, "--no-enable-prefix-caching") is None
+    assert not any(item.name == "--enable-prefix-caching" for item in plan.flags)
+
+
+def test_length_beyond_the_model_is_refused() -> None:
+    with pytest.raises(UsageError, match="8192"):
+        make_plan(inputs(AMD, options={"vllm_args": ("--max-model-len", "9000")}))
+
+
+def test_shorter_length_needs_less_memory() -> None:
+    plan = make_plan(
+        inputs(AMD, available_bytes=int(2.6 * GIB), options={"vllm_args": ("--max-model-len", "512")})
+    )
+    assert plan.max_model_length == 512
+    assert plan.argv("python").count("--max-model-len") == 1
+
+
+def test_profile_passes_vllm_options_through() -> None:
+    plan = make_plan(inputs(AMD, wishes={"vllm": {"stream_interval": 4, "enable-lora": True, "seed": False}}))
+    assert flag(plan, "--stream-interval") == "4"
+    assert flag(plan, "--enable-lora") is None
+    assert not any(item.name == "--seed" for item in plan.flags)
+
+
+def test_argv_starts_our_engine_module_bound_to_its_parent() -> None:
+    argv = make_plan(inputs(AMD)).argv("/env/bin/python", parent=42)
+    assert argv[:6] == ["/env/bin/python", "-m", "serving.vllm_server", "--parent", "42", "--model"]
+
+
+def test_flags_are_read_in_all_their_forms() -> None:
+    words = ("--a", "1", "--b=2", "--c", "--d", "x", "y")
+    assert parse_flags(words) == {"--a": "1", "--b": "2", "--c": None, "--d": "x y"}
+
+
+def test_word_before_any_flag_is_refused() -> None:
+    with pytest.raises(UsageError, match="'oops' is no vLLM flag"):
+        parse_flags(("oops",))

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import QuantserveError
+from quantize.artifact import ArtifactError, Manifest, file_records, now, write_manifest
+from serving.errors import TargetError
+from serving.target import resolve_target
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "vocab_size": 1024,
+    "max_position_embeddings": 512,
+    "dtype": "bfloat16",
+}
+
+
+def write_checkpoint(directory: Path, **config: Any) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps({**CONFIG, **config}), encoding="utf-8")
+    (directory / "tokenizer.json").write_text("{}", encoding="utf-8")
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}).encode()
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    return directory
+
+
+def write_artifact(home: Path, version: str = "gptq-1") -> Path:
+    directory = write_checkpoint(home / version, quantization_config={"quant_method": "gptq"})
+    manifest = Manifest(
+        name=home.name,
+        version=version,
+        key="k",
+        created=now(),
+        method="gptq",
+        bits=4,
+        parameters={},
+        base=None,
+        files=file_records(directory),
+    )
+    write_manifest(directory, manifest)
+    return directory
+
+
+def test_plain_checkpoint_has_its_directorys_name_and_no_version(tmp_path: Path) -> None:
+    target = resolve_target(write_checkpoint(tmp_path / "Small"))
+    assert (target.name, target.version, target.facts.kv_heads) == ("Small", None, 2)
+
+
+def test_head_width_follows_from_the_hidden_size(tmp_path: Path) -> None:
+    assert resolve_target(write_checkpoint(tmp_path / "m")).facts.head_dim == 32
+
+
+def test_artifact_gives_name_version_and_method(tmp_path: Path) -> None:
+    target = resolve_target(write_artifact(tmp_path / "Small"))
+    assert (target.name, target.version, target.method, target.bits) == ("Small", "gptq-1", "gptq", 4)
+    assert target.facts.quantization == "gptq"
+
+
+def test_current_is_resolved_once(tmp_path: Path) -> None:
+    directory = write_artifact(tmp_path / "Small")
+    (tmp_path / "Small/current").symlink_to("gptq-1")
+    assert resolve_target(tmp_path / "Small/current").directory == directory.resolve()
+
+
+def test_artifact_with_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    directory = write_artifact(tmp_path / "Small")
+    with (directory / "model.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ArtifactError, match=r"model\.safetensors"):
+        resolve_target(directory)
+
+
+def test_artifact_with_a_changed_byte_is_refused_by_the_full_check(tmp_path: Path) -> None:
+    directory = write_artifact(tmp_path / "Small")
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    resolve_target(directory)
+    with pytest.raises(ArtifactError, match="changed"):
+        resolve_target(directory, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", {**CONFIG, "auto_map": {}}), ("tokenizer_config.json", {"auto_map": {}})],
+)
+def test_code_in_the_checkpoint_is_refused(tmp_path: Path, name: str, content: dict[str, Any]) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(TargetError, match="auto_map"):
+        resolve_target(directory)
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(TargetError, match="pickled"):
+        resolve_target(directory)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 20, -1])
+def test_truncated_weights_are_refused(tmp_path: Path, keep: int) -> None:
+    weights = write_checkpoint(tmp_path / "m") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(TargetError, match=r"model\.safetensors"):
+        resolve_target(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "[]",
+        "{}",
+        "{",
+        json.dumps({**CONFIG, "num_attention_heads": 0}),
+        json.dumps({**CONFIG, "vocab_size": "x"}),
+    ],
+)
+def test_unusable_config_is_refused(tmp_path: Path, config: str) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(TargetError, match=r"config\.json"):
+        resolve_target(directory)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / missing).unlink()
+    with pytest.raises(QuantserveError) as caught:
+        resolve_target(directory)
+    assert caught.value.exit_code == 2
+    assert caught.value.mend
+
+
+def test_missing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="not a directory"):
+        resolve_target(tmp_path / "absent")
