@@ -24,7 +24,7 @@ def promote(
     """Make an artifact that the gate accepted the current one."""
     directory = lifecycle.resolve(target, artifacts_dir)
     before = lifecycle.promote(directory, force=force)
-    console.print(f"{directory.parent.name}: {directory.name} is current", markup=False)
+    console.print(f"{directory.parent.name}: {directory.name} is current", markup=False, soft_wrap=True)
     emit_json(
         {"artifact": str(directory), "current": directory.name, "replaced": before.name if before else None}
     )
@@ -40,19 +40,19 @@ def rollback(
             f"There is no artifact {name}", mend="See them all: python -m quantize list"
         )
     directory = artifact.rollback(home)
-    console.print(f"{name}: {directory.name} is current again", markup=False)
+    console.print(f"{name}: {directory.name} is current again", markup=False, soft_wrap=True)
     emit_json({"artifact": str(directory), "current": directory.name})
 
 
 def list_artifacts(artifacts_dir: Artifacts = ARTIFACTS_DIR) -> None:
     """List every artifact with its verdict and which one is current."""
     entries = lifecycle.find_artifacts(artifacts_dir)
-    table = Table("name", "version", "bits", "MB", "verdict", "role", "created")
+    table = Table("artifact", "bits", "MB", "verdict", "role", "created")
+    table.columns[0].overflow = "fold"
     for entry in entries:
         manifest = entry.manifest
         table.add_row(
-            manifest.name,
-            manifest.version,
+            f"{manifest.name}/{manifest.version}",
             "?" if manifest.bits is None else f"{manifest.bits:g}",
             f"{manifest.size_bytes / 1e6:.0f}",
             entry.verdict or "not gated",
@@ -104,5 +104,6 @@ def verify(
     console.print(
         f"{directory}: {len(manifest.files)} files are {'unchanged' if full else 'there with their sizes'}",
         markup=False,
+        soft_wrap=True,
     )
     emit_json({"artifact": str(directory), "files": len(manifest.files), "full": full, "ok": True})

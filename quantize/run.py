@@ -106,7 +106,7 @@ def _existing(directory: Path) -> Manifest | None:
         manifest = read_manifest(directory)
         check_files(directory, manifest, full=False)
     except ArtifactError as error:
-        console.print(f"{error.problem}: making it again", markup=False)
+        console.print(f"{error.problem}: making it again", markup=False, soft_wrap=True)
         remove_tree(directory)
         return None
     return manifest

