@@ -64,14 +64,18 @@ class Chat:
 
     def _command(self, name: str, argument: str) -> None:
         if name == "sources":
-            passages_table(self._last.passages, self._last.cited) if self._last else console.print("No answer yet.")
+            passages_table(self._last.passages, self._last.cited) if self._last else console.print(
+                "No answer yet."
+            )
         elif name == "reset":
             self._history.clear()
             self._last = None
             console.print("The history is empty.")
         elif name == "system":
             self._system = argument
-            console.print("The system prompt is yours now." if argument else "The system prompt is the default.")
+            console.print(
+                "The system prompt is yours now." if argument else "The system prompt is the default."
+            )
         elif name == "save" and argument:
             self._save(Path(argument))
         else:

@@ -17,7 +17,7 @@ from core.errors import UsageError
 from rag.config import AnswerConfig, EmbeddingConfig, RagConfig, RetrieveConfig, SplitConfig
 
 if TYPE_CHECKING:
-    from rag.answer import AnswerFailed, Answerer
+    from rag.answer import Answerer, AnswerFailed
 
 DEFAULTS = RagConfig()
 
@@ -132,7 +132,9 @@ def index(
             reading=lambda file, done, total: bar.update(
                 task, description=f"reading {file}", completed=done, total=total
             ),
-            embedding=lambda done, total: bar.update(task, description="embedding", completed=done, total=total),
+            embedding=lambda done, total: bar.update(
+                task, description="embedding", completed=done, total=total
+            ),
             note=lambda text: console.print(f"  {text}", markup=False),
         )
         report = index_paths(paths or [], config, replace=replace_all, listener=listener)
@@ -221,9 +223,7 @@ def ask(
     except AnswerFailed as error:
         _show_failure(error)
         if json_output:
-            emit_json(
-                {"question": question, "error": str(error), "passages": passages_dict(error.passages)}
-            )
+            emit_json({"question": question, "error": str(error), "passages": passages_dict(error.passages)})
         raise
     if not json_output:
         typer.echo(answer.text)
@@ -324,8 +324,8 @@ def status(
             "dimension": manifest.dimension,
         }
         console.print(
-            f"index   {index_dir}/{generation.name}: {len(manifest.files)} files, {manifest.chunks} passages, "
-            f"{manifest.settings.embedding_model}, {manifest.created}"
+            f"index   {index_dir}/{generation.name}: {len(manifest.files)} files, "
+            f"{manifest.chunks} passages, {manifest.settings.embedding_model}, {manifest.created}"
         )
     try:
         server = ModelServer(replace(DEFAULTS.answer, base_url=base_url, api_key=api_key)).describe()

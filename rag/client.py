@@ -148,7 +148,9 @@ class ModelServer:
                 429: "It is overloaded: wait and ask again",
                 503: "It is overloaded or starting: wait and ask again",
             }.get(error.status_code, "Look at its log (make logs)")
-            raise ServerUnavailable(f"{url} refused with status {error.status_code}: {detail}", mend=mend) from error
+            raise ServerUnavailable(
+                f"{url} refused with status {error.status_code}: {detail}", mend=mend
+            ) from error
         if isinstance(error, openai.APIConnectionError):
             raise ServerUnavailable(
                 f"nothing answers at {url}", mend="Start the server (make up), or name another: --base-url"

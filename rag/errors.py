@@ -1,14 +1,14 @@
 """Everything retrieval can fail with.
 
-    QuantserveError
-    ├── RagError
-    │   ├── NoIndex              nothing has been indexed yet
-    │   ├── IndexMismatch        the index was made with another embedding model or format
-    │   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
-    ├── InputError
-    │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
-    │   └── EmbeddingModelError  the embedding model's directory or package cannot be used
-    └── UsageError
+QuantserveError
+├── RagError
+│   ├── NoIndex              nothing has been indexed yet
+│   ├── IndexMismatch        the index was made with another embedding model or format
+│   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
+├── InputError
+│   ├── UnreadableDocument   one document gives no text; indexing goes on without it
+│   └── EmbeddingModelError  the embedding model's directory or package cannot be used
+└── UsageError
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,12 @@ from rag.store.words import words_of
 from rag.text import split_sentences
 
 _MIN_CHARACTERS = 8
+_MIN_UNENDED = 16
+"""A line without a full stop may be a row of a table; a shorter one is a heading."""
+_END = re.compile(r"[.!…。][\"'”’)\]]*$")
 _WORD_WEIGHT = 0.1
 """Cosines of this model family differ by hundredths; a question whose words all occur gains a tenth."""
-_RANK_WEIGHT = 0.01
+_RANK_WEIGHT = 0.015
 _MARGIN = 0.05
 """Sentences further than this under the best are left out."""
 
@@ -29,12 +33,18 @@ class Quote:
     score: float
 
 
+def _answers(sentence: str) -> bool:
+    if sentence.endswith("?") or sentence.startswith(("```", "|--", "| --", "|:-")):
+        return False
+    return len(sentence) >= (_MIN_CHARACTERS if _END.search(sentence) else _MIN_UNENDED)
+
+
 def _sentences(passages: Sequence[Passage]) -> list[tuple[str, int]]:
     seen: dict[str, int] = {}
     for number, passage in enumerate(passages, start=1):
         for sentence in split_sentences(passage.chunk.text):
             stripped = sentence.strip()
-            if len(stripped) >= _MIN_CHARACTERS and not stripped.endswith("?") and not stripped.startswith("```"):
+            if _answers(stripped):
                 seen.setdefault(stripped, number)
     return list(seen.items())
 
@@ -48,9 +58,7 @@ def best_sentences(question: str, passages: Sequence[Passage], embedder: Embedde
     if not candidates or count < 1:
         return []
     texts = [text for text, _ in candidates]
-    headed = [
-        f"{passages[number - 1].chunk.heading}\n{text}".strip() for text, number in candidates
-    ]
+    headed = [f"{passages[number - 1].chunk.heading}\n{text}".strip() for text, number in candidates]
     query = embedder.embed_queries([question])[0]
     cosines = embedder.embed_passages(headed) @ query
     asked = set(words_of(question))

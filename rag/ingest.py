@@ -85,7 +85,14 @@ def _same(old: Settings, new: Settings) -> bool:
     return old.model_dump(exclude=ignored) == new.model_dump(exclude=ignored)
 
 
-def _plan(paths: Iterable[Path], old: Generation | None, *, reusable: bool, replace: bool, note: Callable[[str], None]) -> _Plan:
+def _plan(
+    paths: Iterable[Path],
+    old: Generation | None,
+    *,
+    reusable: bool,
+    replace: bool,
+    note: Callable[[str], None],
+) -> _Plan:
     """Decide what happens to each file.
 
     Raises:
@@ -113,7 +120,9 @@ def _plan(paths: Iterable[Path], old: Generation | None, *, reusable: bool, repl
             hashes[str(path)] = ""  # loading it again gives the reason
     before = old.manifest.files if old is not None else {}
     keep = tuple(
-        path for path, sha in hashes.items() if reusable and sha and path in before and before[path].sha256 == sha
+        path
+        for path, sha in hashes.items()
+        if reusable and sha and path in before and before[path].sha256 == sha
     )
     kept = set(keep)
     return _Plan(
@@ -147,9 +156,22 @@ def index_paths(
         if old is not None and not reusable:
             listener.note("the embedding model or the splitting changed: everything is embedded again")
         plan = _plan(paths, old, reusable=reusable, replace=replace, note=listener.note)
-        if old is not None and not plan.read and not plan.removed and plan.roots and set(plan.roots) == set(old.manifest.roots):
+        if (
+            old is not None
+            and not plan.read
+            and not plan.removed
+            and plan.roots
+            and set(plan.roots) == set(old.manifest.roots)
+        ):
             return _report(old.manifest, old.name, unchanged=True)
-        build = _Build(config, settings, plan, old if reusable else None, listener, load_model or (lambda: load_embedder(config.embedding)))
+        build = _Build(
+            config,
+            settings,
+            plan,
+            old if reusable else None,
+            listener,
+            load_model or (lambda: load_embedder(config.embedding)),
+        )
         final = store.publish(build.write)
         manifest = build.manifest
         before = old.manifest.files if old is not None else {}
@@ -246,15 +268,17 @@ class _Build:
 
     def _kept(self) -> tuple[list[Chunk], Floats]:
         """Take over the chunks and vectors of unchanged files."""
+        if self._old is None:
+            return [], np.empty((0, 0), np.float32)
         rows: list[int] = []
         chunks: list[Chunk] = []
-        for path in self._plan.keep if self._old else ():
+        for path in self._plan.keep:
             assert_old = self._old
-            self._files[path] = assert_old.manifest.files[path]
-            for row, chunk in assert_old.chunks.of_file(path):
+            self._files[path] = self._old.manifest.files[path]
+            for row, chunk in self._old.chunks.of_file(path):
                 rows.append(row)
                 chunks.append(chunk)
-        vectors = self._old.vectors_of(rows) if self._old and rows else np.empty((0, 0), np.float32)
+        vectors = self._old.vectors_of(rows) if rows else np.empty((0, 0), np.float32)
         return chunks, vectors
 
     def _read(self) -> list[Chunk]:

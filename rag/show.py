@@ -74,16 +74,16 @@ def note_on(answer: Answer) -> str:
 
 def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> None:
     """Show passages with their places and scores; cited ones are marked."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, justify in (("", "right"), ("file", "left"), ("page", "right"), ("score", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
-    table.add_column("cosine", justify="right")
-    table.add_column("BM25", justify="right")
-    table.add_column("text", overflow="ellipsis", no_wrap=True)
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("", justify="right", no_wrap=True, min_width=4)
+    table.add_column("file", overflow="fold", ratio=2)
+    for name in ("page", "score", "cosine", "BM25"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("text", overflow="ellipsis", no_wrap=True, ratio=3)
     for number, passage in enumerate(passages, start=1):
         chunk = passage.chunk
         table.add_row(
-            f"[{number}]" if number not in cited else f"[bold green]\\[{number}]*[/]",
+            f"\\[{number}]" if number not in cited else f"[bold green]\\[{number}]*[/]",
             chunk.file,
             "" if chunk.page is None else str(chunk.page),
             f"{passage.score:.4f}",

@@ -11,7 +11,9 @@ _LATIN = re.compile(r"[A-Za-z]")
 # A sentence ends at . ! ? … or 。 (with closing quotes and brackets) before a space or the end, or at
 # a line break. Korean sentences end the same way; 다. 요. 까? need no rule of their own.
 _BOUNDARY = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]」』]*(?=\s|$)\s*|\n+")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|al|approx|[A-Z])|(?:^|\s)\d{1,2})\.$")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|al|approx|[A-Z])|(?:^|\s)\d{1,2})\.$"
+)
 
 
 def normalise(text: str) -> str:
@@ -43,7 +45,9 @@ def split_sentences(text: str) -> list[str]:
     start = 0
     for match in _BOUNDARY.finditer(text):
         end = match.end()
-        if end == start or (text[match.start() : end].count("\n") == 0 and _ABBREVIATION.search(text[start : match.start()])):
+        if end == start or (
+            text[match.start() : end].count("\n") == 0 and _ABBREVIATION.search(text[start : match.start()])
+        ):
             continue
         sentences.append(text[start:end])
         start = end

@@ -41,7 +41,7 @@ class HuggingFaceEmbedder:
         except (OSError, ValueError, KeyError) as error:
             raise EmbeddingModelError(
                 f"{config.model} cannot be loaded: {error}",
-                mend="Name a sentence-transformers directory, or make the default: python -m rag embedding-model",
+                mend="Name a sentence-transformers directory, or run: python -m rag embedding-model",
             ) from error
         self._config = config
         self._dimension = len(self._model.get_query_embedding("x"))

@@ -37,7 +37,7 @@ class OnnxEmbedder:
             self._session = onnxruntime.InferenceSession(
                 str(config.model / MODEL_FILE), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise EmbeddingModelError(
                 f"{config.model} cannot be loaded: {error}",
                 mend="Make it again: python -m rag embedding-model --force",

@@ -11,7 +11,7 @@ Output  last_hidden_state: float32 [batch, tokens, hidden]
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: float) -> str:
+    def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
         from onnx import helper
 
         domain = "" if kind in {"MatMul", "Cast"} else _CONTRIB
@@ -71,7 +71,10 @@ def _layer(graph: _Graph, file: E5File, index: int, hidden_state: str, lengths: 
     projected = graph.node("MatMul", [attended, weight], [prefix + "projected"])
     names = [graph.weight(prefix + name, vector(name)) for name in ("aln.w", "aln.b", "ao.b")]
     normed = graph.node(
-        "SkipLayerNormalization", [projected, hidden_state, *names], [prefix + "normed"], epsilon=shape.epsilon
+        "SkipLayerNormalization",
+        [projected, hidden_state, *names],
+        [prefix + "normed"],
+        epsilon=shape.epsilon,
     )
     weight = graph.weight(prefix + "fi.w", matrix("fi", shape.hidden))
     widened = graph.node("MatMul", [normed, weight], [prefix + "widened"])
@@ -97,7 +100,9 @@ def write_onnx(directory: Path, file: E5File) -> None:
             "input_ids",
             "",
             graph.weight("emb.word", tensors["emb.word"].reshape(-1, shape.hidden)),
-            graph.weight("emb.pos", tensors["emb.pos"].reshape(-1, shape.hidden) + tensors["emb.type"][: shape.hidden]),
+            graph.weight(
+                "emb.pos", tensors["emb.pos"].reshape(-1, shape.hidden) + tensors["emb.type"][: shape.hidden]
+            ),
             "",
             graph.weight("emb.ln.w", tensors["emb.ln.w"]),
             graph.weight("emb.ln.b", tensors["emb.ln.b"]),
@@ -113,7 +118,10 @@ def write_onnx(directory: Path, file: E5File) -> None:
         helper.make_graph(
             graph.nodes,
             "multilingual-e5-small",
-            [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in ("input_ids", "attention_mask")],
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT32, axes)
+                for name in ("input_ids", "attention_mask")
+            ],
             [helper.make_tensor_value_info(hidden_state, TensorProto.FLOAT, [*axes, shape.hidden])],
             graph.initializers,
         ),

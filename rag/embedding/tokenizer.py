@@ -47,7 +47,8 @@ def protobuf_field(message: bytes, number: int) -> bytes:
             return message[offset : offset + size]
         offset += size
     raise EmbeddingModelError(
-        "sentencepiece gives no normaliser table", mend="Install the pinned sentencepiece of requirements/rag.txt"
+        "sentencepiece gives no normaliser table",
+        mend="Install the pinned sentencepiece of requirements/rag.txt",
     )
 
 

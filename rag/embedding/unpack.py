@@ -130,7 +130,8 @@ def _write_sentence_transformers(directory: Path, file: E5File) -> None:
         ],
     )
     write_json(
-        directory / "sentence_bert_config.json", {"max_seq_length": file.shape.positions, "do_lower_case": False}
+        directory / "sentence_bert_config.json",
+        {"max_seq_length": file.shape.positions, "do_lower_case": False},
     )
     write_json(
         directory / "config_sentence_transformers.json",
@@ -195,7 +196,11 @@ def unpack(directory: Path, *, force: bool = False, report: Callable[[str], None
                 for path in sorted(staging.rglob("*"))
                 if path.is_file()
             }
-            licence = {"license": "MIT", "model": "intfloat/multilingual-e5-small", "weights": "4-bit, dequantized"}
+            licence = {
+                "license": "MIT",
+                "model": "intfloat/multilingual-e5-small",
+                "weights": "4-bit, dequantized",
+            }
             write_json(staging / SOURCE, {**wanted, "sha256": sha256_file(packed), **licence, "files": sizes})
             remove_tree(directory)
     return True

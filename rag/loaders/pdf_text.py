@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 _CHARACTERS = str.maketrans(
     {
@@ -22,9 +23,13 @@ _CHARACTERS = str.maketrans(
 _BROKEN = "\ufffe"
 _DIGITS = re.compile(r"\d+")
 _EDGE_LINES = 2
-_PAGE_NUMBER = re.compile(r"^[-–—\s]*(?:page|쪽|p\.?)?\s*\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?\s*(?:쪽|페이지)?[-–—\s]*$", re.I)
+_PAGE_NUMBER = re.compile(
+    r"^[-–—\s]*(?:page|쪽|p\.?)?\s*\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?\s*(?:쪽|페이지)?[-–—\s]*$", re.I
+)
 _ENDS = re.compile(r"[.!?…:;。]['\"”’)\]]*$")
-_NEW_BLOCK = re.compile(r"^(?:[•·▪◦‣○●■□◆▶➢*–—-]\s|\d{1,3}(?:\.\d{1,3})*[.)]?\s|[가-하][.)]\s|\(\d+\)|[①-⑳]|제\s?\d+\s?[장절조항])")
+_NEW_BLOCK = re.compile(
+    r"^(?:[•·▪◦‣○●■□◆▶➢*–—-]\s|\d{1,3}(?:\.\d{1,3})*[.)]?\s|[가-하][.)]\s|\(\d+\)|[①-⑳]|제\s?\d+\s?[장절조항])"
+)
 _SHORT_LINE = 0.6
 """A line under this share of the page's usual width ends its paragraph."""
 
@@ -32,9 +37,12 @@ Glue = Callable[[list[str]], str]
 
 
 def clean_page(text: str) -> list[str]:
-    """Return a page's lines in NFC with plain hyphens; a trailing blank is kept, as it tells of a word's end."""
+    """Return a page's lines in NFC with plain hyphens; a trailing blank tells of a word's end and stays."""
     text = unicodedata.normalize("NFC", text.translate(_CHARACTERS))
-    lines = [re.sub(r"[ \t]+", " ", line).lstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    lines = [
+        re.sub(r"[ \t]+", " ", line).lstrip()
+        for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    ]
     return [line for line in lines if line.strip()]
 
 
@@ -59,7 +67,9 @@ def without_running_lines(lines: list[str], repeated: set[str]) -> list[str]:
 
     last = len(lines) - _EDGE_LINES
     return [
-        line for place, line in enumerate(lines) if not ((place < _EDGE_LINES or place >= last) and is_running(line))
+        line
+        for place, line in enumerate(lines)
+        if not ((place < _EDGE_LINES or place >= last) and is_running(line))
     ]
 
 
@@ -71,7 +81,7 @@ def _breaks_in_hangul(pages: list[list[str]]) -> tuple[int, int]:
     """Count line breaks between Hangul: all of them, and those after a blank."""
     total = blank = 0
     for lines in pages:
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             if _is_hangul(line.rstrip()[-1:]) and _is_hangul(following[:1]):
                 total += 1
                 blank += line.endswith(" ")
@@ -122,7 +132,11 @@ def _join_page(lines: list[str], marked: bool, glue: Glue) -> str:
 
 def _starts_block(previous: str, line: str, usual: int) -> bool:
     short = len(previous.rstrip()) < usual * _SHORT_LINE
-    return bool(_NEW_BLOCK.match(line)) or short or (bool(_ENDS.search(previous.rstrip())) and len(previous) < usual * 0.85)
+    return (
+        bool(_NEW_BLOCK.match(line))
+        or short
+        or (bool(_ENDS.search(previous.rstrip())) and len(previous) < usual * 0.85)
+    )
 
 
 def _join_hangul(text: str, line: str, marked: bool, glue: Glue) -> str:

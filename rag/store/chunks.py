@@ -36,7 +36,8 @@ def write_chunks(directory: Path, chunks: Sequence[Chunk]) -> None:
         connection.execute(f'CREATE TABLE chunks ("row" INTEGER PRIMARY KEY, {_COLUMNS})')
         marks = ", ".join("?" * (len(fields(Chunk)) + 1))
         connection.executemany(
-            f"INSERT INTO chunks VALUES ({marks})", ((row, *astuple(chunk)) for row, chunk in enumerate(chunks))
+            f"INSERT INTO chunks VALUES ({marks})",
+            ((row, *astuple(chunk)) for row, chunk in enumerate(chunks)),
         )
         connection.execute("CREATE INDEX by_path ON chunks(path)")
     connection.close()

@@ -20,12 +20,13 @@ _LATIN = re.compile(r"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*")
 _PART = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
 # Nouns, numerals, verb and adjective stems, roots, adverbs: what carries meaning.
 _CONTENT_TAGS = ("NN", "NR", "NP", "VV", "VA", "XR", "MAG")
-_STOP = frozenset(
-    "a an and are as at be been by can could did do does for from had has have how i if in into is it its "
-    "may me my of on or our should so than that the their them then there these they this to us was we were "
-    "what when where which who whom whose why will with would you your "
-    "하 되 있 없 것 수 등 이 그 저 무엇 어떻 어떠하 어디 언제 왜 누구 얼마 몇 때 나 우리 너 저희".split()
-)
+_STOP_WORDS = """
+a an and are as at be been by can could did do does for from had has have how i if in into is it its may me
+my of on or our should so than that the their them then there these they this to us was we were what when
+where which who whom whose why will with would you your
+하 되 있 없 것 수 등 이 그 저 무엇 어떻 어떠하 어디 언제 왜 누구 얼마 몇 때 나 우리 너 저희
+"""
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 def _stem(word: str) -> str:
