@@ -1,6 +1,6 @@
 """Do other instruments see the same? Ours, vLLM's own benchmark and GuideLLM in turns on one server.
 
-    python -m benchmarks crosscheck --base-url http://127.0.0.1:8000/v1 --tokenizer models/NAME --guidellm PATH
+    python -m benchmarks crosscheck --base-url http://127.0.0.1:8000/v1 --guidellm PATH
 
 The others run in environments of their own: `vllm bench serve` in the serving environment, GuideLLM
 wherever it is installed. All ask for the same number of prompt and output tokens at the same concurrency.
@@ -129,7 +129,7 @@ def _guidellm(server: Server, how: CrossOptions, seed: int) -> Seen:
         backend = f"kind=openai_http,target={target},model={server.model},request_format=/v1/completions"
         argv += ["--backend", backend, "--constraint", f"kind=max_requests,count={how.requests}"]
         argv += ["--tokenizer", f"kind=huggingface_auto,model={how.tokenizer}", "--data", data]
-        argv += ["--seed", f"kind=static,seed={seed}", "--output", f"kind=json,path={folder}/r.json"]
+        argv += ["--seed", f"kind=static,value={seed}", "--output", f"kind=json,path={folder}/r.json"]
         _run([*argv, "--disable-console"], how.timeout_s)
         return from_guidellm(json.loads((Path(folder) / "r.json").read_text(encoding="utf-8")))
 
