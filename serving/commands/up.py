@@ -37,6 +37,8 @@ def up(
             if answers(running):
                 _report(running, "is already up")
                 return
+        if running is None or (running.host, running.port) != (host, port):
+            claim_port(host, port)
         prepare(target, options, run.hardware)  # refuse what cannot work while the old one still serves
         if running is not None:
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")

@@ -7,7 +7,7 @@ import pytest
 from core.errors import UsageError
 from serving.command import Plan, default_profile, make_plan, parse_flags
 from serving.errors import HardwareError, NotEnoughMemory
-from serving.hardware import Hardware, Libraries
+from serving.hardware import Hardware, Instruction, Libraries
 from tests.unit.serving.machines import (
     AMD,
     BROKEN_AMX,
@@ -211,3 +211,16 @@ def test_flags_are_read_in_all_their_forms() -> None:
 def test_word_before_any_flag_is_refused() -> None:
     with pytest.raises(UsageError, match="'oops' is no vLLM flag"):
         parse_flags(("oops",))
+
+
+@pytest.mark.parametrize(("hardware", "warned"), [(WORKING_AMX, True), (AMD, False), (BROKEN_AMX, False)])
+def test_eight_bit_activations_of_the_amx_kernel_are_said(hardware: Hardware, warned: bool) -> None:
+    with_int8 = replace(
+        hardware,
+        instructions=(
+            *hardware.instructions,
+            Instruction("amx_int8", hardware is not AMD, hardware is WORKING_AMX),
+        ),
+    )
+    plan = make_plan(inputs(with_int8, facts=replace(SMOLLM2, quantization="gptq")))
+    assert any("VLLM_CPU_INT4_W4A8" in warning for warning in plan.warnings) is warned
