@@ -79,6 +79,10 @@ def parse(parts: Iterable[tuple[float, bytes]]) -> Answer:
             return answer
         if answer.failure is not None:
             return answer
+    if answer.text and not answer.text[-1] and len(answer.token_s) == (answer.completion_tokens or 0) + 1:
+        # Some servers (llama.cpp) tell the finish reason in one more, empty chunk, which is no token.
+        answer.token_s.pop()
+        answer.text.pop()
     if not answer.done:
         answer.failure, answer.detail = Failure.MALFORMED, "the stream ended without [DONE]"
     elif not answer.token_s:

@@ -68,6 +68,18 @@ def test_a_token_without_a_whole_character_is_a_token() -> None:
     assert answer.token_s == [1.0, 2.0]
 
 
+def test_a_last_empty_chunk_beyond_the_count_is_no_token() -> None:
+    end = data({"choices": [{"index": 0, "text": "", "finish_reason": "length"}]})
+    answer = parse([(1.0, text("a")), (2.0, text("b")), (2.1, end + USAGE + DONE)])
+    assert answer.token_s == [1.0, 2.0]
+
+
+def test_a_last_empty_chunk_within_the_count_is_the_end_token() -> None:
+    end = data({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+    answer = parse([(1.0, text("a")), (2.0, end + USAGE + DONE)])
+    assert answer.token_s == [1.0, 2.0]
+
+
 def test_counts_on_each_chunk() -> None:
     first = text("ab", usage={"completion_tokens": 3})
     second = text("c", usage={"completion_tokens": 4})
