@@ -35,7 +35,11 @@ def plan(
 
 
 def _print(decided: Plan) -> None:
-    table = Table("", "value", "from", "why", title=f"{decided.model}, profile {decided.profile}")
+    table = Table(title=f"{decided.model}, profile {decided.profile}", box=None, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("value", overflow="fold", max_width=28)
+    table.add_column("from", no_wrap=True)
+    table.add_column("why", overflow="fold")
     for item in (*decided.flags, *decided.environment):
         _row(table, item)
     console.print(table)
