@@ -273,7 +273,6 @@ class _Build:
         rows: list[int] = []
         chunks: list[Chunk] = []
         for path in self._plan.keep:
-            assert_old = self._old
             self._files[path] = self._old.manifest.files[path]
             for row, chunk in self._old.chunks.of_file(path):
                 rows.append(row)

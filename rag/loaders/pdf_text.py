@@ -118,12 +118,12 @@ def _join_page(lines: list[str], marked: bool, glue: Glue) -> str:
             text = stripped
         elif previous.rstrip().endswith(_BROKEN):
             text = text.removesuffix(_BROKEN) + stripped
+        elif re.search(r"[a-z]-$", text) and stripped[0].islower():
+            text = text[:-1] + stripped
         elif _starts_block(previous, line, usual):
             text += "\n" + stripped
         elif _is_hangul(previous.rstrip()[-1]) and _is_hangul(stripped[0]) and not previous.endswith(" "):
             text = _join_hangul(text, stripped, marked, glue)
-        elif re.search(r"[a-z]-$", text) and stripped[0].islower():
-            text = text[:-1] + stripped
         else:
             text += " " + stripped
         previous = line

@@ -1,0 +1,161 @@
+"""Questions through the command line to a fake OpenAI server on a real socket."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag.config import RagConfig
+from rag.embedding.backend import Embedder
+from rag.ingest import index_paths
+from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.integration.rag.conftest import Rag
+
+BULBS = "Where are the spare bulbs kept?"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def index(config: RagConfig, documents: Path, embedder: Embedder) -> None:
+    index_paths([documents], config, load_model=lambda: embedder)
+
+
+def test_an_answer_with_its_source(rag: Rag, server: FakeServer) -> None:
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["answer"] == "They are kept in the cellar [1]."
+    assert (ran.json["mode"], ran.json["cited"], ran.json["model"]) == ("generate", [1], "Qwen-test")
+    assert ran.json["passages"][0]["page"] == 2
+    assert "lighthouse.pdf" in ran.err
+    (request,) = server.chats
+    assert "Spare bulbs are kept in the cellar." in request.body["messages"][-1]["content"]
+    assert request.body["stream"] is True
+
+
+def test_people_see_the_answer_then_the_table(rag: Rag, server: FakeServer) -> None:
+    ran = rag("ask", BULBS, "--base-url", server.base_url)
+    assert ran.out == "They are kept in the cellar [1].\n"
+    assert "[1]*" in ran.err
+
+
+def test_an_invented_citation_is_removed_and_counted(rag: Rag, server: FakeServer) -> None:
+    server.change(answer="In the cellar [1][17].")
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert (ran.json["answer"], ran.json["invented_citations"]) == ("In the cellar [1].", 1)
+
+
+def test_an_answer_without_citation_gets_the_closest_passage(rag: Rag, server: FakeServer) -> None:
+    server.change(answer="The spare bulbs are kept in the cellar.")
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert ran.json["attributed"] is True
+    cited = ran.json["passages"][ran.json["cited"][0] - 1]
+    assert cited["page"] == 2
+
+
+def test_an_english_only_model_quotes_for_a_korean_question(rag: Rag, server: FakeServer) -> None:
+    server.change(model="SmolLM2-135M-Instruct")
+    ran = rag("ask", "조부모가 돌아가시면 며칠을 쉬나요?", "--base-url", server.base_url, "--json")
+    assert ran.json["mode"] == "extract"
+    assert "조부모가 돌아가시면 사흘을 쉰다. [1]" in ran.json["answer"]
+    assert "그대로" in ran.err
+    assert server.chats == []
+
+
+def test_an_answer_in_another_language_is_replaced_by_quotes(rag: Rag, server: FakeServer) -> None:
+    ran = rag("ask", "조부모가 돌아가시면 며칠을 쉬나요?", "--base-url", server.base_url, "--json")
+    assert (ran.json["mode"], len(server.chats)) == ("extract", 1)
+    assert "another language" in ran.json["reason"]
+
+
+def test_a_prompt_too_long_for_the_window_is_shortened(rag: Rag, server: FakeServer) -> None:
+    server.change(window_tokens=150)
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json", "--max-tokens", "20")
+    assert ran.code == 0, ran.err
+    assert len(server.chats) >= 1
+    assert ran.json["mode"] == "generate"
+
+
+def test_overload_is_retried(rag: Rag, server: FakeServer) -> None:
+    server.change(statuses=(503, 429), retry_after_s=0.1)
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert (ran.code, len(server.chats)) == (0, 3)
+
+
+def test_a_dead_server_gives_the_passages_and_an_error_quickly(rag: Rag) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as spare:
+        port = spare.getsockname()[1]
+    started = time.monotonic()
+    ran = rag("ask", BULBS, "--base-url", f"http://127.0.0.1:{port}/v1", "--json")
+    assert time.monotonic() - started < 30
+    assert ran.code == 1
+    assert ran.json["passages"][0]["page"] == 2
+    assert "nothing answers at" in ran.err
+    assert "make up" in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("fault", [{"cut_after_tokens": 2}, {"garbage_after_tokens": 2}])
+def test_a_broken_stream_gives_the_passages_and_an_error(
+    rag: Rag, server: FakeServer, fault: dict[str, int]
+) -> None:
+    server.change(**fault)
+    ran = rag("ask", BULBS, "--base-url", server.base_url)
+    assert ran.code == 1
+    assert "broke off" in ran.err
+    assert "lighthouse.pdf" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_wrong_model_name_lists_the_right_ones(rag: Rag, server: FakeServer) -> None:
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--model", "gpt-9")
+    assert ran.code == 1
+    assert "Qwen-test" in ran.err
+
+
+def test_extract_mode_needs_no_server(rag: Rag) -> None:
+    ran = rag("ask", BULBS, "--mode", "extract", "--json", "--base-url", "http://127.0.0.1:9/v1")
+    assert ran.code == 0
+    assert "Spare bulbs are kept in the cellar." in ran.json["answer"]
+
+
+def test_search_list_and_status(rag: Rag, server: FakeServer) -> None:
+    assert rag("search", "발전기", "--json").json["passages"][0]["file"].endswith("서버.txt")
+    assert len(rag("list", "--json").json["files"]) == 3
+    status = rag("status", "--json", "--base-url", server.base_url).json
+    assert (status["index"]["files"], status["server"]["model"]) == (3, "Qwen-test")
+
+
+def test_chat_streams_keeps_history_and_ends_on_the_korean_word(
+    rag: Rag, server: FakeServer, tmp_path: Path
+) -> None:
+    lines = [
+        BULBS,
+        "/sources",
+        "And the horn?",
+        f"/save {tmp_path / 'talk.md'}",
+        "/reset",
+        "종료",
+        "never asked",
+    ]
+    ran = rag("chat", "--base-url", server.base_url, stdin="\n".join(lines) + "\n")
+    assert ran.code == 0, ran.err
+    assert ran.out.count("They are kept in the cellar [1].") == 2
+    assert "lighthouse.pdf, p. 2" in ran.err
+    first, second = (request.body["messages"] for request in server.chats)
+    assert [message["role"] for message in first] == ["system", "user"]
+    assert [message["role"] for message in second] == ["system", "user", "assistant", "user"]
+    assert BULBS in (tmp_path / "talk.md").read_text()
+
+
+def test_chat_survives_a_failing_server_and_ends_at_the_end_of_input(rag: Rag, server: FakeServer) -> None:
+    server.change(cut_after_tokens=1)
+    ran = rag("chat", "--base-url", server.base_url, stdin=f"{BULBS}\n")
+    assert ran.code == 0
+    assert "broke off" in ran.err

@@ -1,0 +1,88 @@
+"""Fusion, citations, languages, batches: the pure decisions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.chat import search_text
+from rag.citations import check_citations
+from rag.embedding.backend import length_buckets
+from rag.fusion import reciprocal_rank_fusion
+from rag.languages import answer_languages, is_in_language
+
+
+def test_fusion_prefers_what_both_rankings_have() -> None:
+    fused = reciprocal_rank_fusion([[7, 3, 5], [3, 9]], rrf_k=60)
+    assert [row for row, _ in fused] == [3, 7, 9, 5]
+    assert fused[0][1] == pytest.approx(0.0325225, abs=1e-6)  # 1/62 + 1/61
+
+
+def test_fusion_of_nothing_is_empty() -> None:
+    assert reciprocal_rank_fusion([[], []], rrf_k=60) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "mended", "cited", "invented"),
+    [
+        ("It is 4 bits. [1]", "It is 4 bits. [1]", (1,), 0),
+        ("It is so [2][9].", "It is so [2].", (2,), 1),
+        ("Both [1, 3] agree [7].", "Both [1][3] agree.", (1, 3), 1),
+        ("No source [0].", "No source.", (), 1),
+        ("배열은 a[i]로 쓴다.", "배열은 a[i]로 쓴다.", (), 0),
+    ],
+)
+def test_invented_citations_are_removed(
+    text: str, mended: str, cited: tuple[int, ...], invented: int
+) -> None:
+    checked = check_citations(text, passages=3)
+    assert (checked.text, checked.cited, checked.invented) == (mended, cited, invented)
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "languages"),
+    [
+        ("SmolLM2-135M-Instruct", "auto", {"en"}),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", "auto", {"en"}),
+        ("openai-community/gpt2", "auto", {"en"}),
+        ("Qwen2.5-7B-Instruct", "auto", {"en", "ko"}),
+        ("HuggingFaceTB/SmolLM3-3B", "auto", {"en", "ko"}),
+        ("SmolLM2-135M-Instruct", "all", {"en", "ko"}),
+        ("Qwen2.5-7B-Instruct", "en", {"en"}),
+        ("x", "en, ko", {"en", "ko"}),
+    ],
+)
+def test_languages_a_model_writes(model: str, setting: str, languages: set[str]) -> None:
+    assert answer_languages(model, setting) == languages
+
+
+@pytest.mark.parametrize(
+    ("answer", "language", "expected"),
+    [
+        ("색인은 run/index에 있습니다.", "ko", True),
+        ("The index lies in run/index.", "ko", False),
+        ("The index lies in run/index.", "en", True),
+        ("색인은 실행 폴더에 있습니다.", "en", False),
+        ("42 GiB", "ko", True),
+    ],
+)
+def test_an_answer_is_in_the_questions_language(answer: str, language: str, expected: bool) -> None:
+    assert is_in_language(answer, language) is expected
+
+
+@given(st.lists(st.integers(0, 900), max_size=60))
+def test_buckets_hold_every_text_once_within_the_limit(lengths: list[int]) -> None:
+    batches = length_buckets(lengths, 1000)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(
+        max(lengths[index] for index in batch) * len(batch) <= 1000 for batch in batches if len(batch) > 1
+    )
+
+
+def test_like_lengths_share_a_batch() -> None:
+    assert length_buckets([10, 500, 12, 490], 1000) == [[1, 3], [2, 0]]
+
+
+def test_a_short_follow_up_is_searched_with_the_question_before() -> None:
+    history = [{"role": "user", "content": "해외 출장 일비는?"}, {"role": "assistant", "content": "90달러"}]
+    assert search_text("국내는?", history) == "해외 출장 일비는? 국내는?"
+    assert search_text("국내는?", []) == "국내는?"
