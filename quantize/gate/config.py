@@ -21,8 +21,9 @@ class Measurement:
     """Passages of held-out text, also the units that the bootstrap resamples."""
     passage_chars: int = 800
     """Length of one passage: about 190 tokens of English, so 4,500 evaluation tokens in all."""
-    max_passage_tokens: int = 512
-    """A passage is cut here, for tokenizers that need several tokens a character."""
+    max_passage_tokens: int = 384
+    """Of a longer passage only the beginning is used, for tokenizers that need a token per character or more;
+    it fits the shortest context of any model worth serving."""
     top_k: int = 20
     """Tokens with log-probabilities per position: the most vLLM gives by default (--max-logprobs)."""
     concurrency: int = 1

@@ -20,6 +20,8 @@ from quantize.gate.config import ROOT, GateConfig
 from quantize.gate.errors import EngineFailed, GateError
 
 _POLL_S = 0.1
+# Wide lines, so that no complaint is broken in two; INFO, since the kernel is named at that level.
+_ENVIRONMENT = {"COLUMNS": "400", "PYTHONPATH": str(ROOT), "VLLM_LOGGING_LEVEL": "INFO"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def running(config: GateConfig, target: Path, role: str) -> Iterator[Engine]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "COLUMNS": "400", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **_ENVIRONMENT},
         )
         try:
             ready = _await_ready(config, process, ready_file, said)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 _CONFIG = re.compile(r"\bquantization=([A-Za-z0-9_\-]+)")
 _KERNEL = re.compile(r"\b(?:Using|Selected) (\w*(?:Kernel|Experts|GEMM)\w*) for (\w+)")
-_ON_LOAD = re.compile(r"Loading weights with (BitsAndBytes) quantization")
+# Experts are logged without the layer, bitsandbytes when it reads the weights.
+_ALONE = re.compile(r"\bUsing (\w+MoEMethod)\b|\bLoading weights with (BitsAndBytes) quantization")
 _PREFIX = re.compile(r"^.*?\] ")
 # Kernels that unpack to 16 bits or emulate the format: correct, but neither small nor fast.
-_FALLBACK = re.compile(r"Emulation|PyTorch|^Torch|TorchFP8|TorchNvFp4|Conch", re.IGNORECASE)
+_FALLBACK = re.compile(r"Emulation|Torch(?!ao)")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ def read_evidence(log: str) -> KernelEvidence:
         if (found := _CONFIG.search(line)) and "Initializing a V1 LLM engine" in line:
             quantization = None if found[1] == "None" else found[1]
             lines.append(f"Initializing a V1 LLM engine with quantization={found[1]}")
-        elif found := (_KERNEL.search(line) or _ON_LOAD.search(line)):
-            if found[1] not in kernels:
+        elif found := (_KERNEL.search(line) or _ALONE.search(line)):
+            name = found[1] or found[2]
+            if name not in kernels:
                 lines.append(_PREFIX.sub("", line).strip()[:200])
-            kernels[found[1]] = None
+            kernels[name] = None
     return KernelEvidence(quantization, tuple(kernels), tuple(lines))

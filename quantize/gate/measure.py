@@ -110,12 +110,19 @@ def score_passages(
     """
 
     def one(prompt: Prompt) -> Passage:
-        reply = client.completion(prompt, max_tokens=1, prompt_logprobs=plan.top_k, return_token_ids=True)
+        reply = client.completion(
+            prompt,
+            max_tokens=1,
+            prompt_logprobs=plan.top_k,
+            return_token_ids=True,
+            truncate_prompt_tokens=plan.max_passage_tokens,
+            truncation_side="right",
+        )
         choice = reply["choices"][0]
         ids = choice.get("prompt_token_ids") if isinstance(prompt, str) else prompt
         if not isinstance(ids, list) or len(ids) < 2:
             raise BadReply("the engine did not say which tokens it read")
-        passage = parse_passage(choice, ids[: plan.max_passage_tokens], plan.top_k)
+        passage = parse_passage(choice, ids, plan.top_k)
         tick("held-out text")
         return passage
 

@@ -41,6 +41,26 @@ OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1
             ("EmulationMxfp4LinearKernel",),
             False,
         ),
+        (
+            CONFIG.format("bitsandbytes")
+            + "\nINFO [x.py:1] Loading weights with BitsAndBytes quantization. May",
+            "bitsandbytes",
+            ("BitsAndBytes",),
+            True,
+        ),
+        (
+            CONFIG.format("gptq") + "\nINFO [moe.py:139] Using CompressedTensorsWNA16MoEMethod",
+            "gptq",
+            ("CompressedTensorsWNA16MoEMethod",),
+            True,
+        ),
+        (
+            CONFIG.format("fp8")
+            + "\nINFO [x.py:1] Selected PerTensorTorchFP8ScaledMMLinearKernel for Fp8Linear",
+            "fp8",
+            ("PerTensorTorchFP8ScaledMMLinearKernel",),
+            False,
+        ),
         ("", None, (), False),
     ],
 )
