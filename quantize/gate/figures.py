@@ -11,6 +11,8 @@ from quantize.gate.scores import Floats, Ints, Passage
 
 _SMALLEST_MASS = 1e-8
 """Below this, what float32 log-probabilities leave of the total mass is rounding."""
+_LARGEST_EXPONENT = 700.0
+"""exp of more is no finite float. vLLM writes -9999 for a log-probability of minus infinity."""
 _SEED = 20221031
 _LEVEL = (2.5, 97.5)
 
@@ -91,6 +93,10 @@ def _estimate(per_token: Sequence[Floats], samples: int) -> Estimate:
     return Estimate(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
+def _exp(exponent: float) -> float:
+    return float(np.exp(min(exponent, _LARGEST_EXPONENT)))
+
+
 def compare_passages(base: Sequence[Passage], candidate: Sequence[Passage], samples: int) -> Quality:
     """Return the quality figures of a candidate against its base on the same passages.
 
@@ -108,9 +114,9 @@ def compare_passages(base: Sequence[Passage], candidate: Sequence[Passage], samp
     all_kl = np.concatenate([kl for kl, _ in bounds])
     return Quality(
         tokens=len(all_kl),
-        base_perplexity=float(np.exp(-np.concatenate([one.actual for one in base]).mean())),
-        candidate_perplexity=float(np.exp(-np.concatenate([one.actual for one in candidate]).mean())),
-        perplexity_ratio=Estimate(*(float(np.exp(v)) for v in (extra.value, extra.low, extra.high))),
+        base_perplexity=_exp(-np.concatenate([one.actual for one in base]).mean()),
+        candidate_perplexity=_exp(-np.concatenate([one.actual for one in candidate]).mean()),
+        perplexity_ratio=Estimate(_exp(extra.value), _exp(extra.low), _exp(extra.high)),
         mean_kl=_estimate([kl for kl, _ in bounds], samples),
         p99_kl=float(np.percentile(all_kl, 99)),
         unseen_mass=float(np.concatenate([unseen for _, unseen in bounds]).mean()),

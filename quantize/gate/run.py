@@ -88,10 +88,14 @@ def prepare(artifact: Path, base: Path | None, config: GateConfig, limits: Limit
 
 def earlier(case: Case) -> Outcome | None:
     """Return the outcome of a report that judged the same thing; INFEASIBLE is always tried again."""
-    report = read_report(case.directory)
-    if report.get("key") != case.key or report.get("verdict") == Verdict.INFEASIBLE:
+    try:
+        report = read_report(case.directory)
+        verdict = Verdict(report.get("verdict", ""))
+    except ValueError:  # not JSON, or of another program: as good as none
         return None
-    return Outcome(Verdict(report["verdict"]), report, True, 0.0)
+    if report.get("key") != case.key or verdict is Verdict.INFEASIBLE:
+        return None
+    return Outcome(verdict, report, True, 0.0)
 
 
 def gate_artifact(

@@ -201,3 +201,13 @@ def test_a_damaged_cache_entry_is_measured_again(config: GateConfig, make_artifa
     gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
 
     assert starts(config) == ["tiny", "v1", "tiny", "v1"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"verdict": "MAYBE"}'])
+def test_an_unreadable_report_is_replaced(config: GateConfig, make_artifact: Make, text: str) -> None:
+    artifact = make_artifact()
+    (artifact / "report.json").write_text(text, encoding="utf-8")
+
+    gate_artifact(artifact, None, config, Limits())
+
+    assert read_report(artifact)["verdict"] == "ACCEPT"

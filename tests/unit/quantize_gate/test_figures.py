@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,3 +97,13 @@ def test_other_tokens_are_not_compared() -> None:
 
     with pytest.raises(ValueError, match="same tokens"):
         compare_passages([one], [other], 10)
+
+
+def test_a_model_that_excludes_the_text_altogether_still_has_finite_figures() -> None:
+    base = passage((0.5, {1: 0.5, 2: 0.25}))
+    impossible = replace(base, actual=np.array([-9999.0]))
+
+    quality = compare_passages([base], [impossible], 10)
+
+    assert json.dumps(dataclasses.asdict(quality), allow_nan=False)
+    assert quality.perplexity_ratio.value > 1e300

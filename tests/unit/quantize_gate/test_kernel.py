@@ -42,8 +42,7 @@ OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1
             False,
         ),
         (
-            CONFIG.format("bitsandbytes")
-            + "\nINFO [x.py:1] Loading weights with BitsAndBytes quantization. May",
+            CONFIG.format("bitsandbytes") + "\nINFO [x.py:1] Loading weights with BitsAndBytes quantization.",
             "bitsandbytes",
             ("BitsAndBytes",),
             True,
@@ -55,8 +54,7 @@ OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1
             True,
         ),
         (
-            CONFIG.format("fp8")
-            + "\nINFO [x.py:1] Selected PerTensorTorchFP8ScaledMMLinearKernel for Fp8Linear",
+            CONFIG.format("fp8") + "\nINFO [x.py:1] Selected PerTensorTorchFP8ScaledMMLinearKernel for Fp8",
             "fp8",
             ("PerTensorTorchFP8ScaledMMLinearKernel",),
             False,
