@@ -10,6 +10,7 @@ from gptqmodel.quantization.config import AWQConfig
 
 from quantize.config import AwqOptions
 from quantize.methods import gptqmodel_driver
+from quantize.methods.half import faster_half
 from quantize.methods.layout import finish
 from quantize.worker.job import Job, Report
 
@@ -25,6 +26,7 @@ def quantize(job: Job, report: Report) -> dict[str, Any]:
         device=gptqmodel_driver.device(),
     )
     backend = BACKEND.AUTO if torch.cuda.is_available() else BACKEND.AWQ_TORCH
-    result = gptqmodel_driver.run(job, report, config, backend)
+    # Its packed layer takes a 16-bit type only.
+    result = gptqmodel_driver.run(job, report, config, backend, faster_half())
     finish(job, awq_layout=False)
     return result

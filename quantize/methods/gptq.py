@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from gptqmodel import BACKEND
 from gptqmodel.quantization.config import FORMAT, GPTQConfig
 
@@ -31,6 +32,7 @@ def quantize(job: Job, report: Report) -> dict[str, Any]:
         offload_to_disk=False,
         device=gptqmodel_driver.device(),
     )
-    result = gptqmodel_driver.run(job, report, config, BACKEND.AUTO)
+    # Every CPU multiplies float32 at a fair speed, and the Hessians are float32 anyway.
+    result = gptqmodel_driver.run(job, report, config, BACKEND.AUTO, torch.float32)
     finish(job, awq_layout=not options.symmetric)
     return result

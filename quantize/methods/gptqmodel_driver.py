@@ -37,11 +37,12 @@ def device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def run(job: Job, report: Report, config: BaseQuantizeConfig, backend: BACKEND) -> dict[str, Any]:
+def run(
+    job: Job, report: Report, config: BaseQuantizeConfig, backend: BACKEND, dtype: torch.dtype
+) -> dict[str, Any]:
     """Quantize a checkpoint into `job.output_dir` and return what only the worker knows.
 
-    Weights and activations are float32 during the work: every CPU multiplies it at a fair speed, which
-    holds for neither 16-bit type, and the Hessians are float32 anyway.
+    Weights and activations have `dtype` during the work.
     """
     logging.captureWarnings(True)
     report("stage", text="Reading the calibration text")
@@ -54,7 +55,7 @@ def run(job: Job, report: Report, config: BaseQuantizeConfig, backend: BACKEND) 
         seed=job.seed,
     )
     report("stage", text="Loading the model")
-    model = GPTQModel.load(str(job.model_dir), config, dtype=torch.float32)
+    model = GPTQModel.load(str(job.model_dir), config, dtype=dtype)
     model.layer_callback = _LayerProgress(report, model.model.config.get_text_config().num_hidden_layers)
     report("stage", text="Quantizing")
     model.quantize(
