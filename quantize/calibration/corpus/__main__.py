@@ -50,7 +50,12 @@ def table(title: str, sources: list[Source]) -> str:
             documents[key] += 1
             characters[key] += len(source.text)
             size[key] += len(source.text.encode())
-    lines = [f"## {title}", "", "| language | kind | documents | characters | UTF-8 bytes |", "|---|---|--:|--:|--:|"]
+    lines = [
+        f"## {title}",
+        "",
+        "| language | kind | documents | characters | UTF-8 bytes |",
+        "|---|---|--:|--:|--:|",
+    ]
     for key in sorted(documents, key=lambda key: (key[0], key[1].startswith("*"), key[1])):
         lines.append(f"| {key[0]} | {key[1]} | {documents[key]} | {characters[key]:,} | {size[key]:,} |")
     return "\n".join(lines)
@@ -85,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(files["README.md"][files["README.md"].index("## ") :])
     print(f"Overlap: no {SHINGLE_WORDS} words in a row in two documents, within a set or across the two")
-    stale = [n for n, c in files.items() if not (p := FOLDER / n).exists() or p.read_text(encoding="utf-8") != c]
+    stale = [
+        n for n, c in files.items() if not (p := FOLDER / n).exists() or p.read_text(encoding="utf-8") != c
+    ]
     if check:
         print(f"Out of date: {', '.join(stale)}" if stale else "Up to date")
         return 1 if stale else 0

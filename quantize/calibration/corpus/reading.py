@@ -48,7 +48,9 @@ def read_set(folder: Path) -> list[Source]:
     """
     files = sorted(folder.glob("*/*"))
     if not files:
-        raise InputError(f"{folder} holds no sources", mend="Run the generator in a checkout of the repository")
+        raise InputError(
+            f"{folder} holds no sources", mend="Run the generator in a checkout of the repository"
+        )
     return [source for file in files for source in _read_file(file)]
 
 
