@@ -135,8 +135,8 @@ def finish(
         console.print("[green]VALID[/]")
     else:
         console.print("[yellow]NOT VALID[/]")
-        for reason in verdict["reasons"]:
-            console.print(f"  {reason['point']}: {reason['text']}", markup=False)
+        for line in report_common.reasons(verdict):
+            console.print(f"  {line}", markup=False)
     console.print(f"report: {run.path / 'report.html'}", markup=False)
     emit_json(
         {

@@ -88,7 +88,10 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     best = sweep.knee(points)
     rows = []
     if best is not None:
-        rows.append(["knee (highest throughput ÷ latency)", f"{best.offered:g} users"])
+        edge = (
+            " or beyond: the highest that was tried" if best.offered == max(p.offered for p in points) else ""
+        )
+        rows.append(["knee (highest throughput ÷ latency)", f"{best.offered:g} users{edge}"])
         rows.append(["output tok/s at the knee", show.number(best.throughput)])
         rows.append(["E2E p50 at the knee", f"{show.ms(best.latency_s)} ms"])
         top = max(points, key=lambda p: p.throughput)

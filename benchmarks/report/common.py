@@ -32,9 +32,16 @@ GLOSSARY = (
 )
 
 
-def load_order(point: dict[str, Any]) -> tuple[str, float]:
-    """Sort points of one subject by how hard they press."""
-    return str(point["subject"]), float(point["users"] or point["rate_per_s"] or 0)
+def reasons(verdict: dict[str, Any]) -> list[str]:
+    """The reasons against a run, one line for each kind, with the points it was seen at."""
+    by_code: dict[str, list[dict[str, str]]] = {}
+    for reason in verdict["reasons"]:
+        by_code.setdefault(reason["code"], []).append(reason)
+    lines = []
+    for found in by_code.values():
+        others = f" (likewise at {', '.join(r['point'] for r in found[1:])})" if len(found) > 1 else ""
+        lines.append(f"{found[0]['point']}: {found[0]['text']}{others}")
+    return lines
 
 
 def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
@@ -54,9 +61,7 @@ def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
         row += [show.ms(f["tpot"]["p50"]), show.ms(f["tpot"]["p95"]), show.ms(f["itl"]["p99"])]
         row += [show.ms(f["e2e"]["p50"]), show.ms(f["e2e"]["p95"])]
         row += [show.percent(f["good_share"])] if goodput else []
-        row.append(
-            "valid" if p["verdict"]["valid"] else ", ".join(r["code"] for r in p["verdict"]["reasons"])
-        )
+        row.append("valid" if p["verdict"]["valid"] else "see above")
         rows.append(row)
     workloads = sorted({point["workload"] for point in points})
     text = f"Times in milliseconds. Workload: {'; '.join(workloads)}."

@@ -119,7 +119,7 @@ def curves(points: Points, path: Path) -> None:
         axes.set_title(title)
         axes.set_ylabel(unit)
         _axis(axes, points)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.0)
@@ -155,8 +155,8 @@ def trade(points: Points, path: Path) -> None:
     axes.set_title("Throughput against latency (numbers: users or requests per second)")
     axes.set_xlabel("end to end, p50, milliseconds")
     axes.set_ylabel("output tokens per second")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.08)
     axes.legend()
     save(figure, path)
 

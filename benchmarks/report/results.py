@@ -68,5 +68,5 @@ def _where(run: Run, environment: dict[str, Any]) -> str:
 def _verdict(metrics: dict[str, Any]) -> str:
     if metrics["verdict"]["valid"]:
         return "Verdict: **valid**."
-    reasons = "; ".join(f"{r['point']}: {r['text']}" for r in metrics["verdict"]["reasons"])
+    reasons = "; ".join(common.reasons(metrics["verdict"]))
     return f"Verdict: **not valid** ({reasons or 'nothing was measured'})."

@@ -130,7 +130,7 @@ def page(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> str:
         title=config.get("title") or run.path.name,
         subtitle=f"{run.path.name} · {config.get('command', '')}",
         verdict=metrics["verdict"],
-        reasons=metrics["verdict"]["reasons"],
+        reasons=common.reasons(metrics["verdict"]),
         sections=shown,
         glossary=common.GLOSSARY,
     )
@@ -148,9 +148,7 @@ def markdown(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> 
         lines += ["**VALID**", ""]
     else:
         lines += ["**NOT VALID**:", ""]
-        lines += [f"- {r['point']}: {r['text']}" for r in metrics["verdict"]["reasons"]] or [
-            "- nothing was measured"
-        ]
+        lines += [f"- {line}" for line in common.reasons(metrics["verdict"])] or ["- nothing was measured"]
         lines.append("")
     for section in sections:
         lines += [f"## {section.title}", ""]
