@@ -23,6 +23,8 @@ import httpx
 from benchmarks.errors import ServerUnusable
 
 STOP_TIMEOUT_S = 90.0
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""No measured server may spend its time on calling home."""
 READY_TIMEOUT_S = 600.0
 _TELLING = ("error", "exception", "signal", "killed", "illegal", "not support", "failed", "invalid")
 
@@ -143,7 +145,7 @@ def _process(
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **env},
+                env={**os.environ, **_OFFLINE, **env},
                 start_new_session=True,
             )
     except OSError as error:

@@ -119,7 +119,7 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
     ]
     out += [
         Subject(VLLM, functools.partial(started, vllm, env=False)),
-        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True)),
+        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True), instead_of=VLLM),
         Subject(TRANSFORMERS, static),
     ]
     for path in how.gguf:
@@ -160,7 +160,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     text = (
         "Same weights, same requests, servers taking turns, one at a time on the whole machine. "
         f"“{VLLM_ALIVE}” is vLLM with the number format and libraries ours chose for this machine and "
-        "nothing else. transformers takes what came within 50 ms as a batch, so that it never waits for a "
+        "nothing else, measured where plain vLLM fails. transformers takes what came within 50 ms as a batch, so that it never waits for a "
         "batch to fill; its answers come when their batch has ended."
     )
     return [

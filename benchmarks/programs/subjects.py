@@ -23,6 +23,8 @@ class Subject:
     start: Callable[[], AbstractContextManager[Server]]
     cell: CellOptions | None = None
     """Request options that differ for this subject, such as a server without `ignore_eos`."""
+    instead_of: str | None = None
+    """Measured only when the subject of this name has failed."""
 
 
 def alternate(
@@ -41,7 +43,7 @@ def alternate(
     for repeat in range(options.repeats):
         turn = repeat % len(subjects)
         for subject in [*subjects[turn:], *subjects[:turn]]:
-            if subject.name in gone:
+            if subject.name in gone or (subject.instead_of and subject.instead_of not in gone):
                 continue
             try:
                 with subject.start() as server:
