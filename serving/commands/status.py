@@ -77,8 +77,9 @@ def _print(report: dict[str, Any]) -> None:
         "model": f"{report['model']} ({report['version'] or 'plain checkpoint'})",
         "target": report["target"],
         "up for": f"{report['uptime_s']:.0f} s (ready after {report['ready_s']} s)",
-        "requests": f"{report['requests_running']} running, {report['requests_waiting']} waiting",
-        "KV cache": f"{'unknown' if usage is None else f'{usage:.1%}'} of {report['kv_cache_tokens']} tokens",
+        "requests": f"{_known(report['requests_running'])} running, "
+        f"{_known(report['requests_waiting'])} waiting",
+        "KV cache": f"{_known(usage, '.1%')} of {_known(report['kv_cache_tokens'])} tokens in use",
         "computes in": f"{report['dtype']} (profile {report['profile']})",
         "processes": f"launcher {report['pid']}, engine {report['engine_pid']}",
         "log": report["log"],
@@ -86,3 +87,7 @@ def _print(report: dict[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/]", str(value))
     console.print(table)
+
+
+def _known(value: float | None, form: str = "") -> str:
+    return "unknown" if value is None else format(value, form)
