@@ -160,8 +160,8 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     text = (
         "Same weights, same requests, servers taking turns, one at a time on the whole machine. "
         f"“{VLLM_ALIVE}” is vLLM with the number format and libraries ours chose for this machine and "
-        "nothing else, measured where plain vLLM fails. transformers takes what came within 50 ms as a batch, so that it never waits for a "
-        "batch to fill; its answers come when their batch has ended."
+        "nothing else, measured where plain vLLM fails. transformers takes what came within 50 ms as a "
+        "batch, so that it never waits for a batch to fill; its answers come when their batch has ended."
     )
     return [
         Section(
