@@ -62,10 +62,10 @@ def write_pdf(path: Path, pages: list[str]) -> None:
     pdf.set_font("helvetica", size=12)
     for number, text in enumerate(pages, start=1):
         pdf.add_page()
-        pdf.cell(text="The lighthouse handbook", new_x="LMARGIN", new_y="NEXT")
-        if text:
+        if text:  # an empty page is like a scanned one: nothing to read, not even a head
+            pdf.cell(text="The lighthouse handbook", new_x="LMARGIN", new_y="NEXT")
             pdf.multi_cell(0, text=text, new_x="LMARGIN", new_y="NEXT")
-        pdf.cell(text=f"- {number} -")
+            pdf.cell(text=f"- {number} -")
     pdf.output(str(path))
 
 
