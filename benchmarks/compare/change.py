@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.compare.limits import RATES
 from benchmarks.metrics import latency
 from benchmarks.metrics.compute import Slo, by_cell, rates
-from benchmarks.metrics.statistics import QUANTILES, RESAMPLES, Array, interval, quantile, resample
+from benchmarks.metrics.statistics import QUANTILES, RESAMPLES, Array, interval, quantile, quantiles, resample
 from benchmarks.records import Failure, Record
 
 BATCHES = 10
@@ -81,7 +81,7 @@ def _estimates(groups: Sequence[Array], q: str, seed: int) -> Array:
         return np.array([])
     if q == "mean":
         return np.array([sample.mean() for sample in resample(groups, seed)])
-    return np.array([np.quantile(sample, QUANTILES[q]) for sample in resample(groups, seed)])
+    return np.array([quantiles(sample, [QUANTILES[q]])[0] for sample in resample(groups, seed)])
 
 
 def _rate(metric: str, a: Sequence[Record], b: Sequence[Record], slo: Slo) -> Change:

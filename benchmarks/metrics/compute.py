@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.metrics import latency
-from benchmarks.metrics.statistics import QUANTILES, Array, interval, mean_interval, quantile, resample
+from benchmarks.metrics.statistics import (
+    QUANTILES,
+    Array,
+    interval,
+    mean_interval,
+    quantile,
+    quantiles,
+    resample,
+)
 from benchmarks.records import Failure, Record
 
 BOOTSTRAP_MAX_VALUES = 20_000
@@ -95,7 +103,7 @@ def distribution(groups: Sequence[Sequence[float]], *, seed: int = 0) -> dict[st
     if 5 <= len(values) <= BOOTSTRAP_MAX_VALUES:
         shown = {name: QUANTILES[name] for name in ("p50", "p95", "p99") if out[name] is not None}
         estimates = np.array(
-            [(sample.mean(), *np.quantile(sample, list(shown.values()))) for sample in resample(arrays, seed)]
+            [(sample.mean(), *quantiles(sample, list(shown.values()))) for sample in resample(arrays, seed)]
         )
         out["ci95"] = {name: interval(estimates[:, number]) for number, name in enumerate(("mean", *shown))}
     else:

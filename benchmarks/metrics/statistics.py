@@ -23,6 +23,20 @@ def quantile(values: Sequence[float] | Array, q: float) -> float | None:
     return float(np.quantile(np.asarray(values, dtype=np.float64), q))
 
 
+def quantiles(values: Array, qs: Sequence[float]) -> Array:
+    """The same quantiles without asking whether they are supported, and fast for small arrays.
+
+    numpy's own function spends ten times as long on checking its arguments, a thousand times in a bootstrap.
+    """
+    ordered = np.sort(values)
+    places = (len(ordered) - 1) * np.asarray(qs, dtype=np.float64)
+    low = places.astype(np.int64)
+    high = np.minimum(low + 1, len(ordered) - 1)
+    below = ordered[low]
+    result: Array = below + (places - low) * (ordered[high] - below)
+    return result
+
+
 def resample(groups: Sequence[Array], seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
     """Bootstrap samples of grouped values.
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metrics.statistics import interval, mean_interval, quantile, resample
+from benchmarks.metrics.statistics import interval, mean_interval, quantile, quantiles, resample
 
 
 def test_quantile_interpolates() -> None:
@@ -33,6 +33,12 @@ def test_quantiles_are_ordered_and_within_range(values: list[float]) -> None:
     assert known == sorted(known)
     assert min(values) <= known[0]
     assert known[-1] <= max(values)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
+def test_fast_quantiles_are_numpys(values: list[float]) -> None:
+    qs = [0.0, 0.5, 0.9, 0.99, 1.0]
+    assert quantiles(np.array(values), qs) == pytest.approx(np.quantile(values, qs), rel=1e-12, abs=1e-9)
 
 
 def test_bootstrap_covers_the_true_mean_about_95_times_in_100() -> None:
