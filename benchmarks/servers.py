@@ -22,6 +22,7 @@ import httpx
 
 from benchmarks.errors import ServerUnusable
 
+ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT_S = 90.0
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """No measured server may spend its time on calling home."""
@@ -31,7 +32,7 @@ _TELLING = ("error", "exception", "signal", "killed", "illegal", "not support", 
 
 def serving_python() -> str:
     """The serving environment's interpreter."""
-    return os.environ.get("QUANTSERVE_SERVING_PYTHON", ".venvs/serving/bin/python")
+    return os.environ.get("QUANTSERVE_SERVING_PYTHON") or str(ROOT / ".venvs/serving/bin/python")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _process(
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_OFFLINE, **env},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **_OFFLINE, **env},
                 start_new_session=True,
             )
     except OSError as error:
@@ -200,5 +201,7 @@ def _v1(url: str) -> str:
 
 def _public(argv: Sequence[str]) -> list[str]:
     """Arguments without the absolute paths of this machine."""
-    here = f"{Path.cwd()}/"
-    return [str(arg).replace(here, "") for arg in argv]
+    shown = [str(arg) for arg in argv]
+    for folder in dict.fromkeys((f"{ROOT}/", f"{Path.cwd()}/")):
+        shown = [arg.replace(folder, "") for arg in shown]
+    return shown

@@ -129,6 +129,7 @@ class _Member:
             str(records_path),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
             limit=_MAX_LINE_BYTES,
         )
         return cls(process, records_path)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.peers.commands import LLAMA_SERVER
+from benchmarks.servers import ROOT
 from core.console import console
 
 SOURCE = "llama-cpp-python==0.3.36"
@@ -78,7 +79,7 @@ def build() -> Path:
     if not (LLAMA_SERVER.parent / "python").exists():
         _run([sys.executable, "-m", "venv", str(ENVIRONMENT)])
         python = str(LLAMA_SERVER.parent / "python")
-        _run([python, "-m", "pip", "install", "--quiet", "-r", "requirements/peers.txt"])
+        _run([python, "-m", "pip", "install", "--quiet", "-r", str(ROOT / "requirements/peers.txt")])
     tools = LLAMA_SERVER.parent.resolve()
     python = str(LLAMA_SERVER.parent / "python")
     with tempfile.TemporaryDirectory(prefix="quantserve-llama-") as name:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import Server, serving_python
+from benchmarks.servers import ROOT, Server, serving_python
 
 CARRIED = (
     "LD_PRELOAD",
@@ -53,14 +52,14 @@ def vllm_defaults(target: str, model: str, port: int, extra: Sequence[str] = ())
     return [*argv, "--served-model-name", model, "--host", "127.0.0.1", "--port", str(port), *extra]
 
 
-LLAMA_SERVER = Path(".venvs/peers/bin/llama-server")
+LLAMA_SERVER = ROOT / ".venvs/peers/bin/llama-server"
 _SLOT_TOKENS = 1024
 
 
 def llama_cpp(gguf: str, model: str, port: int, users: int) -> list[str]:
     """llama.cpp's own server with a slot for every user, which it batches continuously too."""
     threads = str(len(os.sched_getaffinity(0)))
-    argv = [os.environ.get("QUANTSERVE_LLAMA_SERVER", str(LLAMA_SERVER)), "--model", gguf, "--alias", model]
+    argv = [os.environ.get("QUANTSERVE_LLAMA_SERVER") or str(LLAMA_SERVER), "--model", gguf, "--alias", model]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", str(users)]
     argv += ["--ctx-size", str(users * _SLOT_TOKENS), "--threads", threads, "--threads-batch", threads]
     return [*argv, "--no-webui"]
