@@ -27,13 +27,18 @@ class Sampler:
         self._period_s = period_s
         self._has_metrics = True
 
-    async def one(self, client: httpx.AsyncClient, epoch_s: float) -> Sample:
-        """Take one sample now."""
+    def local(self, epoch_s: float) -> Sample:
+        """What this machine alone knows now: clocks, CPU of machine, client and server."""
         row: Sample = {"t_s": perf_counter() - epoch_s, "wall_s": time(), "monotonic_s": monotonic()}
         row |= processes.machine_sample()
         row["own_cpu_s"] = processes.own_cpu_s(self._pid)
         if self._tree is not None:
             row |= self._tree.sample()
+        return row
+
+    async def one(self, client: httpx.AsyncClient, epoch_s: float) -> Sample:
+        """Take one whole sample now."""
+        row = self.local(epoch_s)
         row |= await gpu.sample()
         if self._has_metrics:
             try:
