@@ -20,7 +20,9 @@ from rich.progress import (
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
 
-console = Console(stderr=True, highlight=False)
+# Into a file or a pipe a table takes the width it needs; a terminal says its own.
+_WIDTH_OF_A_FILE = 140
+console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
 
 
 def progress() -> Progress:

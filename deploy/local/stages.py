@@ -125,19 +125,21 @@ def _serve(settings: Settings, found: Found) -> list[str]:
 
 
 def _index(settings: Settings, found: Found) -> list[str]:
-    model = ["--embed-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
+    model = ["--embedding-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
     documents = [str(Path(ROOT, name)) for name in shlex.split(settings.DOCS)]
-    return program("rag", "rag", "index", *documents, *model)
+    return program("rag", "rag", "index", *documents, *model, "--json")
 
 
 def _gate_words(result: dict[str, Any]) -> str:
-    figures = result.get("figures", {})
-    shown = [
-        f"{name} {figures[name]:.4g}"
-        for name in ("ppl_ratio", "mean_kl", "top1_agreement")
-        if name in figures
-    ]
-    return "  ".join([str(result["verdict"]), *shown])
+    figures = result["figures"]
+    if not figures:  # the engine did not even load it
+        return str(result["verdict"])
+    ratio, kl, top1 = (figures[name]["value"] for name in ("perplexity_ratio", "mean_kl", "top1_agreement"))
+    return f"{result['verdict']}  perplexity ×{ratio:.3f}  KL {kl:.3f}  top-1 agreement {top1:.1%}"
+
+
+def _unchanged(result: dict[str, Any]) -> str:
+    return "unchanged" if result["unchanged"] else "done"
 
 
 STAGES: tuple[Stage, ...] = (
@@ -155,6 +157,14 @@ STAGES: tuple[Stage, ...] = (
         },
     ),
     Stage("promote", _promote, lambda result: f"{result['current']} is current"),
-    Stage("serve", _serve, lambda result: f"{result['url']} {_status(result)}"),
-    Stage("index", _index, lambda result: f"{result['chunks']} chunks {_status(result)}"),
+    Stage(
+        "serve",
+        _serve,
+        lambda result: f"{result['base_url']} {result['status']}, ready after {result['ready_s']} s",
+    ),
+    Stage(
+        "index",
+        _index,
+        lambda result: f"{result['files']} files, {result['chunks']} passages, {_unchanged(result)}",
+    ),
 )

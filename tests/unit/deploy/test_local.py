@@ -91,7 +91,7 @@ def test_stage_commands_carry_the_settings_and_what_was_found() -> None:
     ]  # fmt: skip
     assert words["gate"] == ["quantize", "gate", "artifacts/M/v1", "--base", "models/M"]
     assert words["serve"] == ["serving", "up", "artifacts/M/current", "--host", "127.0.0.1", "--port", "8123"]
-    assert words["index"] == ["rag", "index", str(ROOT / "a b"), str(ROOT / "c")]
+    assert words["index"] == ["rag", "index", str(ROOT / "a b"), str(ROOT / "c"), "--json"]
 
 
 def test_a_failing_stage_keeps_its_exit_code_and_says_the_mend() -> None:
