@@ -71,10 +71,10 @@ def test_the_sets_share_no_eight_words(language: str) -> None:
 @pytest.mark.parametrize(
     ("name", "language", "characters", "kinds"),
     [
-        ("calibration", "en", 115_000, 15),
-        ("calibration", "ko", 45_000, 15),
-        ("evaluation", "en", 44_000, 15),
-        ("evaluation", "ko", 18_000, 14),
+        ("calibration", "en", 115_000, 16),
+        ("calibration", "ko", 52_000, 15),
+        ("evaluation", "en", 46_000, 16),
+        ("evaluation", "ko", 20_000, 16),
     ],
 )
 def test_each_set_is_large_and_varied(name: SetName, language: str, characters: int, kinds: int) -> None:
