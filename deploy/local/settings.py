@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 
 from core.errors import UsageError
 
 METHODS = ("gptq", "awq")
+ENVS = ("local",)
+DEFAULT_NAME = "SmolLM2-135M-Instruct"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Settings:
         SERVE: further options of `python -m serving up`.
         DOCS: files and folders to index, separated by spaces.
         EMBED_MODEL: a hub id or directory of an embedding model; empty means the bundled E5-small.
+        ENV: where to deploy; `local` is this machine.
         Q: the question `make ask` and the last stage of `make up` ask.
     """
 
@@ -35,7 +39,13 @@ class Settings:
     SERVE: str = ""
     DOCS: str = "samples/documents"
     EMBED_MODEL: str = ""
+    ENV: str = "local"
     Q: str = "How does quantserve decide whether a quantized model may serve?"
+
+    @property
+    def name(self) -> str:
+        """The artifact's name: the model's last path component."""
+        return PurePath(self.MODEL).name if self.MODEL else DEFAULT_NAME
 
     @property
     def base_url(self) -> str:
@@ -53,6 +63,8 @@ def read() -> Settings:
     settings = Settings(**given)
     if settings.METHOD not in METHODS:
         raise UsageError(f"METHOD={settings.METHOD} is unknown", mend=f"Use one of: {', '.join(METHODS)}")
+    if settings.ENV not in ENVS:
+        raise UsageError(f"ENV={settings.ENV} is unknown", mend=f"Use one of: {', '.join(ENVS)}")
     if not (settings.PORT.isdigit() and 1 <= int(settings.PORT) <= 65535):
         raise UsageError(f"PORT={settings.PORT} is no port", mend="Use a number from 1 to 65535")
     return settings

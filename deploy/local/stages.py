@@ -142,6 +142,12 @@ def _unchanged(result: dict[str, Any]) -> str:
     return "unchanged" if result["unchanged"] else "done"
 
 
+SERVE = Stage(
+    "serve",
+    _serve,
+    lambda result: f"{result['base_url']} {result['status']}, ready after {result['ready_s']} s",
+)
+
 STAGES: tuple[Stage, ...] = (
     Stage("setup", lambda settings, found: [sys.executable, "-m", "deploy.local.setup"], _status),
     Stage("model", _model, lambda result: f"{result['directory']} {_status(result)}"),
@@ -157,11 +163,7 @@ STAGES: tuple[Stage, ...] = (
         },
     ),
     Stage("promote", _promote, lambda result: f"{result['current']} is current"),
-    Stage(
-        "serve",
-        _serve,
-        lambda result: f"{result['base_url']} {result['status']}, ready after {result['ready_s']} s",
-    ),
+    SERVE,
     Stage(
         "index",
         _index,

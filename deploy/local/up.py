@@ -7,11 +7,14 @@ every stage's own program knows that by content, so nothing here can be stale.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
+from core.files import write_json
 from deploy.local import settings as make_variables
+from deploy.local.environments import HOME
 from deploy.local.settings import Settings
 from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
 from deploy.local.terminal import paint, say
@@ -37,14 +40,28 @@ def run_stages(settings: Settings, last: str = _NAMES[-1]) -> tuple[Found, dict[
     return found, seconds
 
 
-def ask(settings: Settings) -> float:
-    """Ask the question on the terminal; return the seconds it took."""
+def ask(settings: Settings, found: Found) -> float:
+    """Ask the question on the terminal; return the seconds it took.
+
+    An answer already given to this question by this version over this index is not asked for again.
+    """
     say(f"{_head(_COUNT, 'ask')} {settings.Q}")
     started = time.perf_counter()
+    asked = {
+        "question": settings.Q,
+        "version": found["promote"]["current"],
+        "generation": found["index"]["generation"],
+        "started_at": found["serve"]["started_at"],
+    }
+    memory = HOME / "run" / "asked.json"
+    if memory.is_file() and json.loads(memory.read_text(encoding="utf-8")) == asked:
+        say(f"{_head(_COUNT, 'ask')} {paint('ok', 'green')} asked and answered before: unchanged")
+        return time.perf_counter() - started
     command = program("rag", "rag", "ask", settings.Q, "--base-url", settings.base_url)
     done = run_program(command)
     if done.returncode != 0:
         raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")
+    write_json(memory, asked)
     return time.perf_counter() - started
 
 
@@ -84,7 +101,7 @@ def main() -> None:
         run_stage(STAGES[_NAMES.index(options.only)], settings, {})
         return
     found, seconds = run_stages(settings)
-    seconds["ask"] = ask(settings)
+    seconds["ask"] = ask(settings, found)
     say(summary(settings, found, seconds))
 
 
