@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.quantize.tiny_llama import LAYERS, write_tiny_llama
+from tests.tiny_llama import LAYERS, write_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"

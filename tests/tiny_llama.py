@@ -48,8 +48,8 @@ def write_tokenizer(directory: Path) -> int:
     return 288  # a multiple of 32, with room for the end token
 
 
-def write_tiny_llama(directory: Path) -> Path:
-    """Write the checkpoint in float16."""
+def write_tiny_llama(directory: Path, positions: int = 512) -> Path:
+    """Write the checkpoint in float16; `positions` is the longest context in tokens."""
     directory.mkdir(parents=True)
     vocabulary = write_tokenizer(directory)
     config = {
@@ -63,7 +63,7 @@ def write_tiny_llama(directory: Path) -> Path:
         "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS,
         "head_dim": HEAD_DIM,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": positions,
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": True,
         "bos_token_id": 256,
