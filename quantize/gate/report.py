@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from core.console import console
@@ -104,17 +105,15 @@ def cost_rows(base: dict[str, Any], candidate: dict[str, Any]) -> list[tuple[str
     ):
         values = [source.get(field) for source in (base, candidate)]
         cells = ["unknown" if value is None else f"{value * scale:,.0f} {unit}" for value in values]
-        rows.append((title, *cells))
-    return [(title, one, other) for title, one, other in rows]
+        rows.append((title, cells[0], cells[1]))
+    return rows
 
 
 def show(artifact: Path, report: dict[str, Any], checks: Sequence[Check]) -> None:
     """Print the table, the evidence and the verdict on stderr."""
     verdict = Verdict(report["verdict"])
     if checks:
-        table = Table(
-            "figure", "base", "candidate", "value (95 % interval)", "threshold", "", title=str(artifact)
-        )
+        table = Table("figure", "base", "candidate", "value (95 %)", "limit", "", box=box.SIMPLE_HEAD)
         for check in checks:
             cells = (check.name, check.base, check.candidate, check.value, check.limit)
             table.add_row(*cells, _MARKS[check.passed])

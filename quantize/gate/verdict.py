@@ -45,11 +45,14 @@ class Check:
     passed: bool | None
     """None: reported, not judged."""
     fault: Fault = Fault.REGRESSION
+    detail: str = ""
+    """What a reason adds to the value."""
 
     @property
     def reason(self) -> str:
         """The check as a sentence, for the list of reasons."""
-        return f"{self.name}: {self.value}, needed {self.limit}"
+        told = f"{self.value} ({self.detail})" if self.detail else self.value
+        return f"{self.name}: {told}, needed {self.limit}"
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,10 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
             "chat answers",
             f"{sum(not pair.base_problems for pair in pairs)} of {len(pairs)} good",
             f"{sum(not pair.candidate_problems for pair in pairs)} of {len(pairs)} good",
-            f"{len(new)} newly bad" + (f" ({detail})" if detail else ""),
+            f"{len(new)} newly bad",
             f"≤ {limits.max_new_bad_answers}",
             len(new) <= limits.max_new_bad_answers,
+            detail=detail,
         ),
         Check(
             "answer length",

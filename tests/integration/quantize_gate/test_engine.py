@@ -13,7 +13,7 @@ import pytest
 
 from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
 from quantize.models.source import content_hash
-from tests.integration.quantize.tiny_llama import write_tiny_llama
+from tests.tiny_llama import write_tiny_llama
 
 pytestmark = pytest.mark.engine
 
