@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantize.gate.config import GateConfig
+from quantize.gate.config import GateConfig, Measurement
 from quantize.models.source import content_hash
 
 Make = Callable[..., Path]
@@ -40,6 +40,7 @@ def config(tmp_path: Path) -> GateConfig:
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
     interpreter.chmod(0o755)
     return GateConfig(
+        measurement=Measurement(passages=4, passage_chars=300, speed_concurrencies=(1, 4)),
         serving_python=interpreter,
         models_dir=tmp_path / "models",
         run_dir=tmp_path / "run",

@@ -59,7 +59,7 @@ def test_the_report_is_written_into_the_artifact(config: GateConfig, make_artifa
     assert report == json.loads(json.dumps(outcome.report))
     assert report["base"]["kv_cache_tokens"] == 64
     assert report["candidate"]["kernels"] == ["CPUWNA16LinearKernel"]
-    assert report["candidate"]["output_tokens_per_s"].keys() == {"1", "16"}
+    assert report["candidate"]["output_tokens_per_s"].keys() == {"1", "4"}
     assert report["answers"][0]["candidate"] == "A good answer."
 
 
@@ -142,7 +142,7 @@ def test_a_candidate_that_does_not_load_is_infeasible_and_tried_again(
 def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
     config: GateConfig, make_artifact: Make
 ) -> None:
-    outcome = gate_artifact(make_artifact(die_after=5), None, config, Limits())
+    outcome = gate_artifact(make_artifact(die_after=2), None, config, Limits())
 
     assert outcome.verdict is Verdict.INFEASIBLE
     assert "did not answer /v1/completions" in outcome.report["reasons"][0]
