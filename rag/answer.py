@@ -11,10 +11,11 @@ from rag.client import ModelServer, PromptTooLong, StreamFacts
 from rag.config import AnswerConfig
 from rag.errors import ServerUnavailable
 from rag.extract import Quote, best_sentences
-from rag.languages import answer_languages, is_in_language
-from rag.prompt import UNKNOWN, Message, build_prompt
+from rag.languages import answer_languages, is_in_language, is_weak
+from rag.prompt import UNKNOWN, Message, build_prompt, build_short_prompt
 from rag.retrieve import Passage, Searcher
 from rag.text import language_of, normalise
+from rag.trust import MIN_SUPPORT, repeats_itself, support
 
 Sink = Callable[[str], None]
 _SAFETY_TOKENS = 64
@@ -108,22 +109,66 @@ class Answerer:
         languages = answer_languages(model.name, self._config.answer_languages)
         if self._config.mode == "auto" and language not in languages:
             return self._extract(base, f"{model.name} does not write this language")
+        if self._config.mode == "auto" and is_weak(model.name):
+            return self._generate_from_quotes(base, on_text)
         generated = self._generate(base, model.window_tokens, on_text, history, system)
         if self._config.mode == "auto" and not is_in_language(generated.text, language):
             return self._extract(base, f"{model.name} answered in another language")
         if self._config.mode == "auto" and not generated.text:
             return self._extract(base, f"{model.name} gave no answer")
+        if self._config.mode == "auto" and repeats_itself(generated.text):
+            return self._extract(base, f"{model.name} repeated itself")
         return generated
 
-    def _extract(self, base: Answer, reason: str) -> Answer:
+    def _extract(self, base: Answer, reason: str, quotes: Sequence[Quote] | None = None) -> Answer:
         started = time.perf_counter()
-        quotes = best_sentences(
-            base.question, base.passages, self._searcher.embedder, self._config.extract_sentences
-        )
+        quotes = self._quotes(base) if quotes is None else quotes
         seconds = {**base.seconds, "extract": time.perf_counter() - started}
         cited = tuple(dict.fromkeys(quote.number for quote in quotes))
         return replace(
             base, text=quotes_text(quotes), mode="extract", cited=cited, reason=reason, seconds=seconds
+        )
+
+    def _generate_from_quotes(self, base: Answer, on_text: Sink) -> Answer:
+        """Have a weak model put the best sentences into one; unless it keeps to them, quote them."""
+        started = time.perf_counter()
+        quotes = self._quotes(base)
+        base = replace(base, seconds={**base.seconds, "extract": time.perf_counter() - started})
+        facts = StreamFacts()
+        text = ""
+        try:
+            for piece in self._server.stream(
+                build_short_prompt(base.question, [quote.text for quote in quotes]), facts
+            ):
+                text += piece
+                if repeats_itself(text):
+                    break
+        except ServerUnavailable as error:
+            raise AnswerFailed(error, base.passages, text) from error
+        text = check_citations(text, 0).text
+        seconds = {**base.seconds, "generate": facts.seconds or 0.0, "ttft": facts.ttft_s or 0.0}
+        sources = [base.question, *(quote.text for quote in quotes)]
+        finished = facts.finish_reason == "stop"
+        if not finished or support(text, sources) < MIN_SUPPORT:
+            extracted = self._extract(base, f"{base.model} did not keep to the passages", quotes)
+            return replace(extracted, seconds=seconds, completion_tokens=facts.completion_tokens)
+        cited = (quotes[0].number,)
+        shown = f"{text} [{cited[0]}]"
+        on_text(shown)
+        return replace(
+            base,
+            text=shown,
+            mode="generate",
+            cited=cited,
+            attributed=True,
+            seconds=seconds,
+            prompt_tokens=facts.prompt_tokens,
+            completion_tokens=facts.completion_tokens,
+        )
+
+    def _quotes(self, base: Answer) -> list[Quote]:
+        return best_sentences(
+            base.question, base.passages, self._searcher.embedder, self._config.extract_sentences
         )
 
     def _generate(
@@ -138,6 +183,8 @@ class Answerer:
                 for piece in self._server.stream(prompt.messages, facts):
                     text += piece
                     on_text(piece)
+                    if self._config.mode == "auto" and piece.endswith((".", "\n")) and repeats_itself(text):
+                        break  # closing the stream ends the generation upstream
                 break
             except PromptTooLong as error:
                 # The estimate was short of what this tokenizer takes: half as much fits in the end.

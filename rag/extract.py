@@ -15,7 +15,8 @@ from rag.text import split_sentences
 
 _MIN_CHARACTERS = 8
 _MIN_UNENDED = 16
-"""A line without a full stop may be a row of a table; a shorter one is a heading."""
+"""A line without a full stop may be a row of a table; a shorter one without a figure is a heading."""
+_FIGURE = re.compile(r"(?<=\D{4})\d")
 _END = re.compile(r"[.!…。][\"'”’)\]]*$")
 _WORD_WEIGHT = 0.1
 """Cosines of this model family differ by hundredths; a question whose words all occur gains a tenth."""
@@ -36,7 +37,8 @@ class Quote:
 def _answers(sentence: str) -> bool:
     if sentence.endswith("?") or sentence.startswith(("```", "|--", "| --", "|:-")):
         return False
-    return len(sentence) >= (_MIN_CHARACTERS if _END.search(sentence) else _MIN_UNENDED)
+    whole = _END.search(sentence) or _FIGURE.search(sentence)
+    return len(sentence) >= (_MIN_CHARACTERS if whole else _MIN_UNENDED)
 
 
 def _sentences(passages: Sequence[Passage]) -> list[tuple[str, int]]:

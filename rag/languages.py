@@ -25,6 +25,11 @@ def answer_languages(model: str, setting: str) -> frozenset[str]:
     return frozenset(part.strip() for part in setting.split(",") if part.strip())
 
 
+def is_weak(model: str) -> bool:
+    """Whether a model is of the small, early kind that cannot follow a prompt with rules and numbers."""
+    return bool(_ENGLISH_ONLY.search(model))
+
+
 def is_in_language(answer: str, language: str) -> bool:
     """Whether an answer is in the question's language; one too short to tell passes."""
     letters = re.findall(r"[A-Za-z가-힣]", answer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rag.retrieve import Passage
 from rag.text import split_sentences
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 Message = dict[str, str]
 
 _SYSTEM = {
@@ -68,6 +68,13 @@ def _cut(text: str, tokens: int) -> str:
 def _block(number: int, passage: Passage, text: str) -> str:
     heading = f"{passage.chunk.heading}\n" if passage.chunk.heading else ""
     return f'<passage number="{number}">\n{_FENCE.sub("", heading + text)}\n</passage>'
+
+
+def build_short_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:
+    """Ask a weak model for one sentence from a few; rules and numbers would only confuse it."""
+    context = _FENCE.sub("", " ".join(sentences))
+    content = f"{context}\n\nAnswer in one short sentence, using only the text above: {question}"
+    return ({"role": "user", "content": content},)
 
 
 def build_prompt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich.table import Table
@@ -72,6 +73,12 @@ def note_on(answer: Answer) -> str:
     return ""
 
 
+def _short_name(file: str) -> str:
+    """Return a name that fits a table: of a file outside the working directory, its folder and name."""
+    path = PurePath(file)
+    return "/".join(("…", *path.parts[-2:])) if path.is_absolute() else file
+
+
 def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> None:
     """Show passages with their places and scores; cited ones are marked."""
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
@@ -84,7 +91,7 @@ def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> No
         chunk = passage.chunk
         table.add_row(
             f"\\[{number}]" if number not in cited else f"[bold green]\\[{number}]*[/]",
-            chunk.file,
+            _short_name(chunk.file),
             "" if chunk.page is None else str(chunk.page),
             f"{passage.score:.4f}",
             "" if passage.similarity is None else f"{passage.similarity:.3f}",

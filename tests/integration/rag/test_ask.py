@@ -68,6 +68,31 @@ def test_an_english_only_model_quotes_for_a_korean_question(rag: Rag, server: Fa
     assert server.chats == []
 
 
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ("The spare bulbs are kept in the cellar.", "generate"),
+        ("Bulbs are a concept of computer science in artificial intelligence.", "extract"),
+    ],
+)
+def test_a_weak_model_is_shown_only_while_it_keeps_to_the_passages(
+    rag: Rag, server: FakeServer, said: str, mode: str
+) -> None:
+    server.change(model="SmolLM2-135M-Instruct", answer=said)
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert ran.json["mode"] == mode
+    assert "cellar" in ran.json["answer"]
+    assert ran.json["passages"][ran.json["cited"][0] - 1]["page"] == 2
+
+
+def test_a_model_that_goes_round_in_circles_is_stopped_and_quoted_instead(
+    rag: Rag, server: FakeServer
+) -> None:
+    server.change(answer="They are kept in the cellar. " * 50)
+    ran = rag("ask", BULBS, "--base-url", server.base_url, "--json")
+    assert (ran.json["mode"], "repeated itself" in ran.json["reason"]) == ("extract", True)
+
+
 def test_an_answer_in_another_language_is_replaced_by_quotes(rag: Rag, server: FakeServer) -> None:
     ran = rag("ask", "조부모가 돌아가시면 며칠을 쉬나요?", "--base-url", server.base_url, "--json")
     assert (ran.json["mode"], len(server.chats)) == ("extract", 1)
