@@ -21,7 +21,7 @@ from core.files import exclusive_lock, point_symlink, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # The gate rewrites the report after the manifest is written, so the manifest does not hash it.
 _UNHASHED = {MANIFEST, REPORT}
 
@@ -48,14 +48,32 @@ class Parent(_Strict):
     sha256: str
 
 
+class CalibrationPart(_Strict):
+    """One source of calibration text: its share of the tokens asked for, and its commit on the hub."""
+
+    source: str
+    weight: float
+    documents: int
+    sha256: str
+    revision: str | None = None
+
+
 class Calibration(_Strict):
-    """The text the method calibrated on; `languages` maps a language code to its share of tokens."""
+    """The text the method calibrated on.
+
+    `languages` maps a language code to its share of tokens; `asked_languages` is the option as given;
+    `warnings` holds the names of what was amiss with the text. Before schema version 2 there were no
+    parts, no warnings and no asked languages.
+    """
 
     source: str
     sha256: str
     tokens: int
     sequences: int
     languages: dict[str, float] = Field(default_factory=dict)
+    parts: list[CalibrationPart] = Field(default_factory=list)
+    asked_languages: str | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Manifest(_Strict):
@@ -120,8 +138,10 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{directory} holds no {MANIFEST}", mend="Make one: python -m quantize run")
+    data = path.read_bytes()
+    _refuse_newer(path, data)
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -129,12 +149,21 @@ def read_manifest(directory: Path) -> Manifest:
             f"{path} is not a valid manifest: {where}: {first['msg']}",
             mend="Quantize again: python -m quantize run",
         ) from error
-    if manifest.schema_version > SCHEMA_VERSION:
+    return manifest
+
+
+def _refuse_newer(path: Path, data: bytes) -> None:
+    """Refuse a newer manifest by its version alone, before a field it may have added confuses."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return  # The validation that follows says it better.
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path} has schema version {manifest.schema_version}, this program reads up to {SCHEMA_VERSION}",
+            f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}",
             mend="Update quantserve",
         )
-    return manifest
 
 
 def is_artifact(directory: Path) -> bool:

@@ -13,32 +13,45 @@ DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How much text a method calibrates on.
+    """What text a method calibrates on, and how much of it.
 
-    path: a text or JSONL file, or a folder of them; None takes the built-in English text.
-    sequences, sequence_tokens: the text is packed into this many sequences of this length.
-    seed: draws which sequences of a longer text are taken.
+    sources: SOURCE[:WEIGHT] each, mixed by weight; SOURCE is corpus, corpus/en, corpus/ko, pydoc, a text,
+        Markdown, JSONL or Parquet file or a folder of them, c4, wikitext, klue, or a hub data set
+        OWNER/NAME[@REVISION]; ?column=, ?split= and ?config= say which part of a table or data set.
+    languages: shares such as ko=0.5,en=0.5 for the bundled text, and to check other text against; None
+        takes equal shares of the languages that the model's tokenizer was made for.
+    sequences: how many sequences the text is packed into.
+    sequence_tokens: length of each.
+    seed: draws the documents of a longer text, and the sequences.
     """
 
-    path: Path | None = None
+    sources: tuple[str, ...] = ("corpus",)
+    languages: str | None = None
     sequences: int = 32
     sequence_tokens: int = 256
     seed: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all sequences together."""
+        return self.sequences * self.sequence_tokens
 
 
 @dataclass(frozen=True)
 class GptqOptions:
     """GPTQ (Frantar et al. 2022): round column by column, and let later columns absorb the error.
 
-    bits: width of a weight; the engine's CPU kernel takes 4 only.
+    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
-    symmetric: without zero points; otherwise the checkpoint is written in AWQ's layout, the one in which
-        the engine reads zero points.
+    symmetric: without zero points; otherwise 4 bits are written in AWQ's layout, the one in which the
+        engine reads zero points.
     damping: share of the Hessian's mean diagonal added to its diagonal.
     mse: exponent of the search for the scale that loses least; 0 takes the range as it is.
     act_group_aware: visit important columns first without reordering the groups on disk.
+    scale_channels: scale input channels by AWQ's search first.
     desc_act: reorder columns on disk; the engine refuses it, so it is refused here.
-    true_sequential: quantize a layer's parts in order, each seeing the error of those before it.
+    keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
+    driver: layers, our own pass, or gptqmodel, the library's, for architectures the pass does not cover.
     """
 
     bits: int = 4
@@ -47,30 +60,102 @@ class GptqOptions:
     damping: float = 0.05
     mse: float = 2.0
     act_group_aware: bool = True
+    scale_channels: bool = True
     desc_act: bool = False
-    true_sequential: bool = True
+    keep: tuple[str, ...] = ()
+    driver: str = "layers"
 
 
 @dataclass(frozen=True)
 class AwqOptions:
     """AWQ (Lin et al. 2023): scale up the channels that see large activations before rounding.
 
-    bits: width of a weight; the engine takes 4 only.
+    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
     symmetric: without zero points.
+    mse: exponent of the search for the scale that loses least (AWQ's clipping); 0 takes the range as it is.
+    keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
+    driver: layers, our own pass, or gptqmodel, the library's, for architectures the pass does not cover.
     """
 
     bits: int = 4
     group_size: int = 32
     symmetric: bool = False
+    mse: float = 2.0
+    keep: tuple[str, ...] = ()
+    driver: str = "layers"
+
+
+@dataclass(frozen=True)
+class RtnOptions:
+    """Round each weight to the nearest: no calibration, the baseline every figure is set against.
+
+    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
+    group_size: weights along the input that share one scale; must divide every layer's input size.
+    symmetric: without zero points.
+    keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
+    """
+
+    bits: int = 4
+    group_size: int = 32
+    symmetric: bool = False
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """INT8 W8A8: one scale for each row of weights and each token of activations.
+
+    calibrated: round with GPTQ's error feedback; without it nothing is calibrated.
+    smoothing: SmoothQuant's strength, 0 to 1: how much of the activations' range moves into the weights
+        (calibrated); 0 is off.
+    damping: share of the Hessian's mean diagonal added to its diagonal (calibrated).
+    mse: exponent of the search for the scale that loses least; 0 takes the range as it is.
+    keep: PATTERN of modules that keep 16 bits.
+    """
+
+    calibrated: bool = False
+    smoothing: float = 0.0
+    damping: float = 0.05
+    mse: float = 0.0
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fp8Options:
+    """FP8 (E4M3) W8A8: one scale for each row of weights and each token of activations; for CUDA.
+
+    keep: PATTERN of modules that keep 16 bits.
+    """
+
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BitsAndBytesOptions:
+    """bitsandbytes: 16-bit files with settings that tell the engine to quantize while loading; for CUDA.
+
+    bits: 4 (NF4) or 8 (LLM.int8).
+    double_quant: quantize the scales too (4 bits).
+    """
+
+    bits: int = 4
+    double_quant: bool = True
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where `quantize run` reads and writes; `force` goes on where memory or disk look too small."""
+    """Where `quantize run` reads and writes, and for what.
+
+    adapter: a LoRA adapter's directory, merged into the model first.
+    target: cpu or cuda, where the result is to be served; None is what this machine has.
+    force: go on where memory or disk look too small.
+    """
 
     model: Path = MODELS_DIR / DEFAULT_MODEL
     artifacts_dir: Path = ARTIFACTS_DIR
     run_dir: Path = RUN_DIR
     name: str | None = None
     force: bool = False
+    adapter: Path | None = None
+    target: str | None = None

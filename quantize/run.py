@@ -16,6 +16,7 @@ from core.files import exclusive_lock, remove_tree, staged_directory
 from quantize.artifact import (
     ArtifactError,
     Calibration,
+    CalibrationPart,
     Manifest,
     Parent,
     check_files,
@@ -25,6 +26,7 @@ from quantize.artifact import (
     read_manifest,
     write_manifest,
 )
+from quantize.calibration.findings import Warned, judge
 from quantize.calibration.sources import Text, load
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.key import content_key, parameters, version_name
@@ -81,7 +83,7 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
 def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
     check_shapes(checkpoint, options)
-    text = load(calibration.path)
+    text = load(calibration, checkpoint.directory, where.run_dir)
     sha256 = content_hash(checkpoint.directory, where.run_dir)
     key = content_key(method, parameters(options, calibration), base_sha256=sha256, text_sha256=text.sha256)
     name = where.name or checkpoint.directory.resolve().name
@@ -121,14 +123,13 @@ def _make(plan: _Plan, log: Path) -> Manifest:
             output=str(staging.resolve()),
             method=plan.method.name,
             options=asdict(plan.options),
-            documents=plan.text.documents,
+            groups=plan.text.groups,
             sequences=plan.calibration.sequences,
             sequence_tokens=plan.calibration.sequence_tokens,
             seed=plan.calibration.seed,
         )
-        with _shown_progress() as on_event:
+        with _shown_progress(plan) as on_event:
             result, peak_memory_bytes = run_job(job.to_dict(), log, on_event)
-        _warn_if_short(result, plan.calibration)
         template = staging / "chat_template.jinja"
         for path in staging.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -146,7 +147,10 @@ def _make(plan: _Plan, log: Path) -> Manifest:
                 sha256=plan.text.sha256,
                 tokens=result["tokens"],
                 sequences=result["sequences"],
-                languages=plan.text.languages,
+                languages=result["languages"],
+                parts=[CalibrationPart(**asdict(part)) for part in plan.text.parts],
+                asked_languages=plan.calibration.languages,
+                warnings=[warned.name for warned in _judge(plan, result)],
             ),
             chat_template_sha256=(
                 hashlib.sha256(template.read_bytes()).hexdigest() if template.is_file() else None
@@ -161,8 +165,8 @@ def _make(plan: _Plan, log: Path) -> Manifest:
 
 
 @contextmanager
-def _shown_progress() -> Iterator[Any]:
-    """Yield a function that shows the worker's events as one bar by layer."""
+def _shown_progress(plan: _Plan) -> Iterator[Any]:
+    """Yield a function that shows the worker's events: one bar by layer, and what is amiss with the text."""
     with progress() as bar:
         task = bar.add_task("Starting", total=None)
 
@@ -171,13 +175,18 @@ def _shown_progress() -> Iterator[Any]:
                 bar.update(task, description=event["text"])
             elif event["event"] == "layer":
                 bar.update(task, completed=event["done"], total=event["of"])
+            elif event["event"] == "calibration":
+                for warned in _judge(plan, event):
+                    console.print(f"[yellow]warning[/] {warned.name}: {warned.text}", soft_wrap=True)
 
         yield on_event
 
 
-def _warn_if_short(result: Event, calibration: CalibrationOptions) -> None:
-    if result["sequences"] < calibration.sequences:
-        console.print(
-            f"[yellow]warning:[/] the text filled {result['sequences']} of the {calibration.sequences} "
-            f"calibration sequences asked for; the manifest says so"
-        )
+def _judge(plan: _Plan, facts: Event) -> list[Warned]:
+    return judge(
+        facts,
+        sequences=plan.calibration.sequences,
+        readable=plan.text.readable,
+        asked=plan.text.asked,
+        weights={group["source"]: group["weight"] for group in plan.text.groups},
+    )

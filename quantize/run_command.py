@@ -39,8 +39,17 @@ def run(
         bool | None, typer.Option(help="gptq: each part of a layer sees the error of those before it")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Text or JSONL file or folder; default: built-in English text")
-    ] = _CALIBRATION.path,
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE[:WEIGHT]",
+            help="corpus, corpus/en, corpus/ko, pydoc, a text, JSONL or Parquet file or folder, c4, "
+            "wikitext, klue, or a hub data set; ?column=, ?split= and ?config= choose in it; repeat to mix. "
+            f"Default: {', '.join(_CALIBRATION.sources)}",
+        ),
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Language shares, such as ko=0.5,en=0.5; default: what the model reads")
+    ] = _CALIBRATION.languages,
     sequences: Annotated[int, typer.Option(help="Calibration sequences")] = _CALIBRATION.sequences,
     sequence_tokens: Annotated[int, typer.Option(help="Tokens in each")] = _CALIBRATION.sequence_tokens,
     seed: Annotated[int, typer.Option(help="Draws the sequences")] = _CALIBRATION.seed,
@@ -66,7 +75,9 @@ def run(
     outcome = run_quantization(
         chosen,
         make_options(chosen, given),
-        CalibrationOptions(calibration, sequences, sequence_tokens, seed),
+        CalibrationOptions(
+            tuple(calibration or _CALIBRATION.sources), languages, sequences, sequence_tokens, seed
+        ),
         RunOptions(model, artifacts_dir, run_dir, name, force),
     )
     _say(outcome, perf_counter() - started)

@@ -2,8 +2,8 @@
 
 `pydoc_data.topics` is the language reference behind `help()`: about 465 KB of technical prose. Its
 topics in alphabetical order are cut in two; the last part is never calibrated on, so that the gate can
-evaluate on it. Topics quote each other, so paragraphs are compared too: one that occurs in the
-evaluation part is dropped from the calibration part.
+evaluate on it. Topics quote each other, so paragraphs are compared too: one that shares a run of words
+with the evaluation part is dropped from the calibration part.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import functools
 import re
 from pydoc_data.topics import topics
 
+from quantize.calibration.words import runs
+
 SOURCE = "pydoc_data.topics"
 LANGUAGE = "en"
 FIRST_EVALUATION_TOPIC = "types"
+# A shared run of 13 words counts as overlap, the length with which Brown et al. 2020 (Language models are
+# few-shot learners, appendix C) looked for benchmark text in training data.
+OVERLAP_WORDS = 13
 _SEPARATOR = "\n\n"
 
 
@@ -33,7 +38,12 @@ def _paragraphs(names: list[str]) -> dict[str, str]:
 def _parts() -> tuple[str, str]:
     evaluation = _paragraphs([name for name in sorted(topics) if name >= FIRST_EVALUATION_TOPIC])
     calibration = _paragraphs([name for name in sorted(topics) if name < FIRST_EVALUATION_TOPIC])
-    kept = [text for words, text in calibration.items() if words not in evaluation]
+    reserved = {run for text in evaluation.values() for run in runs(text, OVERLAP_WORDS)}
+    kept = [
+        text
+        for words, text in calibration.items()
+        if words not in evaluation and reserved.isdisjoint(runs(text, OVERLAP_WORDS))
+    ]
     return _SEPARATOR.join(kept), _SEPARATOR.join(evaluation.values())
 
 

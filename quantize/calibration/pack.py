@@ -3,36 +3,168 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InputError
-from quantize.calibration.sources import Document
+from quantize.calibration.documents import Document, Group, plain
+from quantize.calibration.languages import shares
 
 
-def pack(
-    tokenizer: Any, documents: list[Document], *, sequences: int, sequence_tokens: int, seed: int
-) -> list[list[int]]:
-    """Return up to `sequences` lists of `sequence_tokens` token ids, drawn by `seed` in a fixed order.
+@dataclass(frozen=True)
+class Packed:
+    """Token sequences of one length, and what is in them.
+
+    languages: each language's share of the tokens.
+    sources: the tokens that each source gave.
+    templated: False when there were chats but the model has no template to render them with.
+    """
+
+    sequences: list[list[int]]
+    languages: dict[str, float]
+    sources: dict[str, int]
+    templated: bool = True
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the tokens themselves, as plain JSON values."""
+        return {
+            "tokens": sum(map(len, self.sequences)),
+            "sequences": len(self.sequences),
+            "languages": self.languages,
+            "sources": self.sources,
+            "templated": self.templated,
+        }
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A sequence that may be taken; `parts` counts its tokens by document."""
+
+    ids: list[int]
+    parts: Counter[int]
+
+
+def pack(tokenizer: Any, groups: list[Group], *, sequences: int, sequence_tokens: int, seed: int) -> Packed:
+    """Return up to `sequences` sequences of `sequence_tokens` token ids, shared out by the groups' weights.
+
+    The sequences of a group are drawn by `seed`; a group with too little text leaves its part to the
+    others. The result is shuffled by `seed`.
 
     Raises:
-        InputError: the text fills fewer than half the sequences asked for.
+        InputError: the text fills fewer than half the sequences asked for, or the chat template fails.
     """
-    stream: list[int] = []
-    for document in documents:
-        if isinstance(document, str):
-            stream += tokenizer(document, add_special_tokens=False)["input_ids"]
-        else:
-            text = tokenizer.apply_chat_template(document, tokenize=False)
-            stream += tokenizer(text, add_special_tokens=False)["input_ids"]
-        if tokenizer.eos_token_id is not None:
-            stream.append(tokenizer.eos_token_id)
-    whole = len(stream) // sequence_tokens
+    documents = [document for group in groups for document in group["documents"]]
+    templated = getattr(tokenizer, "chat_template", None) is not None
+    offered: list[list[_Window]] = []
+    tokens = first = 0
+    for group in groups:
+        windows, length = _windows(tokenizer, group["documents"], sequence_tokens, first, templated)
+        random.Random(seed).shuffle(windows)
+        offered.append(windows)
+        tokens += length
+        first += len(group["documents"])
+    whole = sum(map(len, offered))
     if whole * 2 < sequences or whole == 0:
         raise InputError(
-            f"The calibration text has {len(stream):,} tokens, enough for {whole} of the {sequences} "
+            f"The calibration text has {tokens:,} tokens, enough for {whole} of the {sequences} "
             f"sequences of {sequence_tokens} tokens asked for",
             mend="Give more text (--calibration), or ask for fewer (--sequences) or shorter ones",
         )
-    starts = list(range(0, whole * sequence_tokens, sequence_tokens))
-    random.Random(seed).shuffle(starts)
-    return [stream[start : start + sequence_tokens] for start in starts[:sequences]]
+    counts = quotas([group["weight"] for group in groups], [len(windows) for windows in offered], sequences)
+    taken = [
+        (group["source"], window)
+        for group, windows, count in zip(groups, offered, counts, strict=True)
+        for window in windows[:count]
+    ]
+    random.Random(seed).shuffle(taken)
+    sources: Counter[str] = Counter()
+    for source, window in taken:
+        sources[source] += len(window.ids)
+    return Packed(
+        sequences=[window.ids for _, window in taken],
+        languages=_languages(documents, sum((window.parts for _, window in taken), Counter())),
+        sources=dict(sources),
+        templated=templated or all(isinstance(document, str) for document in documents),
+    )
+
+
+def quotas(weights: list[float], available: list[int], total: int) -> list[int]:
+    """Share `total` out by weight with no more than what is available, by largest remainder.
+
+    What one cannot give is shared out among the others, until all is given or nothing is left.
+    """
+    given = [0] * len(weights)
+    while (rest := total - sum(given)) > 0:
+        able = [i for i, most in enumerate(available) if given[i] < most and weights[i] > 0]
+        if not able:
+            break
+        unit = rest / sum(weights[i] for i in able)
+        exact = {i: weights[i] * unit for i in able}
+        floors = {i: int(share) for i, share in exact.items()}
+        extra = rest - sum(floors.values())
+        for i in sorted(able, key=lambda i: floors[i] - exact[i])[:extra]:
+            floors[i] += 1
+        for i in able:
+            given[i] = min(given[i] + floors[i], available[i])
+    return given
+
+
+def _windows(
+    tokenizer: Any, documents: list[Document], sequence_tokens: int, first: int, templated: bool
+) -> tuple[list[_Window], int]:
+    """Return the whole sequences in a group's documents, numbered from `first`, and all their tokens."""
+    stream: list[int] = []
+    owners: list[int] = []
+    for number, document in enumerate(documents, start=first):
+        ids = tokenizer(_text(tokenizer, document, templated), add_special_tokens=False)["input_ids"]
+        if tokenizer.eos_token_id is not None:
+            ids = [*ids, tokenizer.eos_token_id]
+        stream += ids
+        owners += [number] * len(ids)
+    starts = range(0, len(stream) - sequence_tokens + 1, sequence_tokens)
+    windows = [
+        _Window(stream[i : i + sequence_tokens], Counter(owners[i : i + sequence_tokens])) for i in starts
+    ]
+    return windows, len(stream)
+
+
+def _text(tokenizer: Any, document: Document, templated: bool) -> str:
+    """Return what the tokenizer reads: the text itself, or a chat as the model was taught to see it."""
+    if isinstance(document, str) or not templated:
+        return plain(document)
+    # Raised by templates that refuse a conversation, such as one with a system turn.
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(document, tokenize=False))
+    except TemplateError:
+        return _without_system(tokenizer, document)
+
+
+def _without_system(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    """Render a chat with what the system said put before the first user turn."""
+    from jinja2 import TemplateError
+
+    system = [m["content"] for m in messages if m["role"] == "system"]
+    turns = [dict(m) for m in messages if m["role"] != "system"]
+    if system and turns:
+        turns[0]["content"] = "\n\n".join([*system, turns[0]["content"]])
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except TemplateError as error:
+        raise InputError(
+            f"The model's chat template refuses a calibration chat: {error}",
+            mend='Let its turns be "user" and "assistant" by turns, beginning with "user"',
+        ) from error
+
+
+def _languages(documents: list[Document], tokens: Counter[int]) -> dict[str, float]:
+    """Return each language's share of the tokens taken, a document's by its letters."""
+    weights: dict[str, float] = {}
+    for number, count in tokens.items():
+        for language, share in shares(plain(documents[number])).items():
+            weights[language] = weights.get(language, 0.0) + share * count
+    total = sum(weights.values())
+    return {name: round(weight / total, 4) for name, weight in sorted(weights.items())}

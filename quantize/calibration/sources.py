@@ -1,102 +1,166 @@
-"""Read calibration documents: the built-in text, text files, or JSONL with text or chat messages."""
+"""Gather the text that a run calibrates on: sources, languages and shares, drawn, distinct and hashed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from core.errors import InputError
-from quantize.calibration import builtin
+from core.errors import InputError, UsageError
+from quantize.calibration import builtin, corpus, files, hub
+from quantize.calibration.documents import Document, Group, digest, pieces
+from quantize.calibration.overlap import evaluation_documents, refuse_overlap
+from quantize.calibration.sampling import draw
+from quantize.calibration.spec import Spec, parse
+from quantize.calibration.tokenizer import readable_languages
+from quantize.config import CalibrationOptions
 
-# A document is plain text, or chat messages that the model's own template renders.
-Document = str | list[dict[str, str]]
-_TEXT_SUFFIXES = (".txt", ".md")
-_SUFFIXES = (*_TEXT_SUFFIXES, ".jsonl")
+# Raise it when the same documents begin to be packed into other sequences: it is part of the text's hash.
+_REVISION = 2
+# A token of English prose is 4.2 characters; so even rare long tokens leave text to choose from.
+_CHARS_PER_TOKEN = 12
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source as it was used: `weight` is its share of the text, `revision` the commit on the hub."""
+
+    source: str
+    weight: float
+    documents: int
+    sha256: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class Text:
-    """Documents in order, where they came from, and the hash of their content."""
+    """The documents to calibrate on.
+
+    source: all sources in words, for people.
+    groups: documents in the order drawn, by source, with the share each shall fill.
+    parts: what `groups` are, without their text.
+    sha256: hash of all that shapes the sequences, the tokenizer apart.
+    readable: the languages that the model's tokenizer was made for; empty when it reveals none.
+    asked: language shares that were asked for or follow from the sources; empty when none were.
+    """
 
     source: str
-    documents: list[Document]
+    groups: list[Group]
+    parts: tuple[Part, ...]
     sha256: str
-    languages: dict[str, float]
+    readable: tuple[str, ...]
+    asked: Mapping[str, float]
+
+    @property
+    def documents(self) -> list[Document]:
+        """All documents of all groups."""
+        return [document for group in self.groups for document in group["documents"]]
 
 
-def load(path: Path | None) -> Text:
-    """Read the documents of a file or of all files in a folder; None reads the built-in text.
+def parse_languages(text: str) -> dict[str, float]:
+    """Read `ko=0.5,en=0.5` as shares that sum to 1.
 
     Raises:
-        InputError: naming the file (and line) that cannot be read, or a source without any text.
+        UsageError: it is not written so.
     """
-    if path is None:
-        return _text(builtin.SOURCE, [builtin.calibration_text()], {builtin.LANGUAGE: 1.0})
-    if not path.exists():
-        raise InputError(f"The calibration source {path} does not exist", mend="Name a file or a folder")
-    files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES) if path.is_dir() else [path]
-    documents: list[Document] = []
-    for file in files:
-        if file.suffix not in _SUFFIXES:
-            raise InputError(
-                f"The calibration file {file} is of no known kind", mend=f"Use one of {', '.join(_SUFFIXES)}"
-            )
-        documents += _read_jsonl(file) if file.suffix == ".jsonl" else _read_text(file)
-    if not documents:
-        raise InputError(f"The calibration source {path} holds no text", mend="Name one that does")
-    return _text(str(path), documents, {})
-
-
-def _text(source: str, documents: list[Document], languages: dict[str, float]) -> Text:
-    canonical = json.dumps(documents, ensure_ascii=False, separators=(",", ":")).encode()
-    return Text(source, documents, hashlib.sha256(canonical).hexdigest(), languages)
-
-
-def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The calibration file {file} is not readable UTF-8 text: {error}") from error
+        pairs = [part.split("=") for part in text.split(",")]
+        weights = {name.strip(): float(weight) for name, weight in pairs}
+    except ValueError:
+        weights = {}
+    if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+        raise UsageError(f"--languages {text} is not understood", mend="Write it as ko=0.5,en=0.5")
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items() if weight > 0}
 
 
-def _read_text(file: Path) -> list[Document]:
-    text = _read(file).strip()
-    return [text] if text else []
+def load(options: CalibrationOptions, model: Path, run_dir: Path) -> Text:
+    """Gather the text for a model.
 
-
-def _read_jsonl(file: Path) -> list[Document]:
-    documents: list[Document] = []
-    for number, line in enumerate(_read(file).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}:{number} is not valid JSON: {error.msg}") from error
-        document = _document(row)
-        if document is None:
+    Raises:
+        InputError: naming what cannot be read, a source without any text, or text that the gate evaluates on.
+        UsageError: a source or the languages are not written as they should be.
+    """
+    readable = readable_languages(model)
+    specs = [parse(argument) for argument in options.sources]
+    asked = _asked(options.languages, specs, readable)
+    wanted = asked or dict.fromkeys(readable or corpus.LANGUAGES, 1.0)
+    specs = [part for spec in specs for part in _by_language(spec, wanted)]
+    total = sum(spec.weight for spec in specs)
+    groups: list[Group] = []
+    parts: list[Part] = []
+    for spec in specs:
+        share = round(spec.weight / total, 6)
+        documents, commit = draw_source(spec, options, share, run_dir)
+        if not documents:
             raise InputError(
-                f'{file}:{number} holds neither "text" nor "messages"',
-                mend='Write {"text": "…"} or {"messages": [{"role": "user", "content": "…"}, …]}',
+                f"The calibration source {spec.written} holds no text", mend="Name one that does"
             )
-        if document:
-            documents.append(document)
-    return documents
+        groups.append(Group(source=spec.written, weight=share, documents=documents))
+        parts.append(Part(spec.written, share, len(documents), hash_documents(documents), commit))
+    refuse_overlap((d for group in groups for d in group["documents"]), evaluation_documents())
+    return Text(
+        source=" + ".join(_in_words(part, alone=len(parts) == 1) for part in parts),
+        groups=groups,
+        parts=tuple(parts),
+        sha256=digest(str(_REVISION), *(f"{part.weight} {part.sha256}" for part in parts)),
+        readable=readable,
+        asked=asked,
+    )
 
 
-def _document(row: Any) -> Document | None:
-    """Return the document in a JSONL row, or None when there is none."""
-    if not isinstance(row, dict):
-        return None
-    if isinstance(row.get("text"), str):
-        text: str = row["text"]
-        return text.strip()
-    messages = row.get("messages")
-    if not isinstance(messages, list):
-        return None
-    if not all(isinstance(m, dict) and isinstance(m.get("content"), str) and "role" in m for m in messages):
-        return None
-    return [{"role": str(m["role"]), "content": m["content"]} for m in messages]
+def _asked(languages: str | None, specs: list[Spec], readable: tuple[str, ...]) -> dict[str, float]:
+    """Return the language shares to reach: those given, else equal ones where the bundled text decides."""
+    if languages is not None:
+        return parse_languages(languages)
+    if any(spec.location != "corpus" for spec in specs):
+        return {}
+    # A tokenizer that reveals no language (a byte-level or toy one) gets both.
+    names = readable or corpus.LANGUAGES
+    return {name: 1 / len(names) for name in names}
+
+
+def _by_language(spec: Spec, wanted: Mapping[str, float]) -> list[Spec]:
+    """Split the bundled text into one source for each language that is wanted."""
+    if spec.location != "corpus" or spec.kind != "builtin":
+        return [spec]
+    held = {name: share for name, share in wanted.items() if name in corpus.LANGUAGES}
+    if not held:
+        raise UsageError(
+            f"The bundled text holds no {' or '.join(wanted)}",
+            mend=f"It holds {' and '.join(corpus.LANGUAGES)}; name another source with --calibration",
+        )
+    total = sum(held.values())
+    return [
+        replace(spec, written=f"corpus/{name}", location=f"corpus/{name}", weight=spec.weight * share / total)
+        for name, share in held.items()
+    ]
+
+
+def draw_source(
+    spec: Spec, options: CalibrationOptions, share: float, run_dir: Path
+) -> tuple[list[Document], str | None]:
+    """Return the documents drawn from one source that fills `share` of the tokens, and its hub commit."""
+    max_chars = max(int(options.tokens * share * _CHARS_PER_TOKEN), 1)
+    if spec.kind == "hub":
+        return hub.fetch(spec, seed=options.seed, max_chars=max_chars, run_dir=run_dir)
+    found: Iterable[Document]
+    if spec.location == "pydoc":
+        found = pieces(builtin.calibration_text())
+    elif spec.kind == "builtin":
+        language = spec.location.partition("/")[2]
+        found = [e.document for e in corpus.entries("calibration") if e.language == language]
+    else:
+        found = files.read(Path(spec.location), spec.column)
+    return draw(found, seed=options.seed, max_chars=max_chars), None
+
+
+def hash_documents(documents: list[Document]) -> str:
+    """Return the hex SHA-256 of documents in their order."""
+    return digest(json.dumps(documents, ensure_ascii=False, separators=(",", ":")))
+
+
+def _in_words(part: Part, *, alone: bool) -> str:
+    name = part.source if part.revision is None else f"{part.source} at {part.revision[:12]}"
+    return name if alone else f"{name} ({part.weight:.0%})"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from quantize.artifact import Calibration
-from quantize.calibration import builtin, sources
+from quantize.calibration.documents import plain
+from quantize.calibration.recall import recall
 from quantize.gate.errors import EvaluationOverlap, GateError
 
 SHINGLE_WORDS = 50
@@ -80,23 +80,14 @@ def refuse_overlap(evaluation: Evaluation, calibration_text: str) -> None:
 def overlap_checked(evaluation: Evaluation, calibration: Calibration | None) -> bool:
     """Refuse an overlap with the artifact's calibration text; return whether that text could be read.
 
-    The text is read again from where the manifest says it came from, and counts only when it is still
-    the same by its hash. False means unknown: the file moved, or nothing was recorded.
+    The text is read again from where the manifest says it came from, as it is today. False means
+    unknown: a hub data set, a file that moved, or an artifact that records no calibration.
 
     Raises:
         EvaluationOverlap: from `refuse_overlap`.
     """
-    if calibration is None:
+    documents = None if calibration is None else recall(calibration)
+    if documents is None:
         return False
-    path = None if calibration.source == builtin.SOURCE else Path(calibration.source)
-    if path is not None and not path.exists():
-        return False
-    text = sources.load(path)
-    if text.sha256 != calibration.sha256:
-        return False
-    refuse_overlap(evaluation, "\n\n".join(map(_plain, text.documents)))
+    refuse_overlap(evaluation, "\n\n".join(map(plain, documents)))
     return True
-
-
-def _plain(document: sources.Document) -> str:
-    return document if isinstance(document, str) else "\n".join(m["content"] for m in document)

@@ -47,23 +47,24 @@ def run(
     logging.captureWarnings(True)
     report("stage", text="Reading the calibration text")
     tokenizer = AutoTokenizer.from_pretrained(job.model_dir)
-    sequences = pack(
+    packed = pack(
         tokenizer,
-        job.documents,
+        job.groups,
         sequences=job.sequences,
         sequence_tokens=job.sequence_tokens,
         seed=job.seed,
     )
+    report("calibration", **packed.facts)
     report("stage", text="Loading the model")
     model = GPTQModel.load(str(job.model_dir), config, dtype=dtype)
     model.layer_callback = _LayerProgress(report, model.model.config.get_text_config().num_hidden_layers)
     report("stage", text="Quantizing")
     model.quantize(
-        [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences],
+        [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in packed.sequences],
         batch_size=_BATCH_SEQUENCES,
         calibration_sort=None,
         backend=backend,
     )
     report("stage", text="Saving")
     model.save(str(job.output_dir))
-    return {"tokens": sum(map(len, sequences)), "sequences": len(sequences), "device": device()}
+    return {**packed.facts, "device": device()}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize.calibration.sources import Document
+from quantize.calibration.documents import Group
 
 # Report one event; keys besides "event" are the event's own.
 Report = Callable[..., None]
@@ -22,7 +22,7 @@ class Job:
     output: str
     method: str
     options: dict[str, Any]
-    documents: list[Document]
+    groups: list[Group]
     sequences: int
     sequence_tokens: int
     seed: int

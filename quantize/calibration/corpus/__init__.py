@@ -14,10 +14,11 @@ from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from quantize.calibration.sources import Document
+    from quantize.calibration.documents import Document
 
 SetName = Literal["calibration", "evaluation"]
 Language = Literal["en", "ko"]
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_the_manifest_names_every_file_and_parent(
     on_disk = {path.name for path in directory.iterdir()} - {"manifest.json"}
     assert set(manifest["files"]) == on_disk
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= on_disk
-    assert manifest["calibration"]["source"] == "pydoc_data.topics"
+    assert manifest["calibration"]["source"].startswith("corpus/")
     assert manifest["calibration"]["tokens"] == 4 * 64
     assert manifest["base"]["id"] == "tiny"
     assert set(manifest["tools"]) >= {"gptqmodel", "torch", "transformers"}
