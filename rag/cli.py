@@ -118,6 +118,7 @@ def index(
     json_output: Json = False,
 ) -> None:
     """Bring the index up to date: new and changed documents are embedded, deleted ones leave it."""
+    from rag.embedding.unpack import unpack
     from rag.ingest import Listener, index_paths
     from rag.show import index_report
 
@@ -126,6 +127,8 @@ def index(
     started = time.perf_counter()
     split = SplitConfig(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
     config = _config(index_dir, embedding_model, backend, split=split)
+    if embedding_model == DEFAULTS.embedding.model:
+        unpack(embedding_model, report=lambda text: console.print(f"  {text}", style="dim"))
     with progress() as bar:
         task = bar.add_task("reading", total=None)
         listener = Listener(

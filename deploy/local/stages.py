@@ -63,7 +63,7 @@ def program(environment: str, *words: str) -> list[str]:
 def run_program(command: list[str], stdout: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our programs where the generated files are kept."""
     HOME.mkdir(parents=True, exist_ok=True)
-    paths = {"QUANTSERVE_SERVING_PYTHON": program("serving")[0]}
+    paths = {"QUANTSERVE_SERVING_PYTHON": program("serving")[0], "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
     )
