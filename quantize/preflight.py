@@ -8,7 +8,8 @@ from pathlib import Path
 from core.errors import ResourceError, UsageError
 from core.files import require_disk_space
 from quantize.config import CalibrationOptions
-from quantize.methods import Options
+from quantize.methods import Options, group_size_of
+from quantize.methods.keep import widths_of
 from quantize.models.checks import Checkpoint
 
 # Interpreter, torch, transformers and GPTQModel with nothing loaded.
@@ -40,20 +41,25 @@ def check_shapes(checkpoint: Checkpoint, options: Options) -> None:
     layers = checkpoint.linear_layers()
     if not layers:
         raise UsageError(f"{checkpoint.directory} has no layers to quantize", mend="Name a language model")
-    inputs = sorted({tensor.shape[1] for tensor in layers.values()})
-    if options.group_size != -1 and any(size % options.group_size for size in inputs):
-        fitting = [str(g) for g in _GROUP_SIZES if not any(size % g for size in inputs)]
+    size = group_size_of(options)
+    if size is None:
+        return
+    names = [name.removesuffix(".weight") for name in layers]
+    widths = widths_of(names, getattr(options, "keep", ()))
+    grouped = {name: tensor for name, tensor in layers.items() if name.removesuffix(".weight") not in widths}
+    inputs = sorted({tensor.shape[1] for tensor in grouped.values()})
+    if size != -1 and any(inner % size for inner in inputs):
+        fitting = [str(g) for g in _GROUP_SIZES if not any(inner % g for inner in inputs)]
         raise UsageError(
-            f"Group size {options.group_size} does not divide this model's input sizes "
-            f"{', '.join(map(str, inputs))}",
+            f"Group size {size} does not divide this model's input sizes {', '.join(map(str, inputs))}",
             mend=f"Use --group-size {' or '.join(fitting)}" if fitting else "Use --group-size -1",
         )
-    for name, tensor in layers.items():
-        if any(size % _KERNEL_MULTIPLE for size in tensor.shape):
+    for name, tensor in grouped.items():
+        if any(extent % _KERNEL_MULTIPLE for extent in tensor.shape):
             raise UsageError(
                 f"{name} has shape {tensor.shape}; the engine's 4-bit kernel takes multiples of "
                 f"{_KERNEL_MULTIPLE} only",
-                mend="Serve this model in 16 bits",
+                mend=f"Keep it in 16 bits: --keep {name.removesuffix('.weight').rpartition('.')[2]}",
             )
 
 

@@ -1,9 +1,13 @@
-"""Quantize a checkpoint into artifacts/NAME/VERSION: check, lock, work in a child, manifest last."""
+"""Quantize a checkpoint into artifacts/NAME/VERSION: check, lock, work in a child, manifest last.
+
+A killed run leaves its finished stages in a work folder beside the final place, and the next goes on.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from core.console import console, progress
-from core.files import exclusive_lock, remove_tree, staged_directory
+from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
     ArtifactError,
     Calibration,
@@ -30,14 +34,15 @@ from quantize.calibration.findings import Warned, judge
 from quantize.calibration.sources import Text, load
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.key import content_key, parameters, version_name
-from quantize.methods import Method, Options
+from quantize.methods import Method, Options, bits_of, needs_text
+from quantize.methods.keep import widths_of
+from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.source import content_hash, read_source
 from quantize.preflight import check_resources, check_shapes, estimate
+from quantize.stages import CHECKPOINT, finished_result, sweep, work_folder
 from quantize.worker.job import Job
 from quantize.worker.supervise import Event, run_job
-
-_TOOLS = ("gptqmodel", "torch", "transformers", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run that has been checked and may begin."""
+    """A run that has been checked and may begin; `text` is None for a method that does not calibrate."""
 
     checkpoint: Checkpoint
     method: Method
     options: Options
     calibration: CalibrationOptions
-    text: Text
+    text: Text | None
     base: Parent
+    adapter: Parent | None
+    adapter_directory: Path | None
     key: str
     directory: Path
 
@@ -77,15 +84,29 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
             return Outcome(plan.directory, found, made=False)
         if not where.force:
             check_resources(estimate(plan.checkpoint, calibration), plan.directory)
-        return Outcome(plan.directory, _make(plan, where.run_dir / "quantize.log"), made=True)
+        work = work_folder(plan.directory)
+        sweep(home, work)
+        manifest = _make(plan, work, where.run_dir / "quantize.log")
+        _publish(work, plan.directory)
+    return Outcome(plan.directory, manifest, made=True)
 
 
 def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
     check_shapes(checkpoint, options)
-    text = load(calibration, checkpoint.directory, where.run_dir)
-    sha256 = content_hash(checkpoint.directory, where.run_dir)
-    key = content_key(method, parameters(options, calibration), base_sha256=sha256, text_sha256=text.sha256)
+    names = [name.removesuffix(".weight") for name in checkpoint.linear_layers()]
+    widths_of(names, getattr(options, "keep", ()))
+    adapter = check_adapter(where.adapter) if where.adapter is not None else None
+    text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
+    base_sha256 = content_hash(checkpoint.directory, where.run_dir)
+    adapter_parent = adapter.parent(where.run_dir) if adapter is not None else None
+    key = content_key(
+        method,
+        parameters(options, calibration if text else None),
+        base_sha256=base_sha256,
+        text_sha256=text.sha256 if text else None,
+        adapter_sha256=adapter_parent.sha256 if adapter_parent else None,
+    )
     name = where.name or checkpoint.directory.resolve().name
     return _Plan(
         checkpoint=checkpoint,
@@ -93,7 +114,9 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
         options=options,
         calibration=calibration,
         text=text,
-        base=Parent(id=read_source(checkpoint.directory).get("id") or name, sha256=sha256),
+        base=Parent(id=read_source(checkpoint.directory).get("id") or name, sha256=base_sha256),
+        adapter=adapter_parent,
+        adapter_directory=where.adapter,
         key=key,
         directory=where.artifacts_dir / name / version_name(method, options, key),
     )
@@ -114,54 +137,83 @@ def _existing(directory: Path) -> Manifest | None:
     return manifest
 
 
-def _make(plan: _Plan, log: Path) -> Manifest:
-    """Quantize in a child process, staged beside the final place."""
+def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
+    """Finish what is left of the stages in the work folder, the manifest last."""
     started = perf_counter()
-    with staged_directory(plan.directory) as staging:
-        job = Job(
-            model=str(plan.checkpoint.directory.resolve()),
-            output=str(staging.resolve()),
-            method=plan.method.name,
-            options=asdict(plan.options),
-            groups=plan.text.groups,
-            sequences=plan.calibration.sequences,
-            sequence_tokens=plan.calibration.sequence_tokens,
-            seed=plan.calibration.seed,
-        )
-        with _shown_progress(plan) as on_event:
-            result, peak_memory_bytes = run_job(job.to_dict(), log, on_event)
-        template = staging / "chat_template.jinja"
-        for path in staging.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        manifest = Manifest(
-            name=plan.directory.parent.name,
-            version=plan.directory.name,
-            key=plan.key,
-            created=now(),
-            method=plan.method.name,
-            bits=plan.options.bits,
-            parameters=parameters(plan.options, plan.calibration),
-            base=plan.base,
-            calibration=Calibration(
-                source=plan.text.source,
-                sha256=plan.text.sha256,
-                tokens=result["tokens"],
-                sequences=result["sequences"],
-                languages=result["languages"],
-                parts=[CalibrationPart(**asdict(part)) for part in plan.text.parts],
-                asked_languages=plan.calibration.languages,
-                warnings=[warned.name for warned in _judge(plan, result)],
-            ),
-            chat_template_sha256=(
-                hashlib.sha256(template.read_bytes()).hexdigest() if template.is_file() else None
-            ),
-            tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
-            seconds=round(perf_counter() - started, 1),
-            peak_memory_bytes=peak_memory_bytes,
-            files=file_records(staging),
-        )
-        write_manifest(staging, manifest)
+    result = finished_result(work)
+    if result is None:
+        result = _work(plan, work, log)
+    finished = work / CHECKPOINT
+    template = finished / "chat_template.jinja"
+    for path in finished.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    manifest = Manifest(
+        name=plan.directory.parent.name,
+        version=plan.directory.name,
+        key=plan.key,
+        created=now(),
+        method=plan.method.name,
+        bits=bits_of(plan.options),
+        parameters=parameters(plan.options, plan.calibration if plan.text else None),
+        base=plan.base,
+        adapter=plan.adapter,
+        calibration=_calibration(plan, result),
+        chat_template_sha256=(
+            hashlib.sha256(template.read_bytes()).hexdigest() if template.is_file() else None
+        ),
+        tools={tool: importlib.metadata.version(tool) for tool in plan.method.tools},
+        # A run that went on where another stopped took the time of both.
+        seconds=round(max(perf_counter() - started, result["seconds"]), 1),
+        peak_memory_bytes=result["peak_memory_bytes"],
+        files=file_records(finished),
+    )
+    write_manifest(finished, manifest)
     return manifest
+
+
+def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
+    """Let the worker finish the checkpoint; return what it says of it."""
+    job = Job(
+        model=str(plan.checkpoint.directory.resolve()),
+        work=str(work.resolve()),
+        output=str((work / CHECKPOINT).resolve()),
+        method=plan.method.name,
+        options=asdict(plan.options),
+        groups=plan.text.groups if plan.text else [],
+        sequences=plan.calibration.sequences,
+        sequence_tokens=plan.calibration.sequence_tokens,
+        seed=plan.calibration.seed,
+        adapter=str(plan.adapter_directory.resolve()) if plan.adapter_directory else None,
+    )
+    with _shown_progress(plan) as on_event:
+        return run_job(job.to_dict(), log, on_event)[0]
+
+
+def _publish(work: Path, directory: Path) -> None:
+    """Put the finished checkpoint in its place by one rename, and clear the work away."""
+    finished = work / CHECKPOINT
+    for path in finished.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    os.replace(finished, directory)
+    fsync_directory(directory.parent)
+    remove_tree(work)
+
+
+def _calibration(plan: _Plan, result: dict[str, Any]) -> Calibration | None:
+    if plan.text is None:
+        return None
+    return Calibration(
+        source=plan.text.source,
+        sha256=plan.text.sha256,
+        tokens=result["tokens"],
+        sequences=result["sequences"],
+        languages=result["languages"],
+        parts=[CalibrationPart(**asdict(part)) for part in plan.text.parts],
+        asked_languages=plan.calibration.languages,
+        warnings=[warned.name for warned in _judge(plan, plan.text, result)],
+    )
 
 
 @contextmanager
@@ -175,18 +227,18 @@ def _shown_progress(plan: _Plan) -> Iterator[Any]:
                 bar.update(task, description=event["text"])
             elif event["event"] == "layer":
                 bar.update(task, completed=event["done"], total=event["of"])
-            elif event["event"] == "calibration":
-                for warned in _judge(plan, event):
+            elif event["event"] == "calibration" and plan.text is not None:
+                for warned in _judge(plan, plan.text, event):
                     console.print(f"[yellow]warning[/] {warned.name}: {warned.text}", soft_wrap=True)
 
         yield on_event
 
 
-def _judge(plan: _Plan, facts: Event) -> list[Warned]:
+def _judge(plan: _Plan, text: Text, facts: Event) -> list[Warned]:
     return judge(
         facts,
         sequences=plan.calibration.sequences,
-        readable=plan.text.readable,
-        asked=plan.text.asked,
-        weights={group["source"]: group["weight"] for group in plan.text.groups},
+        readable=text.readable,
+        asked=text.asked,
+        weights={group["source"]: group["weight"] for group in text.groups},
     )

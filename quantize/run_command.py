@@ -12,6 +12,7 @@ from core.console import console, emit_json
 from core.errors import UsageError
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.methods import METHODS, find, make_options
+from quantize.methods.targets import check_target, default_target
 from quantize.run import Outcome
 from quantize.run import run as run_quantization
 
@@ -29,15 +30,43 @@ def run(
     symmetric: Annotated[
         bool | None, typer.Option("--symmetric/--asymmetric", help="Without or with zero points")
     ] = None,
-    damping: Annotated[float | None, typer.Option(help="gptq: share of the mean diagonal added")] = None,
-    mse: Annotated[float | None, typer.Option(help="gptq: exponent of the scale search, 0 is off")] = None,
+    damping: Annotated[
+        float | None, typer.Option(help="gptq, int8: share of the mean diagonal added")
+    ] = None,
+    mse: Annotated[float | None, typer.Option(help="Exponent of the search for scales, 0 is off")] = None,
     act_group_aware: Annotated[
         bool | None, typer.Option(help="gptq: important columns first, groups kept")
     ] = None,
     desc_act: Annotated[bool | None, typer.Option(help="gptq: refused, the engine cannot load it")] = None,
-    true_sequential: Annotated[
-        bool | None, typer.Option(help="gptq: each part of a layer sees the error of those before it")
+    scale_channels: Annotated[
+        bool | None, typer.Option(help="gptq: scale input channels by AWQ's search first")
     ] = None,
+    calibrated: Annotated[
+        bool | None, typer.Option("--calibrated/--uncalibrated", help="int8: round with error feedback")
+    ] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(help="int8: SmoothQuant's strength, 0 to 1 (calibrated)")
+    ] = None,
+    double_quant: Annotated[
+        bool | None, typer.Option(help="bitsandbytes: quantize the scales too (4 bits)")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN[=16|8]",
+            help="Modules that keep 16 (or 8) bits, such as down_proj or 'layers.0.*=8'; repeat for more. "
+            "lm_head and embeddings always keep 16",
+        ),
+    ] = None,
+    driver: Annotated[
+        str | None, typer.Option(help="gptq, awq: layers (ours), or gptqmodel for other architectures")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="LoRA adapter directory, merged into the model first")
+    ] = _RUN.adapter,
+    target: Annotated[
+        str | None, typer.Option(help="cpu or cuda, where it will serve; default: what this machine has")
+    ] = _RUN.target,
     calibration: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,15 +99,22 @@ def run(
         "mse": mse,
         "act_group_aware": act_group_aware,
         "desc_act": desc_act,
-        "true_sequential": true_sequential,
+        "scale_channels": scale_channels,
+        "calibrated": calibrated,
+        "smoothing": smoothing,
+        "double_quant": double_quant,
+        "keep": tuple(keep) if keep else None,
+        "driver": driver,
     }
+    where = target or default_target()
+    check_target(where)
     outcome = run_quantization(
         chosen,
-        make_options(chosen, given),
+        make_options(chosen, given, where),
         CalibrationOptions(
             tuple(calibration or _CALIBRATION.sources), languages, sequences, sequence_tokens, seed
         ),
-        RunOptions(model, artifacts_dir, run_dir, name, force),
+        RunOptions(model, artifacts_dir, run_dir, name, force, adapter, where),
     )
     _say(outcome, perf_counter() - started)
 

@@ -11,31 +11,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import UsageError
-from quantize.config import AwqOptions, GptqOptions
+from quantize.config import (
+    AwqOptions,
+    BitsAndBytesOptions,
+    Fp8Options,
+    GptqOptions,
+    Int8Options,
+    RtnOptions,
+)
+from quantize.methods.targets import refuse_unloadable
 
-Options = GptqOptions | AwqOptions
+Options = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options | BitsAndBytesOptions
+_DRIVERS = ("layers", "gptqmodel")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to quantize; `module` offers `quantize(job, report)`; `library` goes into the content key."""
+    """A way to quantize; `module` offers `quantize(job, report)`; `tools` shape the result."""
 
     name: str
     title: str
-    options: type[GptqOptions] | type[AwqOptions]
-    module: str
-    library: str
+    options: type[Any]
+    module: str = "quantize.methods.run_method"
+    tools: tuple[str, ...] = ("torch", "transformers", "compressed-tensors", "safetensors")
     # Written into the content key: raise it when the same options begin to give another result.
     revision: int = 1
+
+    @property
+    def library(self) -> str:
+        """The library whose version goes into the content key."""
+        return self.tools[0]
 
 
 METHODS = {
     method.name: method
     for method in (
-        Method(
-            "gptq", "column by column with error feedback", GptqOptions, "quantize.methods.gptq", "gptqmodel"
-        ),
-        Method("awq", "channels scaled by activation first", AwqOptions, "quantize.methods.awq", "gptqmodel"),
+        Method("gptq", "column by column with error feedback", GptqOptions, revision=2),
+        Method("awq", "channels scaled by activation first", AwqOptions, revision=2),
+        Method("rtn", "each weight to the nearest, no calibration", RtnOptions),
+        Method("int8", "8-bit weights and activations", Int8Options),
+        Method("fp8", "8-bit floats, CUDA only", Fp8Options),
+        Method("bitsandbytes", "quantized while loading, CUDA only", BitsAndBytesOptions),
     )
 }
 
@@ -52,11 +68,12 @@ def find(name: str) -> Method:
         raise UsageError(f"Unknown method {name!r}", mend=f"Choose one of {', '.join(METHODS)}") from error
 
 
-def make_options(method: Method, given: dict[str, Any]) -> Options:
+def make_options(method: Method, given: dict[str, Any], target: str = "cpu") -> Options:
     """Build a method's options from those the user gave (None means: not given).
 
     Raises:
-        UsageError: an option that the method does not have, or a value that the engine would not load.
+        UsageError: an option that the method does not have, or a value that the engine on `target`
+            would not load.
     """
     known = {field.name for field in dataclasses.fields(method.options)}
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -66,27 +83,57 @@ def make_options(method: Method, given: dict[str, Any]) -> Options:
                 f"{method.name} has no option --{key.replace('_', '-')}",
                 mend=f"It has {', '.join('--' + name.replace('_', '-') for name in sorted(known))}",
             )
-    options = method.options(**chosen)
-    _refuse_what_the_engine_refuses(method.name, options)
+    options: Options = method.options(**chosen)
+    refuse_unloadable(method.name, options, target)
+    _refuse_nonsense(options)
     return options
 
 
-def _refuse_what_the_engine_refuses(name: str, options: Options) -> None:
-    if options.bits != 4:
+def bits_of(options: Options) -> int:
+    """Return the width most weights get."""
+    return int(getattr(options, "bits", 8))
+
+
+def group_size_of(options: Options) -> int | None:
+    """Return the group size, or None for a method without groups."""
+    size: int | None = getattr(options, "group_size", None)
+    return size
+
+
+def needs_text(options: Options) -> bool:
+    """Whether the method calibrates."""
+    return isinstance(options, GptqOptions | AwqOptions) or (
+        isinstance(options, Int8Options) and options.calibrated
+    )
+
+
+def _refuse_nonsense(options: Options) -> None:
+    size = group_size_of(options)
+    if size is not None and size != -1 and (size < 2 or size % 2):
+        raise UsageError(f"Group size {size} is not even", mend="Use 32, 64 or 128")
+    damping = getattr(options, "damping", 0.05)
+    if not 0 < damping < 1:
+        raise UsageError(f"--damping {damping} is not between 0 and 1", mend="Use 0.01 to 0.1")
+    if getattr(options, "mse", 0.0) < 0:
+        raise UsageError(f"--mse {getattr(options, 'mse', 0.0)} is negative", mend="Use 0 (off) or 2 to 3")
+    if getattr(options, "driver", "layers") not in _DRIVERS:
         raise UsageError(
-            f"{name} with {options.bits} bits has no kernel in the engine on CPU", mend="Use --bits 4"
+            f"Unknown driver {getattr(options, 'driver', '')!r}", mend=f"Choose one of {', '.join(_DRIVERS)}"
         )
-    if options.group_size != -1 and (options.group_size < 2 or options.group_size % 2):
-        raise UsageError(f"Group size {options.group_size} is not even", mend="Use 32, 64 or 128")
-    if isinstance(options, GptqOptions):
-        if options.desc_act:
-            raise UsageError(
-                "The engine no longer loads GPTQ with desc_act (columns reordered on disk)",
-                mend="Use --act-group-aware, which gains as much with the order kept",
-            )
-        if not 0 < options.damping < 1:
-            raise UsageError(f"--damping {options.damping} is not between 0 and 1", mend="Use 0.01 to 0.1")
-        if options.mse < 0:
-            raise UsageError(f"--mse {options.mse} is negative", mend="Use 0 (off) or 2 to 3")
-    elif options.symmetric:
-        raise UsageError("The engine reads AWQ with zero points only", mend="Leave out --symmetric")
+    if isinstance(options, GptqOptions) and options.desc_act:
+        raise UsageError(
+            "The engine no longer loads GPTQ with desc_act (columns reordered on disk)",
+            mend="Use --act-group-aware, which gains as much with the order kept",
+        )
+    if isinstance(options, Int8Options):
+        if not 0 <= options.smoothing <= 1:
+            raise UsageError(f"--smoothing {options.smoothing} is not between 0 and 1", mend="Use 0.5")
+        if options.smoothing and not options.calibrated:
+            raise UsageError("Smoothing needs calibration", mend="Add --calibrated")
+    if isinstance(options, BitsAndBytesOptions) and options.bits not in (4, 8):
+        raise UsageError(f"bitsandbytes has no {options.bits} bits", mend="Use --bits 4 or 8")
+    keep = getattr(options, "keep", ())
+    if isinstance(options, Int8Options | Fp8Options) and any(text.endswith("=8") for text in keep):
+        raise UsageError("--keep with 8 bits changes nothing in 8 bits", mend="Keep modules in 16")
+    if getattr(options, "driver", "layers") == "gptqmodel" and keep:
+        raise UsageError("--keep works with --driver layers only", mend="Leave out one of the two")

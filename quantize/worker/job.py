@@ -16,9 +16,13 @@ Report = Callable[..., None]
 
 @dataclass(frozen=True)
 class Job:
-    """One quantization: `options` are those of the method's dataclass, `output` an empty directory."""
+    """One quantization: `options` are those of the method's dataclass.
+
+    work: a folder whose finished stages a killed run left; output: the directory to appear in it.
+    """
 
     model: str
+    work: str
     output: str
     method: str
     options: dict[str, Any]
@@ -26,11 +30,17 @@ class Job:
     sequences: int
     sequence_tokens: int
     seed: int
+    adapter: str | None = None
 
     @property
     def model_dir(self) -> Path:
         """The base checkpoint."""
         return Path(self.model)
+
+    @property
+    def work_dir(self) -> Path:
+        """Where stages are kept."""
+        return Path(self.work)
 
     @property
     def output_dir(self) -> Path:

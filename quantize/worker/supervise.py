@@ -49,7 +49,8 @@ def run_job(job: dict[str, Any], log: Path, on_event: Callable[[Event], None]) -
     arguments = ["-m", "quantize.worker", str(write_end)]
     with (
         os.fdopen(read_end, encoding="utf-8") as events,
-        _child(arguments, log, stdin=subprocess.PIPE, pass_fds=(write_end,)) as child,
+        # Libraries leave logs where they work: beside ours, never in the user's folder.
+        _child(arguments, log, stdin=subprocess.PIPE, pass_fds=(write_end,), cwd=log.parent) as child,
     ):
         os.close(write_end)
         if child.stdin is None:
@@ -77,7 +78,7 @@ def run_job(job: dict[str, Any], log: Path, on_event: Callable[[Event], None]) -
 
 @contextmanager
 def _child(
-    arguments: list[str], log: Path, *, stdin: int, pass_fds: tuple[int, ...]
+    arguments: list[str], log: Path, *, stdin: int, pass_fds: tuple[int, ...], cwd: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the child; on the way out, whatever happened, it is gone."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,7 @@ def _child(
             stderr=subprocess.STDOUT,
             env={**worker_environment(), "QUANTSERVE_PARENT_PID": str(os.getpid())},
             pass_fds=pass_fds,
+            cwd=cwd,
         )
         try:
             yield child

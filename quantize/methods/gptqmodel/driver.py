@@ -6,14 +6,11 @@ Imported by the worker only: it needs torch.
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import torch
 from gptqmodel import BACKEND, GPTQModel
 from gptqmodel.quantization.config import BaseQuantizeConfig
-from transformers import AutoTokenizer
 
-from quantize.calibration.pack import pack
 from quantize.worker.job import Job, Report
 
 _BATCH_SEQUENCES = 4
@@ -38,33 +35,24 @@ def device() -> str:
 
 
 def run(
-    job: Job, report: Report, config: BaseQuantizeConfig, backend: BACKEND, dtype: torch.dtype
-) -> dict[str, Any]:
-    """Quantize a checkpoint into `job.output_dir` and return what only the worker knows.
-
-    Weights and activations have `dtype` during the work.
-    """
+    job: Job,
+    ids: list[list[int]],
+    report: Report,
+    config: BaseQuantizeConfig,
+    backend: BACKEND,
+    dtype: torch.dtype,
+) -> None:
+    """Quantize a checkpoint into `job.output_dir`; weights and activations have `dtype` during the work."""
     logging.captureWarnings(True)
-    report("stage", text="Reading the calibration text")
-    tokenizer = AutoTokenizer.from_pretrained(job.model_dir)
-    packed = pack(
-        tokenizer,
-        job.groups,
-        sequences=job.sequences,
-        sequence_tokens=job.sequence_tokens,
-        seed=job.seed,
-    )
-    report("calibration", **packed.facts)
     report("stage", text="Loading the model")
     model = GPTQModel.load(str(job.model_dir), config, dtype=dtype)
     model.layer_callback = _LayerProgress(report, model.model.config.get_text_config().num_hidden_layers)
     report("stage", text="Quantizing")
     model.quantize(
-        [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in packed.sequences],
+        [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ids],
         batch_size=_BATCH_SEQUENCES,
         calibration_sort=None,
         backend=backend,
     )
     report("stage", text="Saving")
     model.save(str(job.output_dir))
-    return {**packed.facts, "device": device()}

@@ -7,7 +7,6 @@ anew in AWQ's layout, since the engine reads zero points in that layout only; no
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.files import write_json
+from quantize.methods.checkpoint import INDEX, copy_companions
 from quantize.worker.job import Job
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_KEPT_FILES = ("generation_config.json", "chat_template.jinja")
-_TOKENIZER_PATTERNS = ("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "added_tokens.json")
+# What GPTQModel saved is replaced by the base's own, byte for byte.
+_REPLACED = ("tokenizer*", "special_tokens_map.json", "chat_template.jinja", "generation_config.json")
 # Eight 4-bit values in an int32: GPTQ packs them in order, AWQ interleaved.
 _SHIFTS = torch.arange(0, 32, 4, dtype=torch.int32)
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -86,7 +84,10 @@ def finish(job: Job, *, awq_layout: bool) -> None:
     for name in ("quantize_config.json", "quant_log.csv"):
         (output / name).unlink(missing_ok=True)
     write_json(output / "config.json", config)
-    _copy_companions(job.model_dir, output)
+    for pattern in _REPLACED:
+        for stale in output.glob(pattern):
+            stale.unlink()
+    copy_companions(job.model_dir, output)
 
 
 def _mend_index(output: Path) -> None:
@@ -96,13 +97,3 @@ def _mend_index(output: Path) -> None:
     }
     total = sum(path.stat().st_size for path in output.glob("*.safetensors"))
     write_json(output / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
-
-
-def _copy_companions(model_dir: Path, output: Path) -> None:
-    """Replace the tokenizer's and generation's files by the base's own, byte for byte."""
-    for pattern in (*_TOKENIZER_PATTERNS, *_KEPT_FILES):
-        for stale in output.glob(pattern):
-            stale.unlink()
-        for path in model_dir.glob(pattern):
-            if path.is_file():
-                shutil.copyfile(path, output / path.name)

@@ -1,0 +1,76 @@
+"""From quantized modules to the finished checkpoint in the layout the engine loads. Needs torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.files import write_json
+from quantize.methods import packing
+from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
+from quantize.methods.formats import Layout, settings
+from quantize.methods.layer_files import LayerFiles
+from quantize.methods.rounding import Quantized
+
+_HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def stored_dtype(config: dict[str, Any], layout: Layout) -> torch.dtype:
+    """Return the type of unquantized tensors: AutoGPTQ's and AutoAWQ's kernels take float16 alone."""
+    if layout.format in ("gptq", "awq"):
+        return torch.float16
+    return _HALVES.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float16)
+
+
+def tensors_of(weights: Quantized, layout: Layout, name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors that stand for one module's weight in its layout, by suffix."""
+    match layout.format_of(name):
+        case "gptq":
+            return packing.gptq(weights)
+        case "awq":
+            return packing.awq(weights)
+        case "packed":
+            return packing.packed_integers(weights, symmetric=layout.symmetric)
+        case _:
+            return packing.int8(weights)
+
+
+def assemble(model: Path, output: Path, layout: Layout, layers: LayerFiles) -> None:
+    """Write the checkpoint from the finished layers and the rest of the base checkpoint."""
+    config = read_config(model)
+    dtype = stored_dtype(config, layout)
+    writer = CheckpointWriter(output, dtype)
+    replaced: set[str] = set()
+    for index in range(layers.count()):
+        quantized, others = layers.read(index)
+        for name, weights in quantized.items():
+            replaced.add(f"{name}.weight")
+            for suffix, tensor in tensors_of(weights, layout, name).items():
+                writer.add(f"{name}.{suffix}", tensor)
+        for name, tensor in others.items():
+            replaced.add(name)
+            writer.add_weight(name, tensor)
+    for name, tensor in read_tensors(model):
+        if name not in replaced:
+            writer.add_weight(name, tensor)
+    writer.finish()
+    write_config(config, output, settings(layout), dtype)
+    copy_companions(model, output)
+
+
+def read_config(model: Path) -> dict[str, Any]:
+    """Return a checkpoint's config.json."""
+    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def write_config(
+    config: dict[str, Any], output: Path, quantization: dict[str, Any], dtype: torch.dtype
+) -> None:
+    """Write config.json with the quantization's settings."""
+    name = str(dtype).removeprefix("torch.")
+    found = {key: value for key, value in config.items() if key != "torch_dtype"}
+    write_json(output / "config.json", {**found, "dtype": name, "quantization_config": quantization})

@@ -1,0 +1,129 @@
+"""Which checkpoint layout the result gets, and the settings that describe it in config.json. Pure.
+
+gptq         AutoGPTQ's: symmetric, 4 or 8 bits
+awq          AutoAWQ's: zero points, 4 bits
+packed       compressed-tensors' pack-quantized: any width, and any mixture with INT8 by row
+int8, fp8    compressed-tensors' int-quantized and float-quantized: inputs rounded by token too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from quantize.methods.keep import KEPT_BITS
+
+Format = Literal["gptq", "awq", "packed", "int8", "fp8"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A result's layout and the grid its quantized modules share; `widths` are the exceptions."""
+
+    format: Format
+    bits: int
+    group_size: int
+    symmetric: bool
+    widths: Mapping[str, int]
+
+    @property
+    def kept(self) -> list[str]:
+        """Modules that stay in 16 bits."""
+        return sorted(name for name, bits in self.widths.items() if bits == KEPT_BITS)
+
+    @property
+    def by_row(self) -> list[str]:
+        """Modules in INT8 by row beside others."""
+        return sorted(name for name, bits in self.widths.items() if bits != KEPT_BITS)
+
+    def format_of(self, name: str) -> Format:
+        """Return one module's own format."""
+        return "int8" if self.widths.get(name) == 8 else self.format
+
+
+def choose_format(method: str, bits: int, *, symmetric: bool, widths: Mapping[str, int]) -> Format:
+    """Return the layout in which the engine reads this result."""
+    if method in ("int8", "fp8"):
+        return "int8" if method == "int8" else "fp8"
+    if 8 in widths.values() or bits not in (4, 8):
+        return "packed"
+    if symmetric:
+        return "gptq"
+    return "awq" if bits == 4 else "packed"
+
+
+def settings(layout: Layout) -> dict[str, Any]:
+    """Return `quantization_config` as transformers and the engine read it."""
+    if layout.format == "gptq":
+        return _gptq(layout)
+    if layout.format == "awq":
+        return _awq(layout)
+    return _compressed(layout)
+
+
+def _gptq(layout: Layout) -> dict[str, Any]:
+    dynamic: dict[str, Any] = {f"-:^{name.replace('.', chr(92) + '.')}$": {} for name in layout.kept}
+    return {
+        "quant_method": "gptq",
+        "bits": layout.bits,
+        "group_size": layout.group_size,
+        "sym": True,
+        "desc_act": False,
+        "lm_head": False,
+        "checkpoint_format": "gptq",
+        **({"dynamic": dynamic} if dynamic else {}),
+    }
+
+
+def _awq(layout: Layout) -> dict[str, Any]:
+    return {
+        "quant_method": "awq",
+        "bits": layout.bits,
+        "group_size": layout.group_size,
+        "zero_point": True,
+        "version": "gemm",
+        "modules_to_not_convert": ["lm_head", *layout.kept],
+    }
+
+
+def _compressed(layout: Layout) -> dict[str, Any]:
+    groups = {"group_0": _scheme(layout, layout.format, ["Linear"])}
+    if layout.format not in ("int8", "fp8") and layout.by_row:
+        # Named modules first: the first group that matches is taken.
+        groups = {"group_0": _scheme(layout, "int8", layout.by_row), "group_1": groups["group_0"]}
+    formats = {group["format"] for group in groups.values()}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": formats.pop() if len(formats) == 1 else "mixed-precision",
+        "quantization_status": "compressed",
+        "config_groups": groups,
+        "ignore": ["lm_head", *layout.kept],
+    }
+
+
+def _scheme(layout: Layout, form: Format, targets: list[str]) -> dict[str, Any]:
+    if form in ("int8", "fp8"):
+        kind = "int" if form == "int8" else "float"
+        weights = {"num_bits": 8, "type": kind, "symmetric": True, "strategy": "channel", "dynamic": False}
+        inputs = {"num_bits": 8, "type": kind, "symmetric": True, "strategy": "token", "dynamic": True}
+        return {
+            "targets": targets,
+            "weights": weights,
+            "input_activations": inputs,
+            "format": f"{kind}-quantized",
+        }
+    by_group = layout.group_size != -1
+    return {
+        "targets": targets,
+        "weights": {
+            "num_bits": layout.bits,
+            "type": "int",
+            "symmetric": layout.symmetric,
+            "strategy": "group" if by_group else "channel",
+            "group_size": layout.group_size if by_group else None,
+            "dynamic": False,
+        },
+        "input_activations": None,
+        "format": "pack-quantized",
+    }

@@ -1,0 +1,80 @@
+"""Finished layers on disk, one file each, written aside and renamed. Needs torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from core.files import fsync_directory
+from quantize.methods.rounding import Quantized
+
+_SUFFIXES = (".codes", ".scales", ".zeros")
+
+
+class LayerFiles:
+    """The layers of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which is made if it is not there; what a killed run left half-written goes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob("*.part"):
+            stale.unlink()
+        self._folder = folder
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{index:04d}.safetensors"
+
+    def has(self, index: int) -> bool:
+        """Whether a layer is finished."""
+        return self._path(index).is_file()
+
+    def write(self, index: int, layer: nn.Module, prefix: str, quantized: dict[str, Quantized]) -> None:
+        """Write a layer: quantized parts as codes, everything else as it is now."""
+        tensors: dict[str, torch.Tensor] = {}
+        metadata: dict[str, str] = {}
+        for name, value in quantized.items():
+            tensors[f"{name}.codes"] = value.codes.cpu().contiguous()
+            tensors[f"{name}.scales"] = value.scales.cpu().contiguous()
+            tensors[f"{name}.zeros"] = value.zeros.to(torch.uint8).cpu().contiguous()
+            metadata[name] = str(value.bits)
+        for local, tensor in layer.state_dict().items():
+            name = f"{prefix}.{local}"
+            if name.removesuffix(".weight") not in quantized:
+                tensors[name] = tensor.cpu().contiguous()
+        part = self._path(index).with_suffix(".part")
+        save_file(tensors, part, metadata)
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, self._path(index))
+        fsync_directory(self._folder)
+
+    def read(self, index: int) -> tuple[dict[str, Quantized], dict[str, torch.Tensor]]:
+        """Return a layer's quantized parts and its other tensors, both by full name."""
+        with safe_open(self._path(index), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            metadata = file.metadata() or {}
+        quantized = {
+            name: Quantized(
+                tensors.pop(f"{name}.codes"),
+                tensors.pop(f"{name}.scales"),
+                tensors.pop(f"{name}.zeros").float(),
+                int(bits),
+            )
+            for name, bits in metadata.items()
+        }
+        return quantized, tensors
+
+    def restore(self, index: int, layer: nn.Module, prefix: str) -> None:
+        """Put a finished layer's weights into the model."""
+        quantized, others = self.read(index)
+        weights = {f"{name}.weight": value.dequantize() for name, value in quantized.items()} | others
+        layer.load_state_dict({name.removeprefix(f"{prefix}."): value for name, value in weights.items()})
+
+    def count(self) -> int:
+        """Return how many layers are finished."""
+        return sum(1 for _ in self._folder.glob("*.safetensors"))
