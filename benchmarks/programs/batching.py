@@ -43,11 +43,11 @@ class BatchingOptions:
 
 
 QUICK = BatchingOptions(
-    workload="synthetic:prompt=16-64,output=4-48",
+    workload="synthetic:prompt=16-64,output=4-32",
     users=(1, 16),
-    requests_per_user=2,
+    requests_per_user=3,
     least_requests=10,
-    one_at_a_time_requests=16,
+    one_at_a_time_requests=10,
 )
 
 
@@ -154,7 +154,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         "failed",
     ]
     table = Table(f"{heavy} users", columns, rows, "Times in milliseconds.")
-    over = Table("Output tokens per second", ["way", *(f"{n} users" for n in users)], _over(points, users))
+    over = Table("Output tokens per second", ["way", *(f"{n} at once" for n in users)], _over(points, users))
     text = (
         f"{heavy} users send requests of mixed length. “Slots at work” is the share of slot time spent on a "
         "request that still needed tokens: a static or dynamic batch keeps the slots of its short answers "

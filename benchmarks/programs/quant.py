@@ -38,7 +38,9 @@ class QuantOptions:
     currency: str = "USD"
 
 
-QUICK = QuantOptions(users=(1, 8, 32), requests_per_user=1, least_requests=10)
+QUICK = QuantOptions(
+    workload="synthetic:prompt=128,output=32", users=(1, 8, 32), requests_per_user=1, least_requests=10
+)
 
 
 def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             gains = [show.times(show.ratio(tps(points, name, n), tps(points, base, n))) for n in users]
             cross.append([name, *gains, "none" if where is None else f"about {where:.0f} users"])
     columns = ["model", "bits", "weights MiB", "PPL ratio", "KL", "top-1", "gate", "ready s", "memory MiB"]
-    columns += [f"tok/s, {users[0]} user", f"tok/s, {heavy}", "TTFT ms", "TPOT ms"]
+    columns += [f"tok/s at {users[0]}", f"at {heavy}", "TTFT ms", "TPOT ms"]
     columns += [f"{config.get('currency', '')} per million tokens"]
     plots.bars(
         f"Output tokens per second at {heavy} users",
@@ -149,7 +151,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         f"{config.get('currency')} an hour at {heavy} users."
     )
     table = Table("Quality, cost and speed", columns, rows)
-    change = Table("Speed against the base", ["model", *(f"{n} users" for n in users), "crossover"], cross)
+    change = Table("Speed against the base", ["model", *(f"{n} at once" for n in users), "crossover"], cross)
     return [
         Section("What quantizing costs and gives", text, [table, change], [("models.png", "Throughput.")])
     ]
