@@ -29,6 +29,7 @@ from benchmarks.workload.spec import parse as parse_workload
 
 OURS = "quantserve"
 VLLM = "vLLM, defaults"
+VLLM_EAGER = "vLLM, defaults + eager"
 VLLM_ALIVE = "vLLM, defaults + dtype"
 TRANSFORMERS = "transformers, static batches"
 LLAMA = "llama.cpp"
@@ -46,12 +47,18 @@ class PeerOptions:
     """GGUF files of the same model, each a peer."""
     artifacts: tuple[str, ...] = ()
     """Our artifacts of the model, each served by us beside the base."""
+    eager: bool = False
+    """Start plain vLLM with --enforce-eager: saves its compilation, which takes longer than a small run."""
     only: tuple[str, ...] = ()
     """Subjects whose name contains one of these."""
 
 
 QUICK = PeerOptions(
-    users=(1, 16), requests_per_user=1, least_requests=6, workload="synthetic:prompt=16-64,output=16-48"
+    workload="synthetic:prompt=16-64,output=16-48",
+    users=(1, 16),
+    requests_per_user=1,
+    least_requests=10,
+    eager=True,
 )
 
 
@@ -81,6 +88,8 @@ def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any
 def _subjects(target: str, how: PeerOptions) -> list[Subject]:
     model, most = Path(target).resolve().name, max(how.users)
     found: dict[str, Any] = {}
+    eager = ["--enforce-eager"] if how.eager else []
+    plain = VLLM_EAGER if how.eager else VLLM
 
     @contextlib.contextmanager
     def ours(which: str) -> Iterator[servers.Server]:
@@ -96,10 +105,11 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
             yield server
 
     def vllm(port: int) -> list[str]:
-        return commands.vllm_defaults(target, model, port)
+        return commands.vllm_defaults(target, model, port, eager)
 
     def vllm_alive(port: int) -> list[str]:
-        return commands.vllm_defaults(target, model, port, ["--dtype", found.get("dtype") or "float32"])
+        dtype = ["--dtype", found.get("dtype") or "float32"]
+        return commands.vllm_defaults(target, model, port, [*eager, *dtype])
 
     @contextlib.contextmanager
     def static() -> Iterator[servers.Server]:
@@ -118,8 +128,8 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
         for path in how.artifacts
     ]
     out += [
-        Subject(VLLM, functools.partial(started, vllm, env=False)),
-        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True), instead_of=VLLM),
+        Subject(plain, functools.partial(started, vllm, env=False)),
+        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True), instead_of=plain),
         Subject(TRANSFORMERS, static),
     ]
     for path in how.gguf:
