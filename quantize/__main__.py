@@ -1,12 +1,12 @@
-"""The command line: python -m quantize model | run | gate | promote | rollback | list | show | verify."""
+"""The command line: python -m quantize model | run | gate | promote | … (--help lists them all)."""
 
 from __future__ import annotations
 
 import typer
 
 from core.console import run_app
-from quantize import lifecycle_command
 from quantize.gate.command import gate
+from quantize.lifecycle import command as lifecycle_command
 from quantize.models.command import model
 from quantize.run_command import run
 
@@ -26,6 +26,11 @@ app.command("rollback")(lifecycle_command.rollback)
 app.command("list")(lifecycle_command.list_artifacts)
 app.command("show")(lifecycle_command.show)
 app.command("verify")(lifecycle_command.verify)
+app.command("diff")(lifecycle_command.diff)
+app.command("gc")(lifecycle_command.gc)
+app.command("pull")(lifecycle_command.pull)
+app.command("push")(lifecycle_command.push)
+app.command("export")(lifecycle_command.export)
 
 
 if __name__ == "__main__":

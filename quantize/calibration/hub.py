@@ -15,6 +15,7 @@ from core.files import write_text
 from quantize.calibration.documents import Document, digest, from_row, plain
 from quantize.calibration.sampling import draw
 from quantize.calibration.spec import Spec
+from quantize.hub_errors import hub_errors
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHUFFLED_ROWS = 1000
@@ -102,26 +103,13 @@ def _limited(documents: Iterable[Document], max_chars: int) -> Iterator[Document
 
 @contextmanager
 def _clear_errors(spec: Spec) -> Iterator[None]:
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    where = f"the data set {spec.location}"
+    what = f"data set {spec.location}"
     try:
-        yield
-    except HfHubHTTPError as error:
-        raise InputError(
-            f"The hub refused {where}: {str(error).splitlines()[0]}",
-            mend="Check the id and the revision; for a gated data set accept its terms and set HF_TOKEN",
-        ) from error
-    except (httpx.TransportError, OfflineModeIsEnabled, ConnectionError) as error:
-        raise InputError(
-            f"The hub cannot be reached to load {where}",
-            mend="Check the network and HF_ENDPOINT, or give a file: --calibration FILE",
-        ) from error
+        with hub_errors(what, otherwise="give a file: --calibration FILE"):
+            yield
     except (ValueError, FileNotFoundError) as error:
         # What `datasets` raises for an unknown configuration or split, listing those there are.
-        first = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{where[0].upper()}{where[1:]} cannot be loaded: {first}",
+            f"The {what} cannot be loaded: {' '.join(str(error).split())[:300]}",
             mend=f"Name its parts: --calibration '{spec.location}?config=NAME&split=NAME&column=NAME'",
         ) from error

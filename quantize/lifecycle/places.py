@@ -33,7 +33,8 @@ def find_artifacts(artifacts_dir: Path) -> list[Entry]:
     found = [
         describe(path.parent)
         for path in artifacts_dir.glob("*/*/manifest.json")
-        if not path.parent.is_symlink() and not path.parent.name.startswith(".")
+        if not path.parent.is_symlink()
+        and not any(part.startswith(".") for part in path.relative_to(artifacts_dir).parts)
     ]
     return sorted(found, key=lambda entry: (entry.manifest.name, entry.manifest.created))
 
@@ -69,6 +70,22 @@ def resolve(target: str, artifacts_dir: Path) -> Path:
     raise ArtifactError(f"There is no artifact {target}", mend="See them all: python -m quantize list")
 
 
+def require_accepted(directory: Path, what: str) -> None:
+    """Refuse an artifact that the gate has not accepted; `what` says what it may not do.
+
+    Raises:
+        NotAccepted: the gate has not said ACCEPT.
+        ArtifactError: the directory is no artifact.
+    """
+    verdict = describe(directory).verdict
+    if verdict != ACCEPT:
+        said = f"the gate said {verdict}" if verdict else "the gate has not seen it"
+        raise NotAccepted(
+            f"{directory.name} {what}: {said}",
+            mend=f"Run python -m quantize gate {directory}, or override with --force",
+        )
+
+
 def promote(directory: Path, *, force: bool) -> Path | None:
     """Make an accepted artifact the one that is served; return the one it replaces.
 
@@ -76,11 +93,6 @@ def promote(directory: Path, *, force: bool) -> Path | None:
         NotAccepted: the gate has not said ACCEPT, and `force` is off.
         ArtifactError: the directory is no artifact.
     """
-    verdict = describe(directory).verdict
-    if verdict != ACCEPT and not force:
-        said = f"the gate said {verdict}" if verdict else "the gate has not seen it"
-        raise NotAccepted(
-            f"{directory.name} may not serve: {said}",
-            mend=f"Run python -m quantize gate {directory}, or override with --force",
-        )
+    if not force:
+        require_accepted(directory, "may not serve")
     return point_current(directory)
