@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quantize.artifact import Calibration
-from quantize.calibration import builtin, sources
+from quantize.calibration import builtin
 from quantize.gate.errors import EvaluationOverlap, GateError
 from quantize.gate.evaluation import Evaluation, cut_passages, overlap_checked, refuse_overlap, shingles
 
@@ -43,30 +43,39 @@ def test_fifty_shared_words_are_an_overlap_and_forty_nine_are_not() -> None:
         refuse_overlap(evaluation, " ".join([*WORDS[300:], *WORDS[30:80], *WORDS[200:300]]))
 
 
+def record(source: object) -> Calibration:
+    return Calibration(source=str(source), sha256="0", tokens=1, sequences=1)
+
+
 def test_the_built_in_texts_are_held_out_from_each_other() -> None:
     evaluation = Evaluation(builtin.SOURCE, cut_passages(builtin.evaluation_text(), 24, 800))
-    text = sources.load(None)
-    record = Calibration(source=text.source, sha256=text.sha256, tokens=1, sequences=1)
 
-    assert overlap_checked(evaluation, record) is True
+    assert overlap_checked(evaluation, record(builtin.SOURCE)) is True
 
 
-def test_a_calibration_file_that_holds_the_evaluation_text_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "mine.jsonl"
-    chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": " ".join(WORDS)}]
-    path.write_text(json.dumps({"messages": chat}), encoding="utf-8")
-    text = sources.load(path)
-    record = Calibration(source=text.source, sha256=text.sha256, tokens=1, sequences=1)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_chat_messages_that_hold_the_evaluation_text_are_found(tmp_path: Path, escaped: bool) -> None:
+    words = [f"낱말{i}" for i in range(200)]
+    chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "\n".join(words)}]
+    text = json.dumps({"messages": chat}, ensure_ascii=escaped) + "\n\n" + json.dumps({"text": "other"})
+    (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
 
-    with pytest.raises(EvaluationOverlap):
-        overlap_checked(Evaluation("test", (" ".join(WORDS[100:200]),)), record)
+    for source in (tmp_path, tmp_path / "mine.jsonl"):
+        with pytest.raises(EvaluationOverlap):
+            overlap_checked(Evaluation("test", (" ".join(words[100:200]),)), record(source))
+
+
+def test_other_text_is_checked_and_found_apart(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(" ".join(WORDS[200:]), encoding="utf-8")
+
+    assert (
+        overlap_checked(Evaluation("test", (" ".join(WORDS[:200]),)), record(tmp_path / "mine.txt")) is True
+    )
 
 
 def test_a_calibration_that_cannot_be_read_again_is_unknown(tmp_path: Path) -> None:
     evaluation = Evaluation("test", ("some words",))
-    moved = Calibration(source=str(tmp_path / "gone.txt"), sha256="0", tokens=1, sequences=1)
-    path = tmp_path / "changed.txt"
-    path.write_text("other text", encoding="utf-8")
-    changed = Calibration(source=str(path), sha256="0", tokens=1, sequences=1)
 
-    assert [overlap_checked(evaluation, record) for record in (None, moved, changed)] == [False] * 3
+    unknown = [None, record(tmp_path / "gone.txt"), record("allenai/c4")]
+
+    assert [overlap_checked(evaluation, one) for one in unknown] == [False] * 3
