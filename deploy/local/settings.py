@@ -40,7 +40,7 @@ class Settings:
     DOCS: str = "samples/documents"
     EMBED_MODEL: str = ""
     ENV: str = "local"
-    Q: str = "How does quantserve decide whether a quantized model may serve?"
+    Q: str = "Why does the CPU profile run in eager mode?"
 
     @property
     def name(self) -> str:
