@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -361,5 +364,11 @@ def _numbers(text: str | None) -> tuple[int, ...]:
     return numbers
 
 
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as by Ctrl-C, so that servers that were started are stopped."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
     run_app(app, "benchmarks")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 LAUNCHER = """#!/bin/sh
@@ -119,3 +122,27 @@ def test_results_names_the_command_of_every_run(launcher: Path, tmp_path: Path) 
     text = out.read_text()
     assert "python -m benchmarks peers" in text
     assert "| quantserve |" in text
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_the_program(launcher: Path, tmp_path: Path, how: signal.Signals) -> None:
+    base = checkpoint(tmp_path / "slow-base")
+    env = {**os.environ, "QUANTSERVE_SERVING_PYTHON": str(launcher)}
+    argv = [sys.executable, "-m", "benchmarks", "peers", str(base), "--only", "quantserve", "--users", "1"]
+    argv += ["--workload", "synthetic:prompt=8,output=200", "--out", str(tmp_path / "runs")]
+    program = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    root = psutil.Process(program.pid)
+
+    def servers() -> list[psutil.Process]:
+        return [p for p in root.children(recursive=True) if "tests.fakes_load.server" in p.cmdline()]
+
+    limit = time.monotonic() + 60
+    while not servers():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    server = servers()[0]
+    time.sleep(0.5)
+    program.send_signal(how)
+    program.wait(30)
+    server.wait(30)
+    assert not server.is_running()
