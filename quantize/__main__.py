@@ -6,6 +6,7 @@ import typer
 
 from core.console import run_app
 from quantize.gate.command import gate
+from quantize.importing.command import import_
 from quantize.lifecycle import command as lifecycle_command
 from quantize.models.command import model
 from quantize.run_command import run
@@ -20,6 +21,7 @@ def _root() -> None:
 
 app.command("model")(model)
 app.command("run")(run)
+app.command("import")(import_)
 app.command("gate")(gate)
 app.command("promote")(lifecycle_command.promote)
 app.command("rollback")(lifecycle_command.rollback)

@@ -116,10 +116,11 @@ def run(
         ),
         RunOptions(model, artifacts_dir, run_dir, name, force, adapter, where),
     )
-    _say(outcome, perf_counter() - started)
+    say(outcome, perf_counter() - started)
 
 
-def _say(outcome: Outcome, seconds: float) -> None:
+def say(outcome: Outcome, seconds: float) -> None:
+    """Print what was made, or found made, for people and for programs."""
     manifest = outcome.manifest
     peak_bytes = manifest.peak_memory_bytes or 0
     console.print(

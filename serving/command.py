@@ -115,7 +115,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     length, length_item = _length(inputs)
     kv, memory_items = _gpu_memory(inputs) if on_gpu else _cpu_memory(inputs, choice, length)
     common = _common_flags(inputs, choice, length_item)
-    flags = _override([*common, *memory_items, *_device_flags(inputs)], inputs)
+    flags = _override([*common, *_quantization_flags(inputs), *memory_items, *_device_flags(inputs)], inputs)
     return Plan(
         profile=inputs.profile_name,
         device=inputs.profile.device,
@@ -301,6 +301,23 @@ def _switch(name: str, on: bool, why: str) -> Item:
 def _passed_through(key: str, value: str | int | float | bool, profile: str) -> Item:
     text = None if value is True else str(value)
     return Item(f"--{key.lstrip('-').replace('_', '-')}", text, "profile", f"profile {profile} passes it on")
+
+
+def _quantization_flags(inputs: PlanInputs) -> list[Item]:
+    """bitsandbytes in 4 bits is an artifact in 16 bits that the engine quantizes while it loads."""
+    if inputs.target.method != "bitsandbytes":
+        return []
+    if inputs.profile.device != "gpu":
+        raise HardwareError(
+            f"{inputs.target.name} is quantized by bitsandbytes, which the engine reads on a GPU only",
+            mend="Serve it with a GPU profile, or quantize by --method int8 for this machine",
+        )
+    if inputs.target.facts.quantization is not None:
+        return []
+    return [
+        Item("--quantization", "bitsandbytes", "manifest", "quantized while loading, to NF4"),
+        Item("--load-format", "bitsandbytes", "manifest", "quantized while loading, to NF4"),
+    ]
 
 
 def _device_flags(inputs: PlanInputs) -> list[Item]:

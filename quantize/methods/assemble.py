@@ -20,8 +20,11 @@ _HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 def stored_dtype(config: dict[str, Any], layout: Layout) -> torch.dtype:
     """Return the type of unquantized tensors: AutoGPTQ's and AutoAWQ's kernels take float16 alone."""
-    if layout.format in ("gptq", "awq"):
-        return torch.float16
+    return torch.float16 if layout.format in ("gptq", "awq") else half_of(config)
+
+
+def half_of(config: dict[str, Any]) -> torch.dtype:
+    """Return the 16-bit type a checkpoint is in, or float16 where it is in a wider one."""
     return _HALVES.get(str(config.get("dtype") or config.get("torch_dtype")), torch.float16)
 
 

@@ -80,3 +80,14 @@ def fp8(weights: torch.Tensor) -> dict[str, torch.Tensor]:
     scale = torch.where(reach == 0, torch.ones_like(reach), reach) / _FP8_TOP
     values = (weights.float() / scale).clamp(-_FP8_TOP, _FP8_TOP)
     return {"weight": values.to(torch.float8_e4m3fn), "weight_scale": scale}
+
+
+def llm_int8(weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Round weights (output, input) to bitsandbytes' 8 bits: `SCB` is each row's largest |weight|."""
+    reach = weights.float().abs().amax(1)
+    scale = torch.where(reach == 0, torch.ones_like(reach), reach) / 127
+    return {
+        "weight": (weights.float() / scale[:, None]).round().to(torch.int8),
+        "SCB": reach,
+        "weight_format": torch.tensor(0, dtype=torch.uint8),
+    }

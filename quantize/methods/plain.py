@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from quantize.methods import packing
-from quantize.methods.assemble import read_config, stored_dtype, tensors_of, write_config
+from quantize.methods.assemble import half_of, read_config, stored_dtype, tensors_of, write_config
 from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
 from quantize.methods.formats import Layout, settings
 from quantize.methods.keep import KEPT_BITS
@@ -37,4 +39,23 @@ def quantize_plainly(job: Job, report: Report, layout: Layout, recipe: Recipe, n
     report("stage", text="Saving")
     writer.finish()
     write_config(config, job.output_dir, settings(layout), dtype)
+    copy_companions(job.model_dir, job.output_dir)
+
+
+def quantize_to_llm_int8(job: Job, report: Report, settings: dict[str, Any], names: list[str]) -> None:
+    """Write the named modules in bitsandbytes' 8-bit layout."""
+    wanted = set(names)
+    config = read_config(job.model_dir)
+    dtype = half_of(config)
+    writer = CheckpointWriter(job.output_dir, dtype)
+    report("stage", text="Quantizing")
+    for name, tensor in read_tensors(job.model_dir):
+        module = name.removesuffix(".weight")
+        if module in wanted:
+            for suffix, part in packing.llm_int8(tensor).items():
+                writer.add(f"{module}.{suffix}", part)
+        else:
+            writer.add_weight(name, tensor)
+    writer.finish()
+    write_config(config, job.output_dir, {"quant_method": "bitsandbytes", **settings}, dtype)
     copy_companions(job.model_dir, job.output_dir)

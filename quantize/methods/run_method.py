@@ -26,13 +26,13 @@ from core.errors import InputError
 from core.files import remove_tree, write_json
 from quantize.calibration.pack import pack
 from quantize.config import AwqOptions, BitsAndBytesOptions, GptqOptions
-from quantize.methods import METHODS, Options, needs_text
-from quantize.methods.assemble import assemble, read_config, write_config
+from quantize.methods import METHODS, Options, bitsandbytes, needs_text
+from quantize.methods.assemble import assemble
 from quantize.methods.checkpoint import copy_companions, read_tensors
 from quantize.methods.keep import widths_of
 from quantize.methods.layer_files import LayerFiles
 from quantize.methods.layer_pass import LayerPass, folder_of_layers, names_of_parts, uncovered
-from quantize.methods.plain import quantize_plainly
+from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
 from quantize.methods.recipes import layout_of, recipe_of
 from quantize.models.checks import check_checkpoint
 from quantize.stages import RESULT
@@ -74,14 +74,16 @@ def _tuples(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
-    if isinstance(options, BitsAndBytesOptions):
-        from quantize.methods.bitsandbytes import settings
-
+    if isinstance(options, BitsAndBytesOptions) and options.bits == 4:
         report("stage", text="Copying")
-        _copy_with_settings(job, settings(options))
+        _copy(job.model_dir, job.output_dir)
+        write_json(job.output_dir / bitsandbytes.SETTINGS, bitsandbytes.settings(options))
         return {"device": "none"}
     names = [name.removesuffix(".weight") for name in check_checkpoint(job.model_dir).linear_layers()]
-    widths = widths_of(names, getattr(options, "keep", ()))
+    if isinstance(options, BitsAndBytesOptions):
+        quantize_to_llm_int8(job, report, bitsandbytes.settings(options), names)
+        return {"device": "cpu"}
+    widths = widths_of(names, options.keep)
     layout = layout_of(job.method, options, widths)
     recipe = recipe_of(options, widths)
     if not needs_text(options):
@@ -144,10 +146,7 @@ def _with_adapter(job: Job, report: Report) -> Job:
     return replace(job, model=str(merged))
 
 
-def _copy_with_settings(job: Job, quantization: dict[str, Any]) -> None:
-    for path in sorted(job.model_dir.glob("*.safetensors*")):
-        shutil.copyfile(path, job.output_dir / path.name)
-    config = read_config(job.model_dir)
-    dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float16"))
-    write_config(config, job.output_dir, quantization, dtype)
-    copy_companions(job.model_dir, job.output_dir)
+def _copy(model: Path, output: Path) -> None:
+    for path in [*model.glob("*.safetensors*"), model / "config.json"]:
+        shutil.copyfile(path, output / path.name)
+    copy_companions(model, output)

@@ -30,10 +30,16 @@ def test_options_not_given_keep_their_defaults() -> None:
     [
         ("gptq", {"desc_act": True}, "no longer loads GPTQ with desc_act.*--act-group-aware"),
         ("gptq", {"bits": 3}, "no kernel"),
+        ("gptq", {"bits": 5}, "no kernel"),
         ("gptq", {"damping": 1.5}, "not between 0 and 1"),
         ("gptq", {"group_size": 33}, "not even"),
-        ("awq", {"mse": 2.0}, "awq has no option --mse.*--group-size"),
-        ("awq", {"symmetric": True}, "zero points only"),
+        ("awq", {"damping": 0.1}, "awq has no option --damping.*--group-size"),
+        ("int8", {"smoothing": 0.5}, "needs calibration.*--calibrated"),
+        ("int8", {"smoothing": 1.5, "calibrated": True}, "not between 0 and 1"),
+        ("int8", {"keep": ("down_proj=8",)}, "changes nothing in 8 bits"),
+        ("fp8", {}, "emulated.*--method int8"),
+        ("bitsandbytes", {}, "on CUDA only.*--target cuda"),
+        ("awq", {"driver": "magic"}, "Choose one of layers, gptqmodel"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused_first(

@@ -1,0 +1,119 @@
+"""What a quantized checkpoint's config.json says, in our terms. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import InputError, UsageError
+from quantize.config import GptqOptions
+from quantize.methods.targets import refuse_unloadable
+
+_CPU_PACKED_BITS = (4,)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint's method as a manifest names it; `desc_act` where columns are reordered on disk."""
+
+    method: str
+    bits: float | None
+    group_size: int | None
+    symmetric: bool | None
+    desc_act: bool
+    settings: dict[str, Any]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the manifest records; None is what the checkpoint does not reveal."""
+        return {
+            "bits": self.bits,
+            "group_size": self.group_size,
+            "symmetric": self.symmetric,
+            "imported": True,
+            "settings": self.settings,
+        }
+
+
+def recognise(settings: dict[str, Any] | None, where: str) -> Imported:
+    """Read `quantization_config`.
+
+    Raises:
+        InputError: there is none, or it is of a method this program does not know.
+    """
+    if not settings:
+        raise InputError(
+            f"{where} is not quantized: config.json has no quantization_config",
+            mend="Quantize it: python -m quantize run --model DIRECTORY",
+        )
+    method = str(settings.get("quant_method", "")).lower()
+    if method in ("gptq", "awq"):
+        return _grouped(method, settings)
+    if method == "compressed-tensors":
+        return _compressed(settings)
+    raise InputError(
+        f"{where} is quantized by {method or 'an unnamed method'}, which this program does not import",
+        mend="It imports gptq, awq and compressed-tensors",
+    )
+
+
+def _grouped(method: str, settings: dict[str, Any]) -> Imported:
+    symmetric = settings.get("sym")
+    if method == "awq" and isinstance(settings.get("zero_point"), bool):
+        symmetric = not settings["zero_point"]
+    group_size = settings.get("group_size", settings.get("q_group_size"))
+    bits = settings.get("bits", settings.get("w_bit"))
+    return Imported(
+        method,
+        float(bits) if bits is not None else None,
+        int(group_size) if group_size is not None else None,
+        bool(symmetric) if symmetric is not None else None,
+        bool(settings.get("desc_act", False)) and group_size != -1,
+        settings,
+    )
+
+
+def _compressed(settings: dict[str, Any]) -> Imported:
+    groups = list((settings.get("config_groups") or {}).values())
+    weights = [group.get("weights") or {} for group in groups]
+    widths = {entry.get("num_bits") for entry in weights}
+    sizes = {entry.get("group_size") for entry in weights}
+    signs = {entry.get("symmetric") for entry in weights}
+    orders = {str(entry.get("actorder")).lower() for entry in weights}
+    bits = widths.pop() if len(widths) == 1 else None
+    return Imported(
+        "compressed-tensors",
+        float(bits) if bits is not None else None,
+        sizes.pop() if len(sizes) == 1 else None,
+        signs.pop() if len(signs) == 1 else None,
+        "group" in orders,
+        settings,
+    )
+
+
+def refuse_imported(found: Imported, target: str, where: str) -> None:
+    """Refuse what the engine on the target would not load.
+
+    Raises:
+        UsageError: with the reason and the conversion that helps.
+    """
+    convert = f"Convert it: python -m quantize import {where} --requantize"
+    if found.desc_act:
+        raise UsageError(
+            f"{where} has desc_act on (columns reordered on disk), which the engine no longer loads",
+            mend=convert,
+        )
+    if found.method == "gptq" and found.symmetric is False:
+        raise UsageError(
+            f"{where} is GPTQ with zero points, which the engine does not read in that layout", mend=convert
+        )
+    if found.method in ("gptq", "awq") and found.bits is not None:
+        layout_bits = (4, 8) if found.method == "gptq" else (4,)
+        if int(found.bits) not in layout_bits:
+            raise UsageError(
+                f"{where} has {found.bits:g} bits in {found.method}'s layout, which the engine does not load",
+                mend=convert,
+            )
+        refuse_unloadable(
+            found.method, GptqOptions(bits=int(found.bits), group_size=found.group_size or -1), target
+        )

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from quantize.methods.formats import Format, Layout, choose_format, settings
+
+DOWN = "model.layers.0.mlp.down_proj"
+UP = "model.layers.0.mlp.up_proj"
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "symmetric", "widths", "expected"),
+    [
+        ("gptq", 4, True, {}, "gptq"),
+        ("gptq", 4, False, {}, "awq"),
+        ("awq", 4, False, {DOWN: 16}, "awq"),
+        ("gptq", 8, True, {}, "gptq"),
+        ("gptq", 3, True, {}, "packed"),
+        ("gptq", 8, False, {}, "packed"),
+        ("rtn", 4, True, {DOWN: 8}, "packed"),
+        ("int8", 8, True, {DOWN: 16}, "int8"),
+        ("fp8", 8, True, {}, "fp8"),
+    ],
+)
+def test_each_result_gets_a_layout_the_engine_reads(
+    method: str, bits: int, symmetric: bool, widths: dict[str, int], expected: Format
+) -> None:
+    assert choose_format(method, bits, symmetric=symmetric, widths=widths) == expected
+
+
+def test_gptq_leaves_kept_modules_out_by_exact_name() -> None:
+    assert settings(Layout("gptq", 4, 32, True, {DOWN: 16})) == {
+        "quant_method": "gptq",
+        "bits": 4,
+        "group_size": 32,
+        "sym": True,
+        "desc_act": False,
+        "lm_head": False,
+        "checkpoint_format": "gptq",
+        "dynamic": {r"-:^model\.layers\.0\.mlp\.down_proj$": {}},
+    }
+
+
+def test_awq_lists_kept_modules() -> None:
+    found = settings(Layout("awq", 4, 32, False, {DOWN: 16}))
+    assert found["modules_to_not_convert"] == ["lm_head", DOWN]
+    assert found["zero_point"] is True
+
+
+def test_a_mixture_names_each_group_s_own_format() -> None:
+    found = settings(Layout("packed", 4, 32, False, {DOWN: 8, UP: 16}))
+    assert found["format"] == "mixed-precision"
+    assert found["ignore"] == ["lm_head", UP]
+    first, second = found["config_groups"]["group_0"], found["config_groups"]["group_1"]
+    assert (first["targets"], first["format"]) == ([DOWN], "int-quantized")
+    assert first["input_activations"]["strategy"] == "token"
+    assert (second["targets"], second["format"]) == (["Linear"], "pack-quantized")
+    assert second["weights"]["group_size"] == 32
+
+
+def test_int8_is_by_row_and_by_token() -> None:
+    group = settings(Layout("int8", 8, -1, True, {}))["config_groups"]["group_0"]
+    assert (group["weights"]["strategy"], group["input_activations"]["strategy"]) == ("channel", "token")
+    assert group["input_activations"]["dynamic"] is True

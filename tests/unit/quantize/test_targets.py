@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.errors import UsageError
+from quantize.config import GptqOptions
+from quantize.methods import find, make_options
+from quantize.methods.targets import check_target
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_widths_without_a_cpu_kernel_are_for_cuda(bits: int) -> None:
+    with pytest.raises(UsageError, match=r"no kernel in the engine on CPU.*--target cuda"):
+        make_options(find("gptq"), {"bits": bits}, "cpu")
+    assert make_options(find("gptq"), {"bits": bits}, "cuda") == GptqOptions(bits=bits)
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("gptq", {}),
+        ("gptq", {"symmetric": True}),
+        ("awq", {}),
+        ("rtn", {}),
+        ("int8", {}),
+        ("int8", {"calibrated": True, "smoothing": 0.5}),
+        ("gptq", {"keep": ("down_proj=8",)}),
+    ],
+)
+def test_what_a_cpu_serves(method: str, given: dict[str, Any]) -> None:
+    assert make_options(find(method), given, "cpu")
+
+
+def test_a_group_without_a_cuda_kernel_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Group size 16 has no kernel.*32, 64, 128 or -1"):
+        make_options(find("gptq"), {"group_size": 16}, "cuda")
+    assert make_options(find("gptq"), {"group_size": 16}, "cpu")
+
+
+def test_an_unknown_target_lists_those_there_are() -> None:
+    with pytest.raises(UsageError, match="Choose one of cpu, cuda"):
+        check_target("tpu")

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from serving.command import make_plan
+from serving.errors import HardwareError
+from tests.unit.serving.machines import AMD, H100, SMOLLM2, inputs
+
+
+def test_an_artifact_quantized_while_loading_says_so_to_the_engine() -> None:
+    given = inputs(H100, "gpu-throughput")
+    flags = dict.fromkeys(("--quantization", "--load-format"), "bitsandbytes")
+    plan = make_plan(replace(given, target=replace(given.target, method="bitsandbytes", bits=4)))
+    assert {item.name: item.value for item in plan.flags if item.name in flags} == flags
+
+
+def test_eight_bits_are_in_the_files_and_need_no_flag() -> None:
+    given = inputs(H100, "gpu-throughput", facts=replace(SMOLLM2, quantization="bitsandbytes"))
+    plan = make_plan(replace(given, target=replace(given.target, method="bitsandbytes", bits=8)))
+    assert "--quantization" not in {item.name for item in plan.flags}
+
+
+def test_bitsandbytes_on_a_cpu_is_refused_with_what_serves_there() -> None:
+    given = inputs(AMD, "cpu")
+    with pytest.raises(HardwareError, match=r"on a GPU only.*--method int8"):
+        make_plan(replace(given, target=replace(given.target, method="bitsandbytes", bits=4)))
