@@ -14,6 +14,8 @@ LOCAL := $(PYTHON) -m deploy.local
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
 export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME
 export UV_LINK_MODE := copy
+# Every program here is started many times: without cached bytecode each start takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
 HOST_IN_URL := $(or $(BIND),127.0.0.1)
 URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
 SHELL := /bin/bash

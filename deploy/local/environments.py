@@ -29,6 +29,8 @@ class Environment:
         name: its folder under .venvs/.
         pins: the compiled requirements file it is made from.
         torch_backend: uv's name of the torch build to take where no wheel directory is given.
+        compiled: whether bytecode is made at installation. The engine is three processes that start at
+            nearly the same time, and each would compile the same thousands of files at its first start.
         disk_gb: free space its installation needs, measured with the download cache and rounded up.
     """
 
@@ -36,6 +38,7 @@ class Environment:
     pins: Path
     torch_backend: str
     disk_gb: float
+    compiled: bool = False
 
     @property
     def path(self) -> Path:
@@ -92,5 +95,5 @@ def environments(accel: str) -> tuple[Environment, ...]:
     return (
         Environment("rag", requirements / "rag.txt", "cpu", 3.0),
         Environment("quantize", requirements / f"quantize-{kind}.txt", backend, 8.0 if big > 5 else 3.0),
-        Environment("serving", requirements / f"serving-{kind}.txt", backend, big),
+        Environment("serving", requirements / f"serving-{kind}.txt", backend, big, compiled=True),
     )

@@ -71,10 +71,9 @@ def install(uv: Path, environment: Environment) -> None:
     late = [line.strip() for line in pins if line.startswith(BUILT_LAST)]
     early = environment.path / "pins-early.txt"
     early.write_text("".join(line for line in pins if not line.startswith(BUILT_LAST)), encoding="utf-8")
-    # Compiled now, once: the engine is three processes, and each would compile 20,000 files at its start
-    # where the user's shell or service has PYTHONDONTWRITEBYTECODE set or the folder is read-only.
-    install_words = [str(uv), "pip", "install", "--python", str(environment.python)]
-    install_words += ["--no-deps", "--compile-bytecode"]
+    install_words = [str(uv), "pip", "install", "--python", str(environment.python), "--no-deps"]
+    if environment.compiled:
+        install_words.append("--compile-bytecode")
     run([*install_words, *torch_source(environment), "-r", str(early)], what=f"Installing {environment.name}")
     if late:
         run(
