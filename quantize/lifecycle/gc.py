@@ -43,7 +43,7 @@ def collect(artifacts_dir: Path, run_dir: Path, *, keep: int, name: str | None, 
     A version loses its manifest first, so that a crash leaves no half an artifact that looks whole.
 
     Raises:
-        UsageError: `keep` is negative.
+        UsageError: `keep` is negative, or there is no artifact of that name.
         Locked: a promotion or a quantization is under way.
     """
     if keep < 0:
@@ -52,11 +52,10 @@ def collect(artifacts_dir: Path, run_dir: Path, *, keep: int, name: str | None, 
     unfinished: list[Path] = []
     freed_bytes = 0
     serving = _served(run_dir)
-    homes = [
-        home
-        for home in sorted(artifacts_dir.glob(name or "*"))
-        if home.is_dir() and not home.name.startswith(".")
-    ]
+    if name is not None and not (artifacts_dir / name).is_dir():
+        raise UsageError(f"There is no artifact {name}", mend="See them all: python -m quantize list")
+    named = [artifacts_dir / name] if name is not None else sorted(artifacts_dir.glob("[!.]*"))
+    homes = [home for home in named if home.is_dir()]
     for home in homes:
         with (
             exclusive_lock(home / ".quantize.lock", f"quantizing {home.name}"),
