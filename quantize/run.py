@@ -40,7 +40,7 @@ from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.source import content_hash, read_source
 from quantize.preflight import check_resources, check_shapes, estimate
-from quantize.stages import CHECKPOINT, finished_result, sweep, work_folder
+from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
 from quantize.worker.supervise import Event, run_job
 
@@ -86,7 +86,11 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
             check_resources(estimate(plan.checkpoint, calibration), plan.directory)
         work = work_folder(plan.directory)
         sweep(home, work)
-        manifest = _make(plan, work, where.run_dir / "quantize.log")
+        try:
+            manifest = _make(plan, work, where.run_dir / "quantize.log")
+        except BaseException:
+            tidy(work)
+            raise
         _publish(work, plan.directory)
     return Outcome(plan.directory, manifest, made=True)
 

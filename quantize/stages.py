@@ -30,6 +30,14 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def tidy(folder: Path) -> None:
+    """After a run that failed: half-written parts go, and the folder itself where no stage was finished."""
+    for part in folder.glob("*.part"):
+        remove_tree(part)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def sweep(home: Path, keep: Path) -> None:
     """Remove what killed runs of any version left under artifacts/NAME; the caller holds its lock.
 

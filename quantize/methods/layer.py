@@ -168,8 +168,9 @@ class LayerWork:
         if before is None:
             part.weight.data.div_(own[:, None])
         else:
-            stored = (before.scales / own[:, None]).to(scale_dtype(before.bits)).float()
-            self._put(name, Quantized(before.codes, stored, before.zeros, before.bits))
+            stored = grid_of(before.bits, self.recipe, search=False)[1].scale_dtype
+            scales = (before.scales / own[:, None]).to(stored).float()
+            self._put(name, Quantized(before.codes, scales, before.zeros, before.bits))
         return scale
 
 
@@ -193,11 +194,6 @@ def _divide_norm(norm: nn.Module, scale: torch.Tensor) -> torch.Tensor | None:
         return scale
     weight.data.copy_(before)
     return None
-
-
-def scale_dtype(bits: int) -> torch.dtype:
-    """Return the type scales are stored in: INT8 by row keeps them in full."""
-    return torch.float32 if bits == 8 else torch.float16
 
 
 def grid_of(bits: int, recipe: Recipe, *, search: bool) -> tuple[int, GridOptions]:
