@@ -33,6 +33,7 @@ app.command("gc")(lifecycle_command.gc)
 app.command("pull")(lifecycle_command.pull)
 app.command("push")(lifecycle_command.push)
 app.command("export")(lifecycle_command.export)
+app.command("convert")(lifecycle_command.convert)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`quantize list | show | diff | verify | promote | rollback | gc | pull | push | export`."""
+"""`quantize list | show | diff | verify | promote | rollback | gc | pull | push | export | convert`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from rich.table import Table
 
 from core.console import console, emit_json
 from quantize import artifact, lifecycle
-from quantize.config import ARTIFACTS_DIR, RUN_DIR
+from quantize.config import ARTIFACTS_DIR, MODELS_DIR, RUN_DIR
 from quantize.lifecycle import gc as collection
 from quantize.lifecycle import hub
 from quantize.lifecycle.compare import Row, compare
 from quantize.lifecycle.export import export as export_artifact
+from quantize.lifecycle.unpickle import convert as convert_pickles
 from quantize.lifecycle.verify import problems
 
 Target = Annotated[str, typer.Argument(help="Artifact directory, NAME/VERSION, or NAME")]
@@ -249,3 +250,20 @@ def export(
     made = export_artifact(directory, destination)
     console.print(f"{directory} → {made}", markup=False, soft_wrap=True)
     emit_json({"artifact": str(directory), "destination": str(made.resolve())})
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Checkpoint directory with pickle weights (*.bin, *.pt)")],
+    allow_pickle: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A pickle you trust; repeat for each")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to; default: models/NAME")] = None,
+    run_dir: Annotated[Path, typer.Option(help="Where logs are kept")] = RUN_DIR,
+) -> None:
+    """Convert pickle weights, which can run code and are refused elsewhere, to safetensors."""
+    destination = output or MODELS_DIR / source.resolve().name
+    made = convert_pickles(source, destination, list(allow_pickle or []), run_dir)
+    console.print(f"{made.directory}: {made.elements / 1e6:,.0f} M parameters", markup=False, soft_wrap=True)
+    emit_json(
+        {"directory": str(made.directory), "parameters": made.elements, "weight_bytes": made.weight_bytes}
+    )
