@@ -56,8 +56,9 @@ def gate(
 ) -> Judged:
     """Judge an artifact in the engine against its base; the verdict is in the outcome, not raised.
 
-    options: those of `python -m quantize gate`: limits (`max_ppl_increase=0.05`, …) and places
-    (`models_dir`, `run_dir`, …).
+    options: those of `python -m quantize gate`: limits (`max_ppl_increase=0.05`, …), benchmark tasks
+    (`tasks`, names or one string with commas; `tasks_dir`, `tasks_limit`) and places (`models_dir`,
+    `run_dir`, …).
 
     Raises:
         UsageError: an unknown option.
@@ -66,11 +67,18 @@ def gate(
     from quantize.gate.config import GateConfig
     from quantize.gate.run import Limits, gate_artifact
 
+    more: dict[str, Any] = {}
+    if (tasks := options.pop("tasks", None)) is not None:
+        from quantize.gate.tasks import TaskPlan
+
+        names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
+        folder = options.pop("tasks_dir", None)
+        more["tasks"] = TaskPlan(names, Path(folder) if folder else None, options.pop("tasks_limit", None))
     limits = Limits(**_taken(options, Limits))
     config = GateConfig(**_as_paths(_taken(options, GateConfig)))
     if options:
         raise UsageError(f"gate has no option {next(iter(options))}", mend="See help(quantize.gate)")
-    return gate_artifact(Path(artifact), Path(base) if base else None, config, limits, force=force)
+    return gate_artifact(Path(artifact), Path(base) if base else None, config, limits, force=force, **more)
 
 
 def promote(

@@ -133,7 +133,7 @@ class Fp8Options:
 
 @dataclass(frozen=True)
 class BitsAndBytesOptions:
-    """bitsandbytes: 16-bit files with settings that tell the engine to quantize while loading; for CUDA.
+    """Files in 16 bits that the engine is told to quantize while loading, or LLM.int8 files; for CUDA.
 
     bits: 4 (NF4) or 8 (LLM.int8).
     double_quant: quantize the scales too (4 bits).
@@ -147,6 +147,10 @@ class BitsAndBytesOptions:
 class RunOptions:
     """Where `quantize run` reads and writes, and for what.
 
+    model: the base checkpoint's directory.
+    artifacts_dir: where artifacts are kept, as NAME/VERSION.
+    run_dir: where logs, hashes and drawn data sets are kept.
+    name: the artifact's name; None takes the model's.
     adapter: a LoRA adapter's directory, merged into the model first.
     target: cpu or cuda, where the result is to be served; None is what this machine has.
     force: go on where memory or disk look too small.

@@ -24,8 +24,8 @@ _FLAGS = {"sources": "--calibration", "symmetric": "--symmetric / --asymmetric"}
 
 
 def descriptions(cls: type[Any]) -> dict[str, str]:
-    """Return what a dataclass's docstring says of each field, `name: text` a paragraph."""
-    text = inspect.cleandoc(cls.__doc__ or "")
+    """Return what a dataclass's docstring says of each field, `name: text` after the first paragraph."""
+    text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[2]
     parts = _FIELD.split(text)
     return {
         name: " ".join(said.split()).rstrip(".") for name, said in zip(parts[1::2], parts[2::2], strict=True)

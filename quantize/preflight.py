@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
+from core.console import console
 from core.errors import ResourceError, UsageError
 from core.files import require_disk_space
-from quantize.config import CalibrationOptions
+from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
 from quantize.methods.keep import widths_of
 from quantize.models.checks import Checkpoint
+from quantize.speed import gemm_flops
 
-# Interpreter, torch, transformers and GPTQModel with nothing loaded.
-_LIBRARIES_BYTES = 1_000_000_000
-_WORK_BYTES_PER_VALUE = 4
 # Candidate group sizes a message may recommend.
 _GROUP_SIZES = (256, 128, 64, 32, 16)
 _KERNEL_MULTIPLE = 32
-
-
-@dataclass(frozen=True)
-class Needs:
-    """An estimate of a run's peak memory and of what it leaves on disk."""
-
-    memory_bytes: int
-    disk_bytes: int
 
 
 def check_shapes(checkpoint: Checkpoint, options: Options) -> None:
@@ -63,34 +54,45 @@ def check_shapes(checkpoint: Checkpoint, options: Options) -> None:
             )
 
 
-def estimate(checkpoint: Checkpoint, calibration: CalibrationOptions) -> Needs:
-    """Estimate a run's needs from tensor shapes alone.
-
-    Memory: libraries, all weights in float32 and once more in 16 bits while they are read and written,
-    three float32 copies of one layer's activations for all calibration tokens, the widest layer's
-    Hessian in four copies. Disk: quantized linear layers at 5 bits, the rest in 16.
-    """
-    linear = checkpoint.linear_layers()
-    linear_elements = sum(tensor.elements for tensor in linear.values())
-    widest = max((tensor.shape[1] for tensor in linear.values()), default=0)
-    hidden = int(checkpoint.config.get("hidden_size", widest))
-    tokens = calibration.sequences * calibration.sequence_tokens
-    memory = (
-        _LIBRARIES_BYTES
-        + checkpoint.elements * (_WORK_BYTES_PER_VALUE + 2)
-        + tokens * hidden * _WORK_BYTES_PER_VALUE * 3
-        + widest * widest * _WORK_BYTES_PER_VALUE * 4
-    )
-    disk = linear_elements * 5 // 8 + (checkpoint.elements - linear_elements) * 2 + (32 << 20)
-    return Needs(memory, disk)
-
-
 def available_memory_bytes() -> int:
     """Return the memory the kernel says can be had without swapping."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise ResourceError("/proc/meminfo does not say how much memory is available")
+
+
+def preflight(needs: Needs, output: Path, *, device: str, force: bool) -> None:
+    """Say what a run will need and what this machine has; refuse what cannot fit, unless forced.
+
+    Raises:
+        ResourceError: memory or disk do not suffice, with the figures.
+    """
+    disk = shutil.disk_usage(_existing(output)).free
+    # On CUDA no run was measured, so nothing is promised.
+    time = f", about {_duration(needs.seconds(gemm_flops()))}" if device == "cpu" else ""
+    console.print(
+        f"Needs about {needs.memory_bytes / 1e9:.1f} GB of memory ({available_memory_bytes() / 1e9:.1f} GB "
+        f"available), {needs.disk_bytes / 1e9:.2f} GB on disk ({disk / 1e9:.0f} GB free){time}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if not force:
+        check_resources(needs, output)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it; an estimate has no finer parts."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above a path that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def check_resources(needs: Needs, output: Path) -> None:
@@ -106,5 +108,4 @@ def check_resources(needs: Needs, output: Path) -> None:
             f"{available / 1e9:.1f} GB are available",
             mend="End other programs, use a smaller model or fewer --sequences, or try it with --force",
         )
-    # Staged beside the result, and written once more while the layout is finished.
-    require_disk_space(output, needs.disk_bytes * 2, "The quantized model")
+    require_disk_space(output, needs.disk_bytes + needs.scratch_bytes, "Quantizing")

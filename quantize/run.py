@@ -33,13 +33,15 @@ from quantize.artifact import (
 from quantize.calibration.findings import Warned, judge
 from quantize.calibration.sources import Text, load
 from quantize.config import CalibrationOptions, RunOptions
+from quantize.estimate import estimate
 from quantize.key import content_key, parameters, version_name
 from quantize.methods import Method, Options, bits_of, needs_text
 from quantize.methods.keep import widths_of
+from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.source import content_hash, read_source
-from quantize.preflight import check_resources, check_shapes, estimate
+from quantize.preflight import check_shapes, preflight
 from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
 from quantize.worker.supervise import Event, run_job
@@ -82,8 +84,8 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
         found = _existing(plan.directory)
         if found is not None:
             return Outcome(plan.directory, found, made=False)
-        if not where.force:
-            check_resources(estimate(plan.checkpoint, calibration), plan.directory)
+        needs = estimate(plan.checkpoint, options, calibration)
+        preflight(needs, plan.directory, device=default_target(), force=where.force)
         work = work_folder(plan.directory)
         sweep(home, work)
         try:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ResourceError, UsageError
+from core.errors import UsageError
 from quantize.config import AwqOptions, CalibrationOptions, GptqOptions
 from quantize.key import content_key, parameters, version_name
 from quantize.methods import find, make_options
 from quantize.models.checks import check_checkpoint
-from quantize.preflight import Needs, check_resources, check_shapes, estimate
+from quantize.preflight import check_shapes
 from tests.unit.quantize.checkpoints import make_checkpoint
 
 GPTQ = find("gptq")
@@ -57,24 +57,6 @@ def test_a_group_size_that_does_not_divide_says_which_do(tmp_path: Path) -> None
 
 def test_a_group_size_that_divides_is_taken(tmp_path: Path) -> None:
     check_shapes(check_checkpoint(make_checkpoint(tmp_path / "model")), GptqOptions(group_size=64))
-
-
-def test_calibration_counts_in_the_memory_estimate(tmp_path: Path) -> None:
-    checkpoint = check_checkpoint(make_checkpoint(tmp_path / "model"))
-    few = estimate(checkpoint, CalibrationOptions(sequences=1, sequence_tokens=100))
-    many = estimate(checkpoint, CalibrationOptions(sequences=11, sequence_tokens=100))
-    # 1,000 tokens more, hidden size 64, three copies of 4 bytes.
-    assert many.memory_bytes - few.memory_bytes == 768_000
-
-
-def test_too_little_memory_is_said_with_figures(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"needs about 9000000\.0 GB of memory.*--force"):
-        check_resources(Needs(memory_bytes=9 * 10**15, disk_bytes=1), tmp_path)
-
-
-def test_too_little_disk_is_said_with_figures(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"needs 18000000\.0 GB on"):
-        check_resources(Needs(memory_bytes=1, disk_bytes=9 * 10**15), tmp_path / "not" / "yet")
 
 
 @pytest.fixture
