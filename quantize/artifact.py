@@ -1,6 +1,7 @@
 """The artifact directory: what quantize writes and serving reads.
 
-    artifacts/NAME/VERSION/   config.json *.safetensors tokenizer… report.json manifest.json (last)
+    artifacts/NAME/VERSION/   config.json *.safetensors tokenizer… manifest.json (last)
+                              report.json report.html README.md (the gate's, rewritten at each run)
     artifacts/NAME/current    symlink to the VERSION that is served
     artifacts/NAME/previous   symlink to the VERSION that was served before
 
@@ -21,9 +22,11 @@ from core.files import exclusive_lock, point_symlink, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+PAGE = "report.html"
+CARD = "README.md"
 SCHEMA_VERSION = 2
-# The gate rewrites the report after the manifest is written, so the manifest does not hash it.
-_UNHASHED = {MANIFEST, REPORT}
+# The gate rewrites its reports and the card after the manifest is written, so the manifest does not hash them.
+_UNHASHED = {MANIFEST, REPORT, PAGE, CARD}
 
 
 class ArtifactError(InputError):
@@ -116,7 +119,7 @@ def now() -> str:
 
 
 def file_records(directory: Path) -> dict[str, FileRecord]:
-    """Hash every file of a finished artifact directory except the manifest and the report."""
+    """Hash every file of a finished artifact directory except the manifest and what the gate writes."""
     return {
         str(path.relative_to(directory)): FileRecord(sha256=sha256_file(path), size_bytes=path.stat().st_size)
         for path in sorted(directory.rglob("*"))

@@ -1,4 +1,4 @@
-"""Eight greedy chat answers: is there one, does it end by itself, does it repeat itself?"""
+"""Greedy chat answers in the languages the model reads: is there one, does it end, does it repeat itself?"""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ NGRAM_WORDS = 4
 MAX_REPETITION = 0.3
 MIN_NGRAMS = 12
 
-QUESTIONS = (
-    "What is the capital of France? Answer in one sentence.",
-    "Write one sentence about the sea.",
-    "What is 2 + 3? Answer with the number only.",
-    "What does a librarian do? Answer in one sentence.",
-    "List four fruits.",
-    "Name three primary colors.",
-    "Explain in one sentence what a computer program is.",
-    "Answer with JSON only: the name and age of a person called Anna who is 30.",
-)
-"""Chosen so that a sound model of 135M parameters answers each briefly and stops (measured: 8 to 40
-tokens). A prompt that the base itself fails is not held against the candidate."""
+QUESTIONS = {
+    "en": (
+        "What is the capital of France? Answer in one sentence.",
+        "Write one sentence about the sea.",
+        "What is 2 + 3? Answer with the number only.",
+        "What does a librarian do? Answer in one sentence.",
+        "List four fruits.",
+        "Name three primary colors.",
+        "Explain in one sentence what a computer program is.",
+        "Answer with JSON only: the name and age of a person called Anna who is 30.",
+    ),
+    "ko": (
+        "프랑스의 수도는 어디인가요? 한 문장으로 답해 주세요.",
+        "바다에 대해 한 문장을 써 주세요.",
+        "2 + 3은 얼마인가요? 숫자만 답해 주세요.",
+        "과일 네 가지를 말해 주세요.",
+    ),
+}
+"""Chosen so that a sound model of 135M parameters answers each English one briefly and stops (measured: 8
+to 40 tokens). A question that the base itself fails is not held against the candidate."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,11 @@ class Pair:
     def newly_bad(self) -> bool:
         """Whether the candidate's answer is bad where the base's is good."""
         return bool(self.candidate_problems) and not self.base_problems
+
+
+def questions_for(languages: Sequence[str]) -> tuple[str, ...]:
+    """Return the questions in the given languages."""
+    return tuple(question for name in languages for question in QUESTIONS.get(name, ()))
 
 
 def repetition(text: str, n: int = NGRAM_WORDS) -> float:

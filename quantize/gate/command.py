@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from core.console import console, emit_json
-from quantize.artifact import REPORT
+from quantize.artifact import PAGE, REPORT
 from quantize.gate.config import GateConfig
 from quantize.gate.run import Limits, Outcome, gate_artifact
+from quantize.gate.tasks import TaskPlan
 
 _CONFIG = GateConfig()
 _AS_FRACTION = "; a fraction, or with a percent sign. Default: by bits and model size"
@@ -44,6 +45,12 @@ def gate(
     min_speed_ratio: Annotated[
         float | None, typer.Option(help="Lowest output speed, ×base; default: reported, not judged")
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Benchmark tasks of lm-evaluation-harness, comma-separated (needs .venvs/eval)"),
+    ] = None,
+    tasks_dir: Annotated[Path | None, typer.Option(help="Folder with task definitions of your own")] = None,
+    tasks_limit: Annotated[int | None, typer.Option(help="Examples of each task; default: all")] = None,
     models_dir: Annotated[Path, typer.Option(help="Where base checkpoints are")] = _CONFIG.models_dir,
     run_dir: Annotated[Path, typer.Option(help="Where logs and cached figures are kept")] = _CONFIG.run_dir,
 ) -> None:
@@ -57,7 +64,8 @@ def gate(
         min_speed_ratio,
     )
     config = GateConfig(models_dir=models_dir, run_dir=run_dir)
-    outcome = gate_artifact(artifact, base, config, limits, force=force)
+    plan = TaskPlan(tuple(tasks.split(",")), tasks_dir, tasks_limit) if tasks else None
+    outcome = gate_artifact(artifact, base, config, limits, tasks=plan, force=force)
     if outcome.unchanged:
         console.print(f"unchanged: {outcome.verdict} {artifact} (report of {outcome.report['created']})")
     emit_json(_summary(artifact, outcome))
@@ -70,7 +78,9 @@ def _summary(artifact: Path, outcome: Outcome) -> dict[str, object]:
         "verdict": outcome.verdict.value,
         "reasons": report["reasons"],
         "figures": report["figures"],
+        "speed": report["speed"],
         "report": str(artifact.resolve() / REPORT),
+        "page": str(artifact.resolve() / PAGE),
         "key": report["key"],
         "unchanged": outcome.unchanged,
         "seconds": round(outcome.seconds, 2),

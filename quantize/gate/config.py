@@ -9,6 +9,7 @@ from pathlib import Path
 from quantize.config import MODELS_DIR, RUN_DIR
 
 SERVING_PYTHON = "QUANTSERVE_SERVING_PYTHON"
+EVAL_PYTHON = "QUANTSERVE_EVAL_PYTHON"
 ROOT = Path(__file__).resolve().parents[2]
 """Where our packages lie; the engine is started with it on its path, from whatever folder we run in."""
 
@@ -17,13 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 class Measurement:
     """What is asked of each engine. A change makes older reports and cached figures stale."""
 
-    passages: int = 24
-    """Passages of held-out text, also the units that the bootstrap resamples."""
-    passage_chars: int = 800
-    """Length of one passage: about 190 tokens of English, so 4,500 evaluation tokens in all."""
+    passages: int = 28
+    """Passages of held-out text in the languages the model reads, about 4,500 tokens in all; also the
+    units that the bootstrap resamples."""
     max_passage_tokens: int = 384
     """Of a longer passage only the beginning is used, for tokenizers that need a token per character or more;
     it fits the shortest context of any model worth serving."""
+    reported_passages: int = 6
+    """Passages in each language that the model was not made for: reported, not judged."""
+    max_reported_tokens: int = 160
+    """Of each of those only the beginning, since such a tokenizer spells the language in bytes."""
     top_k: int = 20
     """Tokens with log-probabilities per position: the most vLLM gives by default (--max-logprobs)."""
     concurrency: int = 1
@@ -31,10 +35,14 @@ class Measurement:
     in another order, which in bfloat16 alone moved 1.7 % of the top tokens of a 135M model."""
     max_answer_tokens: int = 192
     """A chat answer must end by itself before this. The prompts ask for a sentence or a short list."""
-    speed_concurrencies: tuple[int, ...] = (1, 16)
+    speed_concurrencies: tuple[int, ...] = (1, 8, 32)
     """How many requests at once the speed is measured with."""
-    speed_tokens: int = 40
+    speed_tokens: int = 32
     """Output tokens of each of those requests."""
+    speed_rounds: int = 2
+    """Rounds of the cost measurement for each engine: base, candidate, candidate, base."""
+    first_token_requests: int = 3
+    """Requests for one token in each round."""
     bootstrap_samples: int = 2000
     """Resamples for the 95 % confidence intervals."""
 
@@ -55,6 +63,12 @@ class GateConfig:
     ready_timeout_s: float = 900.0
     """An engine that is not ready by then counts as failed; large models load slowly."""
     request_timeout_s: float = 600.0
-    """For one request; two cores need a while for sixteen answers at once."""
+    """For one request; two cores need a while for thirty-two answers at once."""
+    eval_python: Path = field(
+        default_factory=lambda: Path(os.environ.get(EVAL_PYTHON, ROOT / ".venvs/eval/bin/python"))
+    )
+    """Interpreter of the environment with lm-evaluation-harness, for --tasks; QUANTSERVE_EVAL_PYTHON."""
+    tasks_timeout_s: float = 6 * 3600.0
+    """For all tasks on one engine."""
     stop_timeout_s: float = 45.0
     """From SIGTERM to SIGKILL."""

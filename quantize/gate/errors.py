@@ -3,7 +3,7 @@
 GateError                the gate cannot come to a verdict; says why
 ├── EngineFailed         an engine did not start or died; carries the log's telling line
 ├── BadReply             an engine answered with something that is no answer
-└── EvaluationOverlap    the artifact was calibrated on the evaluation text
+└── TasksFailed          lm-evaluation-harness did not come to a result
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ class BadReply(GateError):
     """An engine's reply is not what the OpenAI API promises."""
 
 
-class EvaluationOverlap(GateError):
-    """The evaluation text is not held out from the artifact's calibration."""
+class TasksFailed(GateError):
+    """lm-evaluation-harness is absent, was asked for an unknown task, or failed."""

@@ -1,80 +1,89 @@
-"""The held-out text: cut into passages, and proved not to be what the artifact was calibrated on."""
+"""The held-out text: passages by language, and proved not to be what the artifact was calibrated on."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantize.artifact import Calibration
+from quantize.calibration import corpus
+from quantize.calibration.corpus import Entry
 from quantize.calibration.documents import plain
+from quantize.calibration.overlap import refuse_overlap
 from quantize.calibration.recall import recall
-from quantize.gate.errors import EvaluationOverlap, GateError
+from quantize.gate.config import Measurement
 
-SHINGLE_WORDS = 50
+SOURCE = "corpus"
+# About 165 tokens a passage with a tokenizer that was made for the language.
+_CHARS = {"en": 700, "ko": 400}
+
+
+@dataclass(frozen=True)
+class Extract:
+    """The beginning of one document; `judged` is False in a language that the model does not read."""
+
+    document: str
+    language: str
+    text: str
+    judged: bool
+    max_tokens: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Passages of text and the name of where they are from."""
+    """The text both models are measured on, and the name of where it is from."""
 
     source: str
-    passages: tuple[str, ...]
+    extracts: tuple[Extract, ...]
 
     @property
     def sha256(self) -> str:
-        """Hash of the passages in their order."""
-        return hashlib.sha256("\0".join(self.passages).encode()).hexdigest()
+        """Hash of the extracts in their order."""
+        parts = [f"{x.language} {x.judged} {x.max_tokens} {x.text}" for x in self.extracts]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Every language, those that are judged first."""
+        return tuple(dict.fromkeys(x.language for x in sorted(self.extracts, key=lambda x: not x.judged)))
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The languages the verdict rests on."""
+        return tuple(dict.fromkeys(x.language for x in self.extracts if x.judged))
 
 
-def cut_passages(text: str, count: int, chars: int) -> tuple[str, ...]:
-    """Return `count` passages of about `chars` characters, evenly spread and whole at both ends' words.
+def choose(entries: Sequence[Entry], readable: Sequence[str], plan: Measurement) -> Evaluation:
+    """Choose extracts of `plan.passages` documents in the languages the model reads, in equal shares.
 
-    Raises:
-        GateError: the text is too short for passages that do not overlap.
+    The other languages are measured on a few short ones, for the report. `readable` is what the
+    calibration goes by; empty, as a byte-level tokenizer leaves it, means every language.
     """
-    if len(text) < count * chars:
-        raise GateError(
-            f"{count} passages of {chars} characters need {count * chars} of evaluation text, "
-            f"there are {len(text)}",
-            mend="Give more text",
-        )
-    stride = len(text) // count
-    passages = []
-    for start in range(0, stride * count, stride):
-        piece = text[start : start + chars]
-        if start > 0 and not text[start - 1].isspace():
-            piece = piece.partition(" ")[2]
-        passages.append(piece.rpartition(" ")[0].strip())
-    return tuple(passages)
+    languages = tuple(dict.fromkeys(entry.language for entry in entries))
+    judged = [name for name in languages if name in readable] or list(languages)
+    extracts: list[Extract] = []
+    for name in languages:
+        mine = [entry for entry in entries if entry.language == name]
+        is_judged = name in judged
+        count = plan.passages // len(judged) if is_judged else plan.reported_passages
+        most = plan.max_passage_tokens if is_judged else plan.max_reported_tokens
+        extracts += [
+            Extract(entry.id, name, plain(entry.document)[: _CHARS[name]].strip(), is_judged, most)
+            for entry in evenly(mine, count)
+        ]
+    return Evaluation(SOURCE, tuple(extracts))
 
 
-def shingles(text: str, words: int = SHINGLE_WORDS) -> frozenset[int]:
-    """Return 64-bit hashes of every run of `words` words, so that any shared run of that length shows.
-
-    Case and white space do not count. A text shorter than `words` is one shingle (Broder 1997, On the
-    resemblance and containment of documents).
-    """
-    tokens = text.casefold().split()
-    runs = range(max(1, len(tokens) - words + 1)) if tokens else range(0)
-    return frozenset(
-        int.from_bytes(hashlib.blake2b(" ".join(tokens[i : i + words]).encode(), digest_size=8).digest())
-        for i in runs
-    )
+def evenly(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return up to `count` entries, evenly spread, so that every kind of text is among them."""
+    count = min(count, len(entries))
+    return [entries[i * len(entries) // count] for i in range(count)]
 
 
-def refuse_overlap(evaluation: Evaluation, calibration_text: str) -> None:
-    """Check that no 50-word run of the evaluation occurs in the calibration text.
-
-    Raises:
-        EvaluationOverlap: naming the first passage that does.
-    """
-    calibrated = shingles(calibration_text)
-    for passage in evaluation.passages:
-        if not calibrated.isdisjoint(shingles(passage)):
-            raise EvaluationOverlap(
-                f"the evaluation passage {passage[:60]!r}… occurs in the calibration text",
-                mend="Calibrate on other text: figures measured on it would flatter the artifact",
-            )
+def bundled(readable: Sequence[str], plan: Measurement) -> Evaluation:
+    """Choose from the evaluation set that ships with the project."""
+    return choose(corpus.entries("evaluation"), readable, plan)
 
 
 def overlap_checked(evaluation: Evaluation, calibration: Calibration | None) -> bool:
@@ -84,10 +93,10 @@ def overlap_checked(evaluation: Evaluation, calibration: Calibration | None) -> 
     unknown: a hub data set, a file that moved, or an artifact that records no calibration.
 
     Raises:
-        EvaluationOverlap: from `refuse_overlap`.
+        EvaluationOverlap: a run of 13 words of the evaluation occurs in the calibration text.
     """
     documents = None if calibration is None else recall(calibration)
     if documents is None:
         return False
-    refuse_overlap(evaluation, "\n\n".join(map(plain, documents)))
+    refuse_overlap(documents, [extract.text for extract in evaluation.extracts])
     return True

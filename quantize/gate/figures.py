@@ -13,6 +13,8 @@ _SMALLEST_MASS = 1e-8
 """Below this, what float32 log-probabilities leave of the total mass is rounding."""
 _LARGEST_EXPONENT = 700.0
 """exp of more is no finite float. vLLM writes -9999 for a log-probability of minus infinity."""
+PERCENTILES = (10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
+"""Of the KL divergence over positions, for the plot."""
 _SEED = 20221031
 _LEVEL = (2.5, 97.5)
 
@@ -44,6 +46,17 @@ class Quality:
     """Mean base probability of tokens that the candidate does not list: what the bound leaves open."""
     top1_agreement: Estimate
     """Share of positions where both put the same token first."""
+    kl_percentiles: tuple[float, ...] = ()
+    """The divergence at PERCENTILES of the positions."""
+
+
+@dataclass(frozen=True)
+class LanguageQuality:
+    """The same on the passages of one language; `judged` when the model was made for it."""
+
+    language: str
+    judged: bool
+    quality: Quality
 
 
 def divergences(base: Passage, candidate: Passage) -> tuple[Floats, Floats]:
@@ -121,4 +134,5 @@ def compare_passages(base: Sequence[Passage], candidate: Sequence[Passage], samp
         p99_kl=float(np.percentile(all_kl, 99)),
         unseen_mass=float(np.concatenate([unseen for _, unseen in bounds]).mean()),
         top1_agreement=_estimate([agreements(*pair).astype(np.float64) for pair in pairs], samples),
+        kl_percentiles=tuple(float(value) for value in np.percentile(all_kl, PERCENTILES)),
     )

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from quantize.artifact import Manifest
+from quantize.gate import tool_calls
 from quantize.gate.answers import QUESTIONS
 from quantize.gate.config import Measurement
+from quantize.gate.tasks import TaskPlan
 from quantize.gate.thresholds import Thresholds
 
-REVISION = 1
+REVISION = 2
 """Raise it when a formula or a rule changes: older reports are then measured again."""
+_ASKED = (QUESTIONS, tool_calls.QUESTIONS)
 _SERVING_SOURCES = ("*.py", "*.yaml")
 
 
@@ -57,8 +60,8 @@ def serving_sources(root: Path) -> str:
 
 
 def base_key(measurement: Measurement, evaluation: str, base: str, engine: str | None, root: Path) -> str:
-    """Return the key of a base's cached measurement."""
-    parts = [REVISION, dataclasses.asdict(measurement), QUESTIONS, evaluation, base, engine]
+    """Return the key of a base's cached view."""
+    parts = [REVISION, dataclasses.asdict(measurement), *_ASKED, evaluation, base, engine]
     return digest([*parts, machine(), serving_sources(root)])[:24]
 
 
@@ -69,8 +72,10 @@ def report_key(
     base: str,
     engine: str | None,
     manifest: Manifest,
+    tasks: TaskPlan | None = None,
 ) -> str:
     """Return the key of a report: the same key means that measuring again would judge the same thing."""
     files = {name: record.sha256 for name, record in manifest.files.items()}
-    settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), QUESTIONS]
-    return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files])
+    settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), *_ASKED]
+    asked = None if tasks is None else [*tasks.names, str(tasks.include), tasks.limit]
+    return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files, asked])

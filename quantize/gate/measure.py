@@ -1,104 +1,94 @@
-"""Ask one running engine everything the gate wants to know, over HTTP."""
+"""Ask one running engine everything the gate wants to know of its predictions and answers, over HTTP."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from quantize.gate.answers import QUESTIONS, Answer
+from quantize.gate.answers import Answer
 from quantize.gate.client import Client
 from quantize.gate.config import Measurement
 from quantize.gate.engine import Engine
 from quantize.gate.errors import BadReply
 from quantize.gate.kernel import KernelEvidence, read_evidence
 from quantize.gate.scores import Passage, parse_passage
-
-_SPEED_PROMPT_TOKENS = 48
-_FIRST_TOKEN_REQUESTS = 3
-
-Prompt = str | list[int]
-Tick = Callable[[str], None]
-"""Called once for each request that was answered, with what it was for."""
+from quantize.gate.speed import Round, Tick
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Output speed with `concurrency` requests in flight."""
+class Prompt:
+    """Held-out text for the base, the base's own token ids for the candidate."""
 
-    concurrency: int
-    tokens: int
-    seconds: float
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Output tokens per second of all requests together."""
-        return self.tokens / self.seconds
+    content: str | list[int]
+    max_tokens: int
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that was measured on one engine except the log-probabilities; unknown is None."""
+class Said:
+    """What an engine answered."""
 
     answers: tuple[Answer, ...]
-    speeds: tuple[Speed, ...]
-    first_token_s: float | None
-    """Median time of a request for one token, prompt of 48 tokens, nothing else running."""
+    tool_calls: tuple[Answer, ...]
+    seconds: float
+    """How long asking took, the held-out text included."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One model's answers and its view of the evaluation text: the same whenever it is measured."""
+
+    said: Said
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one engine cost this time; unknown is None."""
+
+    rounds: tuple[Round, ...]
     ready_s: float | None
     memory_bytes: int | None
-    """Memory of the whole process tree after the measurement, KV cache included."""
+    """Resident memory of the whole process tree after the measurement, KV cache as far as written."""
     kv_cache_tokens: int | None
     dtype: str | None
     evidence: KernelEvidence
     argv: tuple[str, ...]
-    seconds: float
-    """Duration of the measurement without the start."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One engine's facts and its view of the evaluation text."""
-
-    facts: Facts
-    passages: tuple[Passage, ...]
-
-
-def requests_of(measurement: Measurement) -> int:
-    """Return how many requests a measurement makes, for the progress bar."""
-    return (
-        measurement.passages + len(QUESTIONS) + _FIRST_TOKEN_REQUESTS + sum(measurement.speed_concurrencies)
-    )
-
-
-def measure(
-    engine: Engine, client: Client, plan: Measurement, prompts: Sequence[Prompt], tick: Tick
-) -> Measured:
-    """Measure one engine on `prompts`: text for the base, the base's own token ids for the candidate.
+def look(
+    client: Client,
+    plan: Measurement,
+    prompts: Sequence[Prompt],
+    questions: Sequence[str],
+    tool_questions: Sequence[str],
+    tick: Tick,
+) -> View:
+    """Measure one engine's quality.
 
     Raises:
         EngineFailed, BadReply: from the client.
     """
     start = time.perf_counter()
     passages = score_passages(client, plan, prompts, tick)
-    answers = ask_questions(client, plan, tick)
-    first_token_s = _first_token(client, passages, tick)
-    speeds = tuple(measure_speed(client, plan, passages, n, tick) for n in plan.speed_concurrencies)
+    answers = ask(client, plan, [*questions, *tool_questions], tick)
+    said = Said(answers[: len(questions)], answers[len(questions) :], time.perf_counter() - start)
+    return View(said, passages)
+
+
+def cost(engine: Engine, rounds: Sequence[Round]) -> Cost:
+    """Collect what an engine cost; ask while it is up."""
     ready = engine.ready
-    facts = Facts(
-        answers=answers,
-        speeds=speeds,
-        first_token_s=first_token_s,
+    return Cost(
+        rounds=tuple(rounds),
         ready_s=ready.get("ready_s"),
         memory_bytes=engine.memory_bytes(),
         kv_cache_tokens=ready.get("kv_cache_tokens"),
         dtype=engine.dtype,
         evidence=read_evidence(engine.log_text()),
         argv=tuple(str(part) for part in ready.get("argv", ())),
-        seconds=time.perf_counter() - start,
     )
-    return Measured(facts, passages)
 
 
 def score_passages(
@@ -111,15 +101,15 @@ def score_passages(
 
     def one(prompt: Prompt) -> Passage:
         reply = client.completion(
-            prompt,
+            prompt.content,
             max_tokens=1,
             prompt_logprobs=plan.top_k,
             return_token_ids=True,
-            truncate_prompt_tokens=plan.max_passage_tokens,
+            truncate_prompt_tokens=prompt.max_tokens,
             truncation_side="right",
         )
         choice = reply["choices"][0]
-        ids = choice.get("prompt_token_ids") if isinstance(prompt, str) else prompt
+        ids = choice.get("prompt_token_ids") if isinstance(prompt.content, str) else prompt.content
         if not isinstance(ids, list) or len(ids) < 2:
             raise BadReply("the engine did not say which tokens it read")
         passage = parse_passage(choice, ids, plan.top_k)
@@ -130,8 +120,8 @@ def score_passages(
         return tuple(pool.map(one, prompts))
 
 
-def ask_questions(client: Client, plan: Measurement, tick: Tick) -> tuple[Answer, ...]:
-    """Return the greedy answer to each of the eight questions, asked at once."""
+def ask(client: Client, plan: Measurement, questions: Sequence[str], tick: Tick) -> tuple[Answer, ...]:
+    """Return the greedy answer to each question, asked at once."""
 
     def one(question: str) -> Answer:
         reply = client.chat(question, max_tokens=plan.max_answer_tokens, return_token_ids=True)
@@ -150,43 +140,5 @@ def ask_questions(client: Client, plan: Measurement, tick: Tick) -> tuple[Answer
         tick("chat answers")
         return answer
 
-    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
-        return tuple(pool.map(one, QUESTIONS))
-
-
-def measure_speed(
-    client: Client, plan: Measurement, passages: Sequence[Passage], concurrency: int, tick: Tick
-) -> Speed:
-    """Return the output speed; each request decodes exactly `speed_tokens`, counted by the server."""
-
-    def one(number: int) -> int:
-        passage = passages[number % len(passages)]
-        reply = client.completion(
-            passage.ids[:_SPEED_PROMPT_TOKENS].tolist(), max_tokens=plan.speed_tokens, ignore_eos=True
-        )
-        tick(f"speed at {concurrency}")
-        return _output_tokens(reply.get("usage"))
-
-    with ThreadPoolExecutor(concurrency) as pool:
-        start = time.perf_counter()
-        tokens = sum(pool.map(one, range(concurrency)))
-        seconds = time.perf_counter() - start
-    return Speed(concurrency, tokens, seconds)
-
-
-def _output_tokens(usage: object) -> int:
-    if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
-        raise BadReply("the engine did not say how many tokens it made")
-    return int(usage["completion_tokens"])
-
-
-def _first_token(client: Client, passages: Sequence[Passage], tick: Tick) -> float:
-    times = []
-    for number in range(_FIRST_TOKEN_REQUESTS):
-        # Another part of the passage than before, so that the prefix cache does not know it.
-        ids = passages[number % len(passages)].ids[-_SPEED_PROMPT_TOKENS:].tolist()
-        start = time.perf_counter()
-        client.completion(ids, max_tokens=1)
-        times.append(time.perf_counter() - start)
-        tick("first token")
-    return statistics.median(times)
+    with ThreadPoolExecutor(len(questions)) as pool:
+        return tuple(pool.map(one, questions))

@@ -1,8 +1,9 @@
-"""The report: a table for people, `report.json` in the artifact for programs."""
+"""What a gate run leaves: a table for people, `report.json` for programs, a page, and a model card."""
 
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from rich import box
 from rich.table import Table
 
 from core.console import console
-from core.files import write_json
-from quantize.artifact import REPORT, now
-from quantize.gate.answers import Pair
-from quantize.gate.figures import Quality
-from quantize.gate.measure import Facts
+from core.files import write_json, write_text
+from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
+from quantize.gate.card import card
+from quantize.gate.crossover import crossover, sentence
+from quantize.gate.pairing import Measured
+from quantize.gate.speed import totals
 from quantize.gate.thresholds import Thresholds
-from quantize.gate.verdict import Check, Verdict
+from quantize.gate.verdict import Check, Findings, Verdict
 
 _COLORS = {
     Verdict.ACCEPT: "green",
@@ -38,69 +40,119 @@ def build(
     candidate: dict[str, Any],
     evaluation: dict[str, Any],
     environment: dict[str, Any],
-    quality: Quality | None = None,
+    findings: Findings | None = None,
     checks: Sequence[Check] = (),
-    pairs: Sequence[Pair] = (),
+    arrangement: str | None = None,
 ) -> dict[str, Any]:
     """Return the report as JSON-able values; what was not measured is None or empty."""
     return {
         "verdict": verdict.value,
         "reasons": list(reasons),
-        "figures": None if quality is None else dataclasses.asdict(quality),
+        "figures": None if findings is None else dataclasses.asdict(findings.quality),
+        "languages": {}
+        if findings is None
+        else {
+            one.language: {"judged": one.judged, **dataclasses.asdict(one.quality)}
+            for one in findings.languages
+        },
+        "speed": None if findings is None else _speed(findings),
         "checks": [{**dataclasses.asdict(check), "fault": check.fault.name} for check in checks],
         "thresholds": dataclasses.asdict(thresholds),
         "base": base,
         "candidate": candidate,
         "evaluation": evaluation,
-        "answers": [
+        "answers": [] if findings is None else _answers(findings),
+        "tool_calls": []
+        if findings is None
+        else [
             {
                 "question": pair.question,
                 "base": pair.base.text,
-                "base_problems": list(pair.base_problems),
+                "base_parses": pair.base_parses,
                 "candidate": pair.candidate.text,
-                "candidate_problems": list(pair.candidate_problems),
+                "candidate_parses": pair.candidate_parses,
             }
-            for pair in pairs
+            for pair in findings.calls
         ],
-        "environment": environment,
+        "tasks": []
+        if findings is None
+        else [{**dataclasses.asdict(pair), "recovery": pair.recovery} for pair in findings.tasks],
+        "environment": {**environment, "arrangement": arrangement},
         "created": now(),
         "key": key,
     }
 
 
-def facts_json(facts: Facts) -> dict[str, Any]:
-    """Return an engine's facts for the report, the answers aside."""
+def _speed(findings: Findings) -> dict[str, Any]:
+    change = crossover(findings.speeds)
     return {
-        "output_tokens_per_s": {
-            str(speed.concurrency): round(speed.tokens_per_s, 2) for speed in facts.speeds
-        },
-        "first_token_s": facts.first_token_s,
-        "ready_s": facts.ready_s,
-        "memory_bytes": facts.memory_bytes,
-        "kv_cache_tokens": facts.kv_cache_tokens,
-        "dtype": facts.dtype,
-        "quantization": facts.evidence.quantization,
-        "kernels": list(facts.evidence.kernels),
-        "evidence": list(facts.evidence.lines),
-        "argv": list(facts.argv),
-        "measured_s": round(facts.seconds, 2),
+        "pairs": [{**dataclasses.asdict(pair), "ratio": pair.ratio} for pair in findings.speeds],
+        "crossover": change,
+        "sentence": sentence(findings.speeds),
     }
 
 
-def write(artifact: Path, report: dict[str, Any]) -> Path:
-    """Write `report.json` atomically; the last report stays until then."""
-    write_json(artifact / REPORT, report)
-    return artifact / REPORT
+def _answers(findings: Findings) -> list[dict[str, Any]]:
+    return [
+        {
+            "question": pair.question,
+            "base": pair.base.text,
+            "base_problems": list(pair.base_problems),
+            "candidate": pair.candidate.text,
+            "candidate_problems": list(pair.candidate_problems),
+        }
+        for pair in findings.pairs
+    ]
+
+
+def measured_json(measured: Measured) -> dict[str, Any]:
+    """Return an engine's measurement for the report, answers and log-probabilities aside."""
+    cost = measured.cost
+    first = [seconds for one in cost.rounds for seconds in one.first_token_s]
+    return {
+        "output_tokens_per_s": {
+            str(speed.concurrency): round(speed.tokens_per_s, 2) for speed in totals(cost.rounds)
+        },
+        "rounds": [dataclasses.asdict(one) for one in cost.rounds],
+        "first_token_s": statistics.median(first) if first else None,
+        "ready_s": cost.ready_s,
+        "memory_bytes": cost.memory_bytes,
+        "kv_cache_tokens": cost.kv_cache_tokens,
+        "dtype": cost.dtype,
+        "quantization": cost.evidence.quantization,
+        "kernels": list(cost.evidence.kernels),
+        "evidence": list(cost.evidence.lines),
+        "argv": list(cost.argv),
+        "measured_s": round(
+            measured.view.said.seconds
+            + sum(s.seconds for one in cost.rounds for s in one.speeds)
+            + sum(first),
+            2,
+        ),
+        "tasks": None if measured.tasks is None else measured.tasks.scores,
+    }
+
+
+def publish(directory: Path, manifest: Manifest, report: dict[str, Any], checks: Sequence[Check]) -> None:
+    """Write everything into the artifact, `report.json` last, and show it."""
+    # matplotlib takes a second to import, so nobody else pays for it.
+    from quantize.gate.page import page
+
+    write_text(directory / PAGE, page(manifest, report))
+    if CARD not in manifest.files:  # an imported checkpoint's own card stays
+        write_text(directory / CARD, card(directory, manifest, report))
+    write_json(directory / REPORT, report)
+    show(directory, report, checks)
 
 
 def cost_rows(base: dict[str, Any], candidate: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what both engines cost besides speed, for the table."""
+    """Return what both engines cost besides speed, for the tables."""
     rows = []
     for title, field, scale, unit in (
         ("weights", "weight_bytes", 1e-6, "MB"),
         ("ready after", "ready_s", 1.0, "s"),
-        ("memory, KV cache included", "memory_bytes", 1e-6, "MB"),
-        ("KV cache", "kv_cache_tokens", 1.0, "tokens"),
+        ("resident memory", "memory_bytes", 1e-6, "MB"),
+        ("KV-cache room", "kv_cache_tokens", 1.0, "tokens"),
         ("first token", "first_token_s", 1e3, "ms"),
     ):
         values = [source.get(field) for source in (base, candidate)]
@@ -120,8 +172,10 @@ def show(artifact: Path, report: dict[str, Any], checks: Sequence[Check]) -> Non
         for title, one, other in cost_rows(report["base"], report["candidate"]):
             table.add_row(title, one, other, "", "", _MARKS[None])
         console.print(table)
+        console.print(f"  {report['speed']['sentence']}", markup=False, soft_wrap=True)
         for line in report["candidate"].get("evidence", []):
             console.print(f"  engine log: {line}", markup=False, soft_wrap=True, style="dim")
     console.print(f"[bold {_COLORS[verdict]}]{verdict}[/] {artifact}")
     for reason in report["reasons"]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
+    console.print(f"  page: {artifact / PAGE}", markup=False, soft_wrap=True)

@@ -10,10 +10,11 @@ from typing import Any
 from core.errors import InputError
 from core.files import exclusive_lock
 from quantize.artifact import Manifest, check_files, read_manifest, read_report
-from quantize.calibration import builtin
+from quantize.calibration.tokenizer import readable_languages
 from quantize.gate import keys
 from quantize.gate.config import GateConfig
-from quantize.gate.evaluation import Evaluation, cut_passages, overlap_checked
+from quantize.gate.evaluation import Evaluation, bundled, overlap_checked
+from quantize.gate.tasks import TaskPlan
 from quantize.gate.thresholds import Thresholds, thresholds_for
 from quantize.gate.verdict import Verdict
 from quantize.models.checks import Checkpoint, check_checkpoint
@@ -30,6 +31,9 @@ class Limits:
     max_size_ratio: float | None = None
     max_new_bad_answers: int | None = None
     min_speed_ratio: float | None = None
+    max_new_broken_calls: int | None = None
+    min_task_recovery: float | None = None
+    min_mean_recovery: float | None = None
 
     def over(self, defaults: Thresholds) -> Thresholds:
         """Return the defaults with what was given in their place."""
@@ -47,6 +51,7 @@ class Case:
     evaluation: Evaluation
     thresholds: Thresholds
     engine_version: str | None
+    tasks: TaskPlan | None
     key: str
 
 
@@ -60,7 +65,9 @@ class Outcome:
     seconds: float
 
 
-def prepare(artifact: Path, base: Path | None, config: GateConfig, limits: Limits) -> Case:
+def prepare(
+    artifact: Path, base: Path | None, config: GateConfig, limits: Limits, tasks: TaskPlan | None = None
+) -> Case:
     """Read everything and refuse what cannot be compared; starts nothing.
 
     Raises:
@@ -77,13 +84,11 @@ def prepare(artifact: Path, base: Path | None, config: GateConfig, limits: Limit
             mend="Name the checkpoint it was made from with --base, or quantize again",
         )
     plan = config.measurement
-    evaluation = Evaluation(
-        builtin.SOURCE, cut_passages(builtin.evaluation_text(), plan.passages, plan.passage_chars)
-    )
+    evaluation = bundled(readable_languages(checkpoint.directory), plan)
     thresholds = limits.over(thresholds_for(manifest.bits, checkpoint.elements))
     version = keys.engine_version(config.serving_python)
-    key = keys.report_key(thresholds, plan, evaluation.sha256, base_sha256, version, manifest)
-    return Case(directory, manifest, checkpoint, base_sha256, evaluation, thresholds, version, key)
+    key = keys.report_key(thresholds, plan, evaluation.sha256, base_sha256, version, manifest, tasks)
+    return Case(directory, manifest, checkpoint, base_sha256, evaluation, thresholds, version, tasks, key)
 
 
 def earlier(case: Case) -> Outcome | None:
@@ -99,7 +104,13 @@ def earlier(case: Case) -> Outcome | None:
 
 
 def gate_artifact(
-    artifact: Path, base: Path | None, config: GateConfig, limits: Limits, *, force: bool = False
+    artifact: Path,
+    base: Path | None,
+    config: GateConfig,
+    limits: Limits,
+    *,
+    tasks: TaskPlan | None = None,
+    force: bool = False,
 ) -> Outcome:
     """Judge an artifact, or return the earlier judgement of exactly the same.
 
@@ -109,7 +120,7 @@ def gate_artifact(
         Locked: another gate run is measuring on this machine.
     """
     start = perf_counter()
-    case = prepare(artifact, base, config, limits)
+    case = prepare(artifact, base, config, limits, tasks)
     if not force and (outcome := earlier(case)):
         return replace(outcome, seconds=perf_counter() - start)
     check_files(case.directory, case.manifest, full=True)

@@ -1,130 +1,183 @@
-"""Measure base and candidate, one after the other, and judge."""
+"""Measure base and candidate, judge, and write what was found."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 from core.console import console, progress
-from quantize.gate import cache, keys, report
-from quantize.gate.answers import compare
-from quantize.gate.client import Client
+from quantize.gate import cache, keys, report, speed, tool_calls
+from quantize.gate.answers import compare, questions_for
 from quantize.gate.config import ROOT, GateConfig
-from quantize.gate.engine import running
-from quantize.gate.errors import BadReply, EngineFailed, GateError
-from quantize.gate.figures import compare_passages
-from quantize.gate.measure import Measured, Prompt, Tick, measure, requests_of
+from quantize.gate.evaluation import Evaluation
+from quantize.gate.figures import LanguageQuality, Quality, compare_passages
+from quantize.gate.identity import differences, read_identity
+from quantize.gate.measure import Prompt, View
+from quantize.gate.pairing import Asked, CandidateFailed, Measurements, Pairing, Up
 from quantize.gate.run import Case
-from quantize.gate.verdict import Findings, SpeedPair, Verdict, judge, reasons
+from quantize.gate.scores import Passage
+from quantize.gate.speed import Tick
+from quantize.gate.tasks import TaskScores, compare_tasks, run_tasks
+from quantize.gate.verdict import Findings, Verdict, judge, reasons
 
 
 def judge_case(
     case: Case, config: GateConfig, overlap_checked: bool, *, force: bool
 ) -> tuple[Verdict, dict[str, Any]]:
-    """Measure, judge, write the report, show it.
+    """Measure, judge, write the reports, show them.
 
     Raises:
         GateError: the base could not be measured, so nothing can be said about the candidate.
     """
-    base, cached = _base(case, config, force=force)
-    common: dict[str, Any] = {
+    folder = config.run_dir / "gate-cache"
+    key = keys.base_key(
+        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, ROOT
+    )
+    known = None if force else cache.load(folder, key)
+    common = _common(case, overlap_checked)
+    try:
+        with _progress() as (tick, set_total):
+            pairing = _pairing(case, config, known, tick)
+            set_total(pairing.requests())
+            measured = pairing.measure()
+    except CandidateFailed as failure:
+        cache.store(folder, key, failure.base.view)
+        text = report.build(
+            verdict=Verdict.INFEASIBLE,
+            reasons=[failure.reason],
+            base={**_base_facts(case, known), **report.measured_json(failure.base)},
+            candidate=_candidate_facts(case),
+            **common,
+        )
+        report.publish(case.directory, case.manifest, text, ())
+        return Verdict.INFEASIBLE, text
+    if known is None:
+        cache.store(folder, key, measured.base.view)
+    findings = findings_of(case, config, measured)
+    verdict, checks = judge(findings, case.thresholds)
+    text = report.build(
+        verdict=verdict,
+        reasons=reasons(checks),
+        base={**_base_facts(case, known), **report.measured_json(measured.base)},
+        candidate={**_candidate_facts(case), **report.measured_json(measured.candidate)},
+        findings=findings,
+        checks=checks,
+        arrangement=measured.room.reason,
+        **common,
+    )
+    report.publish(case.directory, case.manifest, text, checks)
+    return verdict, text
+
+
+def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findings:
+    """Put both measurements side by side."""
+    base, candidate = measured.base, measured.candidate
+    samples = config.measurement.bootstrap_samples
+    overall, languages = qualities(case.evaluation, base.view.passages, candidate.view.passages, samples)
+    return Findings(
+        quality=overall,
+        languages=languages,
+        pairs=compare(base.view.said.answers, candidate.view.said.answers),
+        calls=tool_calls.compare_calls(base.view.said.tool_calls, candidate.view.said.tool_calls),
+        differences=differences(read_identity(case.base.directory), read_identity(case.directory)),
+        size_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
+        evidence=candidate.cost.evidence,
+        quantized=case.manifest.bits is None or case.manifest.bits < 16,
+        speeds=speed.pairs(base.cost.rounds, candidate.cost.rounds),
+        tasks=compare_tasks(base.tasks, candidate.tasks),
+    )
+
+
+def qualities(
+    evaluation: Evaluation, base: tuple[Passage, ...], candidate: tuple[Passage, ...], samples: int
+) -> tuple[Quality, tuple[LanguageQuality, ...]]:
+    """Return the figures on all judged passages together, and by language."""
+
+    def on(numbers: list[int]) -> Quality:
+        return compare_passages([base[i] for i in numbers], [candidate[i] for i in numbers], samples)
+
+    extracts = evaluation.extracts
+    overall = on([i for i, extract in enumerate(extracts) if extract.judged])
+    by_language = tuple(
+        LanguageQuality(
+            name,
+            name in evaluation.judged,
+            on([i for i, extract in enumerate(extracts) if extract.language == name]),
+        )
+        for name in evaluation.languages
+    )
+    return overall, by_language
+
+
+def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> Pairing:
+    return Pairing(
+        config=config,
+        base=case.base.directory,
+        candidate=case.directory,
+        weights_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
+        asked=Asked(
+            tuple(Prompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
+            questions_for(case.evaluation.judged),
+            tool_calls.QUESTIONS,
+        ),
+        known=known,
+        on_gpu=bool(keys.machine()["gpus"]),
+        tasks=None if case.tasks is None else functools.partial(_run_tasks, case, config),
+        tick=tick,
+    )
+
+
+def _run_tasks(case: Case, config: GateConfig, up: Up, role: str) -> TaskScores:
+    if case.tasks is None:
+        return TaskScores({})
+    console.print(f"{role}: {', '.join(case.tasks.names)} (log: {config.run_dir / 'gate' / 'tasks.log'})")
+    return run_tasks(
+        config, case.tasks, url=up.engine.url, model=up.engine.model, tokenizer=case.base.directory
+    )
+
+
+def _common(case: Case, overlap_checked: bool) -> dict[str, Any]:
+    return {
         "thresholds": case.thresholds,
         "key": case.key,
-        "base": {
-            "directory": str(case.base.directory),
-            "sha256": case.base_sha256,
-            "parameters": case.base.elements,
-            "weight_bytes": case.base.weight_bytes,
-            "cached": cached,
-            **report.facts_json(base.facts),
-        },
         "evaluation": {
             "source": case.evaluation.source,
             "sha256": case.evaluation.sha256,
-            "passages": len(case.evaluation.passages),
+            "passages": len(case.evaluation.extracts),
+            "judged": list(case.evaluation.judged),
             "calibration_overlap_checked": overlap_checked,
         },
         "environment": {"engine": case.engine_version, **keys.machine()},
     }
-    candidate_facts: dict[str, Any] = {
+
+
+def _base_facts(case: Case, known: View | None) -> dict[str, Any]:
+    return {
+        "directory": str(case.base.directory),
+        "sha256": case.base_sha256,
+        "parameters": case.base.elements,
+        "weight_bytes": case.base.weight_bytes,
+        "cached": known is not None,
+    }
+
+
+def _candidate_facts(case: Case) -> dict[str, Any]:
+    return {
         "directory": str(case.directory),
         "version": case.manifest.version,
         "method": case.manifest.method,
         "bits": case.manifest.bits,
         "weight_bytes": case.manifest.weight_bytes,
     }
-    prompts = [passage.ids.tolist() for passage in base.passages]
-    try:
-        candidate = _measure(config, case.directory, "candidate", prompts)
-    except (EngineFailed, BadReply) as error:
-        text = report.build(
-            verdict=Verdict.INFEASIBLE, reasons=[str(error)], candidate=candidate_facts, **common
-        )
-        report.write(case.directory, text)
-        report.show(case.directory, text, ())
-        return Verdict.INFEASIBLE, text
-    findings = findings_of(case, config, base, candidate)
-    verdict, checks = judge(findings, case.thresholds)
-    text = report.build(
-        verdict=verdict,
-        reasons=reasons(checks),
-        candidate={**candidate_facts, **report.facts_json(candidate.facts)},
-        quality=findings.quality,
-        checks=checks,
-        pairs=findings.pairs,
-        **common,
-    )
-    report.write(case.directory, text)
-    report.show(case.directory, text, checks)
-    return verdict, text
-
-
-def findings_of(case: Case, config: GateConfig, base: Measured, candidate: Measured) -> Findings:
-    """Put both measurements side by side."""
-    return Findings(
-        quality=compare_passages(base.passages, candidate.passages, config.measurement.bootstrap_samples),
-        pairs=compare(base.facts.answers, candidate.facts.answers),
-        size_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
-        evidence=candidate.facts.evidence,
-        quantized=case.manifest.bits is None or case.manifest.bits < 16,
-        speeds=tuple(
-            SpeedPair(one.concurrency, one.tokens_per_s, other.tokens_per_s)
-            for one, other in zip(base.facts.speeds, candidate.facts.speeds, strict=True)
-        ),
-    )
-
-
-def _base(case: Case, config: GateConfig, *, force: bool) -> tuple[Measured, bool]:
-    """Return the base's measurement and whether it came from the cache."""
-    folder = config.run_dir / "gate-cache"
-    key = keys.base_key(
-        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, ROOT
-    )
-    if not force and (known := cache.load(folder, key)):
-        console.print("base: measured before")
-        return known, True
-    try:
-        measured = _measure(config, case.base.directory, "base", list(case.evaluation.passages))
-    except (EngineFailed, BadReply) as error:
-        raise GateError(
-            f"the base {case.base.directory} could not be measured: {error}",
-            mend="The candidate was not judged. See run/gate/base.log",
-        ) from error
-    cache.store(folder, key, measured)
-    return measured, False
-
-
-def _measure(config: GateConfig, target: Path, role: str, prompts: Sequence[Prompt]) -> Measured:
-    with _progress(role, requests_of(config.measurement)) as tick, running(config, target, role) as engine:
-        client = Client(engine.url, engine.model, timeout_s=config.request_timeout_s)
-        with contextlib.closing(client):
-            return measure(engine, client, config.measurement, prompts, tick)
 
 
 @contextlib.contextmanager
-def _progress(role: str, total: int) -> Iterator[Tick]:
+def _progress() -> Iterator[tuple[Tick, Any]]:
     with progress() as bar:
-        task = bar.add_task(f"{role}: starting the engine", total=total)
-        yield lambda what: bar.update(task, advance=1, description=f"{role}: {what}")
+        task = bar.add_task("starting the engines", total=None)
+        yield (
+            lambda what: bar.update(task, advance=1, description=what),
+            lambda total: bar.update(task, total=total),
+        )

@@ -31,6 +31,8 @@ class Thresholds:
     """Highest size of the weight files: an artifact that saves nothing has no purpose."""
     max_new_bad_answers: int
     """How many of the eight chat answers may be bad where the base's is good."""
+    max_new_broken_calls: int = 0
+    """How many of the three tool calls may be unreadable where the base's are readable."""
     max_answer_length_ratio: float = 4.0
     """The candidate's answers together may be longer by this factor, or shorter by its inverse. Short
     answers vary: a sound 4-bit SmolLM2-135M said 2.3 times as much as its base, the damaged one, which
@@ -40,6 +42,12 @@ class Thresholds:
     adds noise, and noise does not teach. Both together are ANOMALOUS."""
     suspicious_agreement: float = 0.9
     """Below this, such a gain is not explained by chance."""
+    min_task_recovery: float | None = None
+    """Lowest share of the base's score on any benchmark task; None: reported, not judged. Below 7 billion
+    weights many tasks are near chance, where a share means nothing."""
+    min_mean_recovery: float | None = None
+    """Lowest mean of those shares. Kurtic et al. 2024 (arXiv 2411.02355, "Give me BF16 or give me death?")
+    measured over 99 % for INT8 and about 98 to 99 % for 4-bit weights on Llama 3.1 8B to 405B."""
     min_speed_ratio: float | None = None
     """Lowest output tokens per second, at any measured concurrency. None: reported, not judged, since
     a 4-bit artifact is made for memory first and is slower than 16 bits in a batch on CPU."""
@@ -57,16 +65,25 @@ def thresholds_for(bits: float | None, parameters: float) -> Thresholds:
         return Thresholds(0.005, 0.005, 0.97, 1.05, 0)
     if width == 8:
         # INT8 by plain rounding cost the 135M model +3 %; larger models lose less than 1 %.
-        increase = 0.05 if parameters < _SMALL else 0.02
-        return Thresholds(increase, increase, 0.90 if parameters < _SMALL else 0.95, 0.95, 0)
+        if parameters < _SMALL:
+            return Thresholds(0.05, 0.05, 0.90, 0.95, 0, 1)
+        recovery = (0.96, 0.98) if parameters >= _MEDIUM else (None, None)
+        return Thresholds(
+            0.02, 0.02, 0.95, 0.95, 0, min_task_recovery=recovery[0], min_mean_recovery=recovery[1]
+        )
     if width < 4:
         # 3-bit GPTQ cost OPT-125M +95 %, 6.7B +37 %, 13B +15 %: for experiments, so judged on its own.
         increase = 1.0 if parameters < _SMALL else 0.4 if parameters < _LARGE else 0.2
-        return Thresholds(increase, increase, 0.50 if parameters < _SMALL else 0.70, 0.95, 2)
+        return Thresholds(increase, increase, 0.50 if parameters < _SMALL else 0.70, 0.95, 2, 2)
     if parameters < _SMALL:
-        return Thresholds(0.25, 0.20, 0.70, 0.95, 1)
+        # Measured here: sound 0.117 / 0.078 / 82.5 %, damaged 0.56 / 0.270 / 68.3 %. One answer or call of a
+        # model this small may fail by chance.
+        return Thresholds(0.25, 0.20, 0.70, 0.95, 1, 1)
     if parameters < _MEDIUM:
+        # Twice what GPTQ cost OPT-1.3B in the paper (+5.7 %).
         return Thresholds(0.12, 0.12, 0.80, 0.95, 0)
     if parameters < _LARGE:
-        return Thresholds(0.06, 0.08, 0.85, 0.95, 0)
-    return Thresholds(0.04, 0.05, 0.90, 0.95, 0)
+        # A little over GPTQ on OPT-6.7B (+4.9 %); newer methods and smaller groups cost Llama 3.1 8B less.
+        return Thresholds(0.06, 0.08, 0.85, 0.95, 0, min_task_recovery=0.96, min_mean_recovery=0.98)
+    # Twice what GPTQ cost OPT-13B (+1.8 %).
+    return Thresholds(0.04, 0.05, 0.90, 0.95, 0, min_task_recovery=0.96, min_mean_recovery=0.98)

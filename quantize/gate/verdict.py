@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantize.gate.answers import Pair, length_ratio, same_prompts
-from quantize.gate.figures import Quality
+from quantize.gate.crossover import SpeedPair, sign
+from quantize.gate.figures import LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
+from quantize.gate.tasks import TaskPair, mean_recovery
 from quantize.gate.thresholds import Thresholds
+from quantize.gate.tool_calls import CallPair
 
 
 class Verdict(enum.StrEnum):
@@ -56,30 +59,22 @@ class Check:
 
 
 @dataclass(frozen=True)
-class SpeedPair:
-    """Output tokens per second of both at one concurrency."""
-
-    concurrency: int
-    base: float
-    candidate: float
-
-    @property
-    def ratio(self) -> float:
-        """Candidate over base."""
-        return self.candidate / self.base
-
-
-@dataclass(frozen=True)
 class Findings:
     """Everything a verdict rests on; unknown is None."""
 
     quality: Quality
+    """On all languages that are judged, together."""
+    languages: tuple[LanguageQuality, ...]
     pairs: tuple[Pair, ...]
+    calls: tuple[CallPair, ...]
+    differences: tuple[str, ...]
+    """What of chat template and special tokens is not the base's."""
     size_ratio: float
     evidence: KernelEvidence
     quantized: bool
     """Whether the artifact claims to be quantized, so that a quantized kernel is expected."""
     speeds: tuple[SpeedPair, ...]
+    tasks: tuple[TaskPair, ...] = ()
 
 
 def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check, ...]]:
@@ -89,7 +84,11 @@ def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check,
     """
     checks = (
         *_quality_checks(findings.quality, limits),
+        *_language_checks(findings.languages, limits),
         *_answer_checks(findings.pairs, limits),
+        _call_check(findings.calls, limits),
+        _identity_check(findings.differences),
+        *_task_checks(findings.tasks, limits),
         _size_check(findings.size_ratio, limits),
         *_speed_checks(findings.speeds, limits),
         *_anomaly_checks(findings, limits),
@@ -135,6 +134,91 @@ def _quality_checks(quality: Quality, limits: Thresholds) -> tuple[Check, ...]:
             agreement.value >= limits.min_top1_agreement,
         ),
     )
+
+
+def _language_checks(languages: Sequence[LanguageQuality], limits: Thresholds) -> tuple[Check, ...]:
+    """Hold each language to the limits of all: a loss in one must not hide behind the other.
+
+    With one judged language the overall figures are that language's, and are not judged twice.
+    """
+    several = sum(one.judged for one in languages) > 1
+    checks = []
+    for one in languages:
+        if one.judged and not several:
+            continue
+        ratio, agreement = one.quality.perplexity_ratio, one.quality.top1_agreement
+        aside = "" if one.judged else ", not this model's"
+        checks += [
+            Check(
+                f"perplexity, {one.language}{aside}",
+                f"{one.quality.base_perplexity:.3f}",
+                f"{one.quality.candidate_perplexity:.3f}",
+                f"{ratio.value - 1:+.1%} ({ratio.low - 1:+.1%}…{ratio.high - 1:+.1%})",
+                f"≤ {limits.max_ppl_increase:+.1%}" if one.judged else "",
+                ratio.value <= 1 + limits.max_ppl_increase if one.judged else None,
+            ),
+            Check(
+                f"top-1 agreement, {one.language}{aside}",
+                "",
+                "",
+                f"{agreement.value:.1%} ({agreement.low:.1%}…{agreement.high:.1%})",
+                f"≥ {limits.min_top1_agreement:.1%}" if one.judged else "",
+                agreement.value >= limits.min_top1_agreement if one.judged else None,
+            ),
+        ]
+    return tuple(checks)
+
+
+def _call_check(calls: Sequence[CallPair], limits: Thresholds) -> Check:
+    broken = sum(pair.newly_broken for pair in calls)
+    able = sum(pair.base_parses for pair in calls)
+    return Check(
+        "tool calls",
+        f"{able} of {len(calls)} parse",
+        f"{sum(pair.candidate_parses for pair in calls)} of {len(calls)} parse",
+        f"{broken} newly broken" if able else "the base makes none",
+        f"≤ {limits.max_new_broken_calls}" if able else "",
+        broken <= limits.max_new_broken_calls if able else None,
+    )
+
+
+def _identity_check(differences: Sequence[str]) -> Check:
+    return Check(
+        "chat template and special tokens",
+        "",
+        "",
+        "; ".join(differences) if differences else "same",
+        "same",
+        not differences,
+    )
+
+
+def _task_checks(tasks: Sequence[TaskPair], limits: Thresholds) -> tuple[Check, ...]:
+    least, mean_least = limits.min_task_recovery, limits.min_mean_recovery
+    checks = [
+        Check(
+            f"task {pair.task}, {pair.metric}",
+            f"{pair.base:.4f}",
+            f"{pair.candidate:.4f}",
+            "unknown" if pair.recovery is None else f"{pair.recovery:.1%} recovered",
+            "" if least is None else f"≥ {least:.0%}",
+            None if least is None or pair.recovery is None else pair.recovery >= least,
+        )
+        for pair in tasks
+    ]
+    mean = mean_recovery(tasks)
+    if mean is not None:
+        checks.append(
+            Check(
+                "tasks, mean",
+                "",
+                "",
+                f"{mean:.1%} recovered",
+                "" if mean_least is None else f"≥ {mean_least:.0%}",
+                None if mean_least is None else mean >= mean_least,
+            )
+        )
+    return tuple(checks)
 
 
 def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ...]:
@@ -184,12 +268,17 @@ def _speed_checks(speeds: Sequence[SpeedPair], limits: Thresholds) -> tuple[Chec
             f"output speed at {pair.concurrency}",
             f"{pair.base:.1f} tok/s",
             f"{pair.candidate:.1f} tok/s",
-            f"×{pair.ratio:.2f}" + ("" if pair.ratio >= 1 else ", slower"),
+            _speed_story(pair),
             "" if least is None else f"≥ ×{least:.2f}",
             None if least is None else pair.ratio >= least,
         )
         for pair in speeds
     )
+
+
+def _speed_story(pair: SpeedPair) -> str:
+    spread = "" if pair.low is None or pair.high is None else f" (×{pair.low:.2f}…×{pair.high:.2f})"
+    return f"×{pair.ratio:.2f}{spread}" + (", slower" if sign(pair) < 0 else "")
 
 
 def _anomaly_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
 from quantize.gate.config import GateConfig, Measurement
@@ -26,10 +27,26 @@ def checkpoint(directory: Path, weight_bytes: int, behaviour: dict[str, Any]) ->
     header = json.dumps({"w": {"dtype": "I8", "shape": [weight_bytes], "data_offsets": [0, weight_bytes]}})
     data = struct.pack("<Q", len(header)) + header.encode() + bytes(weight_bytes)
     (directory / "model.safetensors").write_bytes(data)
-    for name in ("config.json", "tokenizer.json"):
-        (directory / name).write_text("{}", encoding="utf-8")
+    (directory / "config.json").write_text("{}", encoding="utf-8")
+    (directory / "tokenizer.json").write_text(tokenizer(), encoding="utf-8")
     (directory / "fake.json").write_text(json.dumps(behaviour), encoding="utf-8")
     return directory
+
+
+def tokenizer() -> str:
+    """Whole words are English tokens; Korean is spelt in parts of letters, as English-only models do."""
+    words = (
+        "At today ' s meeting we will review next quarter budget and staffing plan , a new date for the "
+        "server replacement postponed last month . set"
+    )
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words.split()))}
+    made = Tokenizer(models.WordLevel({**vocabulary, "?": 999}, unk_token="?"))
+    made.normalizer = normalizers.NFD()
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("[\u1100-\u11ff]"), "isolated")]
+    )
+    text: str = made.to_str()
+    return text
 
 
 @pytest.fixture
@@ -40,7 +57,7 @@ def config(tmp_path: Path) -> GateConfig:
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
     interpreter.chmod(0o755)
     return GateConfig(
-        measurement=Measurement(passages=4, passage_chars=300, speed_concurrencies=(1, 4)),
+        measurement=Measurement(passages=4, reported_passages=2, speed_concurrencies=(1, 4), speed_tokens=8),
         serving_python=interpreter,
         models_dir=tmp_path / "models",
         run_dir=tmp_path / "run",

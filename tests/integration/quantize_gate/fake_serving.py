@@ -6,6 +6,9 @@ how the model behaves:
     decay      the token ranked r has probability (1 - decay) * decay^(r - 1)
     shift      the actual token's rank, less one
     answer     every chat answer, with finish_reason stop; finish_reason, prompt_ids override
+    call       the answer to a request that calls for a tool
+    slow_s     seconds each output token takes in a speed measurement
+    alone      end with a complaint while another engine is up
     log        lines of the engine's log
     complaint  print it and end with code 1 instead of serving
     die_after  answer so many requests, then vanish
@@ -18,6 +21,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,16 +54,19 @@ def prompt_logprobs(ids: list[int], k: int, behaviour: dict[str, Any]) -> Iterat
 
 def answer(path: str, body: dict[str, Any], behaviour: dict[str, Any]) -> dict[str, Any]:
     usage = {"completion_tokens": body["max_tokens"] if body.get("ignore_eos") else 3}
+    if body.get("ignore_eos"):
+        time.sleep(float(behaviour.get("slow_s", 0.0)) * body["max_tokens"])
     if path == "/v1/chat/completions":
-        choice = {
-            "message": {"content": behaviour.get("answer", "A good answer.")},
-            "finish_reason": behaviour.get("finish_reason", "stop"),
-        }
-        ids = behaviour.get("prompt_ids", tokens_of(body["messages"][0]["content"]))
+        question = body["messages"][0]["content"]
+        said = (
+            behaviour.get("call", "I cannot.") if "FUNCTION" in question else behaviour.get("answer", "Good.")
+        )
+        choice = {"message": {"content": said}, "finish_reason": behaviour.get("finish_reason", "stop")}
+        ids = behaviour.get("prompt_ids", tokens_of(question))
         return {"choices": [choice], "usage": usage, "prompt_token_ids": ids}
     prompt = body["prompt"]
-    ids = tokens_of(prompt) if isinstance(prompt, str) else prompt
-    found: dict[str, Any] = {"text": "x", "finish_reason": "length", "prompt_token_ids": ids}
+    ids = tokens_of(prompt)[: body.get("truncate_prompt_tokens")] if isinstance(prompt, str) else prompt
+    found: dict[str, Any] = {"index": 0, "text": "x", "finish_reason": "length", "prompt_token_ids": ids}
     if k := body.get("prompt_logprobs"):
         found["prompt_logprobs"] = list(prompt_logprobs(ids, k, behaviour))
     return {"choices": [found], "usage": usage}
@@ -114,8 +121,13 @@ def main(argv: list[str]) -> int:
     target = Path(argv[argv.index("serve") + 1])
     behaviour = json.loads((target / "fake.json").read_text(encoding="utf-8"))
     Path(option(argv, "--log")).write_text("\n".join(behaviour.get("log", [])), encoding="utf-8")
-    with Path(option(argv, "--run-dir"), "starts").open("a", encoding="utf-8") as stream:
+    starts = Path(option(argv, "--run-dir"), "starts")
+    before = starts.read_text(encoding="utf-8").split()[1::2] if starts.is_file() else []
+    with starts.open("a", encoding="utf-8") as stream:
         stream.write(f"{target.name} {os.getpid()}\n")
+    if behaviour.get("alone") and any(Path(f"/proc/{pid}").exists() for pid in before):
+        sys.stderr.write("serving: not enough memory beside another engine\n")
+        return 1
     if "complaint" in behaviour:
         sys.stderr.write("a line before\n" + behaviour["complaint"] + "\n")
         return 1
@@ -124,7 +136,7 @@ def main(argv: list[str]) -> int:
     url = f"http://127.0.0.1:{server.server_port}"
     ready = {
         "url": url,
-        "model": "tiny",
+        "model": target.name,
         "dtype": "float32",
         "ready_s": 1.5,
         "kv_cache_tokens": 64,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +12,25 @@ import psutil
 import pytest
 
 from core.errors import InputError
-from quantize.artifact import ArtifactError, read_report
+from core.files import sha256_file
+from quantize.artifact import (
+    ArtifactError,
+    FileRecord,
+    check_files,
+    read_manifest,
+    read_report,
+    write_manifest,
+)
 from quantize.gate.config import GateConfig
-from quantize.gate.errors import GateError
+from quantize.gate.errors import GateError, TasksFailed
 from quantize.gate.run import Limits, gate_artifact
+from quantize.gate.tasks import TaskPlan
 from quantize.gate.verdict import Verdict
 from tests.integration.quantize_gate.conftest import Make
 
 KEYS = {
-    *("verdict", "reasons", "figures", "checks", "thresholds", "base", "candidate"),
-    *("evaluation", "answers", "environment", "created", "key"),
+    *("verdict", "reasons", "figures", "languages", "speed", "checks", "thresholds", "base", "candidate"),
+    *("evaluation", "answers", "tool_calls", "tasks", "environment", "created", "key"),
 }
 
 
@@ -60,7 +71,7 @@ def test_the_report_is_written_into_the_artifact(config: GateConfig, make_artifa
     assert report["base"]["kv_cache_tokens"] == 64
     assert report["candidate"]["kernels"] == ["CPUWNA16LinearKernel"]
     assert report["candidate"]["output_tokens_per_s"].keys() == {"1", "4"}
-    assert report["answers"][0]["candidate"] == "A good answer."
+    assert report["answers"][0]["candidate"] == "Good."
 
 
 def test_what_was_judged_is_not_judged_again(config: GateConfig, make_artifact: Make) -> None:
@@ -73,7 +84,7 @@ def test_what_was_judged_is_not_judged_again(config: GateConfig, make_artifact: 
     assert starts(config) == ["tiny", "v1"]
 
 
-def test_other_thresholds_measure_the_candidate_alone(config: GateConfig, make_artifact: Make) -> None:
+def test_other_thresholds_take_the_base_view_from_before(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
     gate_artifact(artifact, None, config, Limits())
 
@@ -81,7 +92,7 @@ def test_other_thresholds_measure_the_candidate_alone(config: GateConfig, make_a
 
     assert stricter.verdict is Verdict.REGRESSION
     assert stricter.report["base"]["cached"] is True
-    assert starts(config) == ["tiny", "v1", "v1"]
+    assert starts(config) == ["tiny", "v1", "tiny", "v1"]  # speed is always measured anew
 
 
 def test_force_measures_both_again(config: GateConfig, make_artifact: Make) -> None:
@@ -116,6 +127,131 @@ def test_another_chat_template_is_a_regression(config: GateConfig, make_artifact
     assert outcome.report["reasons"] == ["chat prompts as tokens: different, needed same"]
 
 
+def test_a_lost_special_token_is_a_regression(config: GateConfig, base: Path, make_artifact: Make) -> None:
+    (base / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}', encoding="utf-8")
+
+    outcome = gate_artifact(make_artifact(), None, config, Limits())
+
+    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.report["reasons"] == [
+        "chat template and special tokens: eos_token (<|end|> became None), needed same"
+    ]
+
+
+def test_a_tool_call_that_no_longer_parses_is_a_regression(
+    config: GateConfig, base: Path, make_artifact: Make
+) -> None:
+    call = '{"name": "get_weather", "arguments": {"city": "Busan"}}'
+    (base / "fake.json").write_text(json.dumps({"decay": 0.5, "call": call}), encoding="utf-8")
+
+    broken = gate_artifact(make_artifact(call='{"name": "get_weather", "argum'), None, config, Limits())
+
+    assert broken.verdict is Verdict.REGRESSION
+    assert broken.report["reasons"] == ["tool calls: 3 newly broken, needed ≤ 1"]
+
+
+def test_only_languages_the_model_reads_are_judged(config: GateConfig, make_artifact: Make) -> None:
+    report = gate_artifact(make_artifact(), None, config, Limits()).report
+
+    assert {name: value["judged"] for name, value in report["languages"].items()} == {"en": True, "ko": False}
+    assert report["languages"]["en"]["tokens"] == report["figures"]["tokens"]
+    judged = {check["name"]: check["passed"] for check in report["checks"] if "ko" in check["name"]}
+    assert judged == {
+        "perplexity, ko, not this model's": None,
+        "top-1 agreement, ko, not this model's": None,
+    }
+
+
+def test_both_engines_take_turns_at_the_speed(config: GateConfig, make_artifact: Make) -> None:
+    report = gate_artifact(make_artifact(slow_s=0.02), None, config, Limits()).report
+
+    assert [len(report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
+    # eight tokens at 20 ms each: at most 50 tokens per second for one request, four times that for four
+    speeds = report["candidate"]["output_tokens_per_s"]
+    assert 25 < speeds["1"] <= 50
+    assert 100 < speeds["4"] <= 200
+    assert report["speed"]["sentence"].startswith(
+        "The artifact is slower than the base at a concurrency of 1 ("
+    )
+
+
+def test_engines_that_do_not_fit_together_take_turns(config: GateConfig, make_artifact: Make) -> None:
+    outcome = gate_artifact(make_artifact(alone=True), None, config, Limits())
+
+    assert outcome.verdict is Verdict.ACCEPT
+    assert starts(config) == ["tiny", "v1", "v1", "tiny"]
+    assert outcome.report["environment"]["arrangement"] == "the candidate failed beside the base"
+    assert [len(outcome.report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
+
+
+def test_the_page_and_the_card_stand_beside_the_report(config: GateConfig, make_artifact: Make) -> None:
+    artifact = make_artifact()
+
+    gate_artifact(artifact, None, config, Limits())
+
+    page = (artifact / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert not re.search(r"(src|href)=.http|url\(.?http|@import", page)
+    card = (artifact / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert "verdict: ACCEPT" in card
+    assert "top1_agreement: 1.0" in card
+    check_files(artifact, read_manifest(artifact), full=True)
+
+
+def test_tasks_run_on_both_engines(tmp_path: Path, config: GateConfig, make_artifact: Make) -> None:
+    harness = tmp_path / "harness"
+    fake = Path(__file__).with_name("fake_harness.py")
+    harness.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
+    harness.chmod(0o755)
+    artifact, config = make_artifact(), replace(config, eval_python=harness)
+
+    outcome = gate_artifact(
+        artifact, None, config, Limits(min_task_recovery=0.96), tasks=TaskPlan(("mine",), None, 3)
+    )
+
+    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.report["reasons"] == ["task mine, acc,none: 50.0% recovered, needed ≥ 96%"]
+    assert outcome.report["candidate"]["tasks"] == {"mine": {"acc,none": 0.4}}
+
+
+def test_a_task_that_is_unknown_is_no_verdict(
+    tmp_path: Path, config: GateConfig, make_artifact: Make
+) -> None:
+    harness = tmp_path / "harness"
+    harness.write_text("#!/bin/sh\necho 'Tasks not found: nosuch' >&2\nexit 1\n", encoding="utf-8")
+    harness.chmod(0o755)
+    artifact = make_artifact()
+
+    with pytest.raises(TasksFailed, match="Tasks not found: nosuch"):
+        gate_artifact(
+            artifact, None, replace(config, eval_python=harness), Limits(), tasks=TaskPlan(("nosuch",))
+        )
+    assert read_report(artifact) == {}
+    starts(config)
+
+
+def test_an_infeasible_artifact_has_a_page_too(config: GateConfig, make_artifact: Make) -> None:
+    artifact = make_artifact(complaint="serving: no kernel for group size 48")
+
+    gate_artifact(artifact, None, config, Limits())
+
+    assert "no kernel for group size 48" in (artifact / "report.html").read_text(encoding="utf-8")
+    assert "verdict: INFEASIBLE" in (artifact / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_of_an_imported_checkpoint_stays(config: GateConfig, make_artifact: Make) -> None:
+    artifact = make_artifact()
+    (artifact / "README.md").write_text("its own", encoding="utf-8")
+    manifest = read_manifest(artifact)
+    record = FileRecord(sha256=sha256_file(artifact / "README.md"), size_bytes=7)
+    write_manifest(artifact, manifest.model_copy(update={"files": {**manifest.files, "README.md": record}}))
+
+    gate_artifact(artifact, None, config, Limits())
+
+    assert (artifact / "README.md").read_text(encoding="utf-8") == "its own"
+
+
 def test_plain_weights_under_a_quantized_name_are_anomalous(config: GateConfig, make_artifact: Make) -> None:
     outcome = gate_artifact(make_artifact(log=[]), None, config, Limits())
 
@@ -136,7 +272,7 @@ def test_a_candidate_that_does_not_load_is_infeasible_and_tried_again(
         assert outcome.verdict is Verdict.INFEASIBLE
         assert outcome.report["reasons"] == ["the engine ended: ValueError: no kernel for group size 48"]
         assert outcome.report["figures"] is None
-    assert starts(config) == ["tiny", "v1", "v1"]
+    assert starts(config) == ["tiny", "v1", "v1"] * 2  # beside the base, then alone
 
 
 def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
@@ -146,7 +282,7 @@ def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
 
     assert outcome.verdict is Verdict.INFEASIBLE
     assert "did not answer /v1/completions" in outcome.report["reasons"][0]
-    assert starts(config) == ["tiny", "v1"]
+    assert starts(config) == ["tiny", "v1", "v1"]
 
 
 def test_a_base_that_does_not_start_says_nothing_about_the_candidate(

@@ -6,51 +6,76 @@ from pathlib import Path
 import pytest
 
 from quantize.artifact import Calibration
-from quantize.calibration import builtin
-from quantize.gate.errors import EvaluationOverlap, GateError
-from quantize.gate.evaluation import Evaluation, cut_passages, overlap_checked, refuse_overlap, shingles
+from quantize.calibration.corpus import Entry
+from quantize.calibration.overlap import EvaluationOverlap
+from quantize.gate.config import Measurement
+from quantize.gate.evaluation import Evaluation, Extract, bundled, choose, overlap_checked
 
 WORDS = [f"word{i}" for i in range(400)]
+ENTRIES = [
+    *(Entry(f"en-{i}", "en", "essays", f"{i} " + "letters " * 200) for i in range(10)),
+    *(Entry(f"ko-{i}", "ko", "news", f"{i} " + "글자 " * 300) for i in range(6)),
+]
+PLAN = Measurement(passages=4, reported_passages=2, max_passage_tokens=300, max_reported_tokens=100)
 
 
-def test_passages_are_spread_evenly_and_cut_at_words() -> None:
-    text = "aaaa bbbb cccc dddd eeee ffff gggg hhhh "
-
-    assert cut_passages(text, 2, 14) == ("aaaa bbbb", "eeee ffff")
+def chosen(readable: tuple[str, ...]) -> list[tuple[str, bool, int]]:
+    return [(x.document, x.judged, x.max_tokens) for x in choose(ENTRIES, readable, PLAN).extracts]
 
 
-def test_a_passage_that_begins_inside_a_word_drops_the_word() -> None:
-    assert cut_passages("aaaaaa bbbbbb cccccc dddddd ", 2, 13)[1] == "cccccc"
-    assert cut_passages("aaaaaaa bbbbbbb ccccccc ddddddd", 2, 14)[1] == "ccccccc"
+def test_a_language_the_model_does_not_read_is_measured_briefly_and_not_judged() -> None:
+    assert chosen(("en",)) == [
+        *(("en-0", True, 300), ("en-2", True, 300), ("en-5", True, 300), ("en-7", True, 300)),
+        *(("ko-0", False, 100), ("ko-3", False, 100)),
+    ]
 
 
-def test_too_little_text_is_refused() -> None:
-    with pytest.raises(GateError, match="100 of evaluation text, there are 12"):
-        cut_passages("twelve chars", 10, 10)
+@pytest.mark.parametrize("readable", [("en", "ko"), ()])
+def test_languages_that_are_read_share_the_passages(readable: tuple[str, ...]) -> None:
+    assert [document for document, judged, _ in chosen(readable) if judged] == [
+        *("en-0", "en-5"),
+        *("ko-0", "ko-3"),
+    ]
 
 
-def test_every_run_of_words_is_a_shingle() -> None:
-    assert len(shingles("a b c d", 3)) == 2
-    assert shingles("A  b\nC", 3) == shingles("a b c", 3)
-    assert shingles("", 3) == frozenset()
+def test_long_documents_are_cut_by_language() -> None:
+    lengths = {x.language: len(x.text) for x in choose(ENTRIES, (), PLAN).extracts}
+
+    assert lengths["en"] <= 700
+    assert lengths["ko"] <= 400
 
 
-def test_fifty_shared_words_are_an_overlap_and_forty_nine_are_not() -> None:
-    evaluation = Evaluation("test", (" ".join(WORDS[:120]),))
+def test_judged_languages_come_first() -> None:
+    evaluation = choose(ENTRIES, ("ko",), PLAN)
 
-    refuse_overlap(evaluation, " ".join([*WORDS[300:], *WORDS[30:79], *WORDS[200:300]]))
-    with pytest.raises(EvaluationOverlap, match="occurs in the calibration text"):
-        refuse_overlap(evaluation, " ".join([*WORDS[300:], *WORDS[30:80], *WORDS[200:300]]))
+    assert (evaluation.languages, evaluation.judged) == (("ko", "en"), ("ko",))
+
+
+def test_another_judgement_is_another_evaluation() -> None:
+    assert choose(ENTRIES, ("en",), PLAN).sha256 != choose(ENTRIES, (), PLAN).sha256
+
+
+def test_the_bundled_set_gives_as_many_passages_as_are_asked_for() -> None:
+    english = bundled(("en",), Measurement())
+    both = bundled(("en", "ko"), Measurement())
+
+    assert [sum(x.judged for x in e.extracts) for e in (english, both)] == [28, 28]
+    assert len(english.extracts) == 34
+
+
+def evaluation(text: str) -> Evaluation:
+    return Evaluation("test", (Extract("one", "en", text, True, 300),))
 
 
 def record(source: object) -> Calibration:
     return Calibration(source=str(source), sha256="0", tokens=1, sequences=1)
 
 
-def test_the_built_in_texts_are_held_out_from_each_other() -> None:
-    evaluation = Evaluation(builtin.SOURCE, cut_passages(builtin.evaluation_text(), 24, 800))
+@pytest.mark.parametrize("source", ["corpus", "pydoc"])
+def test_the_bundled_texts_are_held_out_from_each_other(source: str) -> None:
+    held_out = bundled((), Measurement(passages=1000))
 
-    assert overlap_checked(evaluation, record(builtin.SOURCE)) is True
+    assert overlap_checked(held_out, record(source)) is True
 
 
 @pytest.mark.parametrize("escaped", [True, False])
@@ -62,20 +87,16 @@ def test_chat_messages_that_hold_the_evaluation_text_are_found(tmp_path: Path, e
 
     for source in (tmp_path, tmp_path / "mine.jsonl"):
         with pytest.raises(EvaluationOverlap):
-            overlap_checked(Evaluation("test", (" ".join(words[100:200]),)), record(source))
+            overlap_checked(evaluation(" ".join(words[100:200])), record(source))
 
 
 def test_other_text_is_checked_and_found_apart(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text(" ".join(WORDS[200:]), encoding="utf-8")
 
-    assert (
-        overlap_checked(Evaluation("test", (" ".join(WORDS[:200]),)), record(tmp_path / "mine.txt")) is True
-    )
+    assert overlap_checked(evaluation(" ".join(WORDS[:200])), record(tmp_path / "mine.txt")) is True
 
 
 def test_a_calibration_that_cannot_be_read_again_is_unknown(tmp_path: Path) -> None:
-    evaluation = Evaluation("test", ("some words",))
-
     unknown = [None, record(tmp_path / "gone.txt"), record("allenai/c4")]
 
-    assert [overlap_checked(evaluation, one) for one in unknown] == [False] * 3
+    assert [overlap_checked(evaluation("some words"), one) for one in unknown] == [False] * 3

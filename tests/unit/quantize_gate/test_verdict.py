@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from quantize.gate.answers import Answer, compare
-from quantize.gate.figures import Estimate, Quality
+from quantize.gate.crossover import SpeedPair
+from quantize.gate.figures import Estimate, LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
+from quantize.gate.tasks import TaskPair
 from quantize.gate.thresholds import Thresholds
-from quantize.gate.verdict import Fault, Findings, SpeedPair, Verdict, judge, reasons
+from quantize.gate.tool_calls import compare_calls
+from quantize.gate.verdict import Fault, Findings, Verdict, judge, reasons
 
 LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1)
 QUALITY = Quality(
@@ -21,12 +24,18 @@ QUALITY = Quality(
     unseen_mass=0.01,
     top1_agreement=Estimate(0.90, 0.88, 0.92),
 )
+BAD = replace(QUALITY, perplexity_ratio=Estimate(1.5, 1.4, 1.6), top1_agreement=Estimate(0.6, 0.5, 0.7))
+CALL = Answer("Call!", '{"name": "convert", "arguments": {}}', "stop", 10, (1, 2))
+NO_CALL = replace(CALL, text="I cannot.")
 GOOD = Answer("Where?", "Paris.", "stop", 10, (1, 2))
 ENDLESS = replace(GOOD, text="and so on", finish_reason="length", tokens=10)
 PROVED = KernelEvidence("auto_gptq", ("CPUWNA16LinearKernel",), ())
 FINE = Findings(
     quality=QUALITY,
+    languages=(LanguageQuality("en", True, QUALITY), LanguageQuality("ko", False, BAD)),
     pairs=compare([GOOD] * 3, [GOOD] * 3),
+    calls=compare_calls([CALL] * 3, [CALL] * 3),
+    differences=(),
     size_ratio=0.45,
     evidence=PROVED,
     quantized=True,
@@ -80,6 +89,22 @@ def quality(**changes: object) -> Findings:
             None,
         ),
         (
+            replace(FINE, differences=("the chat template", "special token <s> lost")),
+            Verdict.REGRESSION,
+            "chat template and special tokens: the chat template; special token <s> lost, needed same",
+        ),
+        (
+            replace(FINE, calls=compare_calls([CALL] * 3, [CALL, CALL, NO_CALL])),
+            Verdict.REGRESSION,
+            "tool calls: 1 newly broken, needed ≤ 0",
+        ),
+        (replace(FINE, calls=compare_calls([NO_CALL] * 3, [NO_CALL] * 3)), Verdict.ACCEPT, None),
+        (
+            replace(FINE, tasks=(TaskPair("mmlu", "acc,none", 0.5, 0.3),)),
+            Verdict.ACCEPT,  # no limit for a model of this size
+            None,
+        ),
+        (
             replace(FINE, evidence=KernelEvidence(None, (), ())),
             Verdict.ANOMALOUS,
             "quantized kernel: the engine's log says it reads plain weights",
@@ -111,6 +136,31 @@ def test_judge(findings: Findings, verdict: Verdict, reason: str | None) -> None
     else:
         (only,) = reasons(checks)
         assert only.startswith(reason)
+
+
+def test_a_loss_in_one_of_two_languages_does_not_hide_behind_the_other() -> None:
+    both = (LanguageQuality("en", True, QUALITY), LanguageQuality("ko", True, BAD))
+
+    verdict, checks = judge(replace(FINE, languages=both), LIMITS)
+
+    assert verdict is Verdict.REGRESSION
+    assert reasons(checks) == (
+        "perplexity, ko: +50.0% (+40.0%…+60.0%), needed ≤ +10.0%",
+        "top-1 agreement, ko: 60.0% (50.0%…70.0%), needed ≥ 80.0%",
+    )
+
+
+def test_tasks_are_judged_one_by_one_and_together_where_limits_are_given() -> None:
+    limits = replace(LIMITS, min_task_recovery=0.96, min_mean_recovery=0.98)
+    tasks = (TaskPair("one", "acc,none", 0.80, 0.76), TaskPair("two", "word_perplexity,none", 10.0, 10.0))
+
+    verdict, checks = judge(replace(FINE, tasks=tasks), limits)
+
+    assert verdict is Verdict.REGRESSION
+    assert reasons(checks) == (
+        "task one, acc,none: 95.0% recovered, needed ≥ 96%",
+        "tasks, mean: 97.5% recovered, needed ≥ 98%",
+    )
 
 
 def test_figures_that_cannot_be_trusted_outweigh_a_regression() -> None:

@@ -1,0 +1,32 @@
+"""`report.html`: the whole report on one page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from quantize.artifact import Manifest
+from quantize.gate.plots import plots
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("quantize.gate", "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page(manifest: Manifest, report: dict[str, Any]) -> str:
+    """Return the page as HTML; without figures (INFEASIBLE) it says why there are none."""
+    from quantize.gate.report import cost_rows
+
+    drawn = plots(report) if report["figures"] is not None else []
+    return _ENVIRONMENT.get_template("page.html").render(
+        manifest=manifest,
+        report=report,
+        plots=[Markup(svg) for svg in drawn],
+        costs=cost_rows(report["base"], report["candidate"]),
+    )

@@ -1,0 +1,46 @@
+"""May two engines be up at once? Decided by what the first one takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_KV_FLAG = "--kv-cache-memory-bytes"
+# The launcher gives the cache a share of what is free: with this much the second gets as much as the first.
+_SLACK = 1.5
+
+
+@dataclass(frozen=True)
+class Room:
+    """The decision and its figures."""
+
+    side_by_side: bool
+    reason: str
+
+
+def decide(
+    *, argv: Sequence[str], base_bytes: int | None, available_bytes: int, weights_ratio: float, on_gpu: bool
+) -> Room:
+    """Decide from the first engine's command line and memory, and what is free beside it.
+
+    base_bytes: the resident memory of the base's engine. weights_ratio: candidate's weights over the
+    base's; a larger candidate needs more than the base took.
+    """
+    if on_gpu:
+        return Room(False, "an engine takes the whole GPU, so the two take turns")
+    if base_bytes is None:
+        return Room(False, "the base's memory is unknown, so the two take turns")
+    needed = int((base_bytes + _kv_bytes(argv)) * max(1.0, weights_ratio) * _SLACK)
+    figures = f"{needed / 1e9:.1f} GB needed beside the base, {available_bytes / 1e9:.1f} GB free"
+    if needed > available_bytes:
+        return Room(False, f"{figures}: the two take turns")
+    return Room(True, f"{figures}: both are up at once")
+
+
+def _kv_bytes(argv: Sequence[str]) -> int:
+    """Return the cache an engine was given; pages it has not written to are not resident yet."""
+    words = list(argv)
+    if _KV_FLAG not in words[:-1]:
+        return 0
+    value = words[words.index(_KV_FLAG) + 1]
+    return int(value) if value.isdigit() else 0
