@@ -41,11 +41,9 @@ def run(
     scale_channels: Annotated[
         bool | None, typer.Option(help="gptq: scale input channels by AWQ's search first")
     ] = None,
-    calibrated: Annotated[
-        bool | None, typer.Option("--calibrated/--uncalibrated", help="int8: round with error feedback")
-    ] = None,
+    feedback: Annotated[bool | None, typer.Option(help="int8: round with GPTQ's error feedback")] = None,
     smoothing: Annotated[
-        float | None, typer.Option(help="int8: SmoothQuant's strength, 0 to 1 (calibrated)")
+        float | None, typer.Option(help="int8: SmoothQuant's strength, 0 to 1; 0 needs no calibration")
     ] = None,
     double_quant: Annotated[
         bool | None, typer.Option(help="bitsandbytes: quantize the scales too (4 bits)")
@@ -100,7 +98,7 @@ def run(
         "act_group_aware": act_group_aware,
         "desc_act": desc_act,
         "scale_channels": scale_channels,
-        "calibrated": calibrated,
+        "feedback": feedback,
         "smoothing": smoothing,
         "double_quant": double_quant,
         "keep": tuple(keep) if keep else None,

@@ -103,7 +103,7 @@ def group_size_of(options: Options) -> int | None:
 def needs_text(options: Options) -> bool:
     """Whether the method calibrates."""
     return isinstance(options, GptqOptions | AwqOptions) or (
-        isinstance(options, Int8Options) and options.calibrated
+        isinstance(options, Int8Options) and bool(options.smoothing or options.feedback)
     )
 
 
@@ -125,11 +125,8 @@ def _refuse_nonsense(options: Options) -> None:
             "The engine no longer loads GPTQ with desc_act (columns reordered on disk)",
             mend="Use --act-group-aware, which gains as much with the order kept",
         )
-    if isinstance(options, Int8Options):
-        if not 0 <= options.smoothing <= 1:
-            raise UsageError(f"--smoothing {options.smoothing} is not between 0 and 1", mend="Use 0.5")
-        if options.smoothing and not options.calibrated:
-            raise UsageError("Smoothing needs calibration", mend="Add --calibrated")
+    if isinstance(options, Int8Options) and not 0 <= options.smoothing <= 1:
+        raise UsageError(f"--smoothing {options.smoothing} is not between 0 and 1", mend="Use 0.5 to 0.8")
     if isinstance(options, BitsAndBytesOptions) and options.bits not in (4, 8):
         raise UsageError(f"bitsandbytes has no {options.bits} bits", mend="Use --bits 4 or 8")
     keep = getattr(options, "keep", ())

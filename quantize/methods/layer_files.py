@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -69,12 +70,30 @@ class LayerFiles:
         }
         return quantized, tensors
 
-    def restore(self, index: int, layer: nn.Module, prefix: str) -> None:
-        """Put a finished layer's weights into the model."""
-        quantized, others = self.read(index)
-        weights = {f"{name}.weight": value.dequantize() for name, value in quantized.items()} | others
-        layer.load_state_dict({name.removeprefix(f"{prefix}."): value for name, value in weights.items()})
+    def write_output(self, index: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        """Keep what a layer hands to the next, before the layer itself is written.
+
+        Of a tuple the first value counts; the rest, such as attention weights, is for onlookers.
+        """
+        kind, tensor = ("first", output[0]) if isinstance(output, tuple) else ("output", output)
+        save_file({kind: tensor.cpu().contiguous()}, self._output(index))
+
+    def read_output(self, index: int) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Return what a finished layer hands to the next: to the bit what it was."""
+        with safe_open(self._output(index), framework="pt") as file:
+            if "first" in file.keys():  # noqa: SIM118  no mapping
+                return (file.get_tensor("first"),)
+            output: torch.Tensor = file.get_tensor("output")
+        return output
+
+    def forget_outputs(self, before: int) -> None:
+        """Remove the outputs that no resumed run would need."""
+        for index in range(before):
+            self._output(index).unlink(missing_ok=True)
+
+    def _output(self, index: int) -> Path:
+        return self._folder / f"{index:04d}.output"
 
     def count(self) -> int:
-        """Return how many layers are finished."""
-        return sum(1 for _ in self._folder.glob("*.safetensors"))
+        """Return how many layers are finished, from the first on."""
+        return next(index for index in itertools.count() if not self.has(index))

@@ -1,8 +1,8 @@
 """The calibration text passes through the model once, and each layer is quantized as it passes. Needs torch.
 
 The model's own forward drives the pass, so what an architecture hands from layer to layer needs no
-knowledge here. A finished layer is written to the work folder at once: a run that was killed goes on
-after it, sending the text through the layers that are there already.
+knowledge here. A finished layer and its output are written to the work folder at once: a run that was
+killed goes on after it, to the same result.
 """
 
 from __future__ import annotations
@@ -80,10 +80,16 @@ class LayerPass:
 
     def run(self, token_ids: torch.Tensor) -> None:
         """Quantize every layer; token_ids is (sequences, tokens)."""
+        done = self._files.count()
+        if done == len(self._layers):
+            return
         handles = []
         for index, layer in enumerate(self._layers):
-            handles.append(layer.register_forward_pre_hook(self._enter(index), with_kwargs=True))
-            handles.append(layer.register_forward_hook(self._leave(index)))
+            if index < done:
+                _pass_over(layer, self._files.read_output(done - 1))
+            else:
+                handles.append(layer.register_forward_pre_hook(self._enter(index), with_kwargs=True))
+                handles.append(layer.register_forward_hook(self._leave(index)))
         try:
             with contextlib.suppress(_LastLayerDone), torch.inference_mode():
                 self._model.base_model(input_ids=token_ids, use_cache=False)
@@ -94,22 +100,21 @@ class LayerPass:
     def _enter(self, index: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
         def hook(layer: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             layer.to(self._device, torch.float32)
-            prefix = f"{self._prefix}.{index}"
-            if self._files.has(index):
-                self._files.restore(index, layer, prefix)
-            else:
-                self._work = LayerWork(layer, prefix, self._recipe)
-                self._work.attach()
+            self._work = LayerWork(layer, f"{self._prefix}.{index}", self._recipe)
+            self._work.attach()
             return in_float32(args, self._device), in_float32(kwargs, self._device)
 
         return hook
 
     def _leave(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(layer: nn.Module, args: Any, output: Any) -> None:
-            if self._work is not None:
-                self._work.detach()
-                self._files.write(index, layer, self._work.prefix, self._work.quantized)
-                self._work = None
+            if self._work is None:
+                raise RuntimeError("a layer ended that did not begin")
+            self._work.detach()
+            self._files.write_output(index, output)
+            self._files.write(index, layer, self._work.prefix, self._work.quantized)
+            self._files.forget_outputs(index)
+            self._work = None
             for parameter in layer.parameters():
                 parameter.data = torch.empty(0, device=parameter.device)
             self._on_layer(index + 1, len(self._layers))
@@ -117,6 +122,15 @@ class LayerPass:
                 raise _LastLayerDone
 
         return hook
+
+
+def _pass_over(layer: nn.Module, output: Any) -> None:
+    """Let a finished layer hand on what the last finished one did."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return output
+
+    layer.forward = forward
 
 
 def in_float32(value: Any, device: str) -> Any:

@@ -22,7 +22,7 @@ def layout_of(method: str, options: WeightOptions, widths: Mapping[str, int]) ->
 def recipe_of(options: WeightOptions, widths: Mapping[str, int]) -> Recipe:
     """Return how each layer is quantized."""
     if isinstance(options, Int8Options | Fp8Options):
-        int8 = options if isinstance(options, Int8Options) else Int8Options()
+        int8 = options if isinstance(options, Int8Options) else Int8Options(smoothing=0.0)
         return Recipe(
             bits=8,
             group_size=-1,
@@ -30,7 +30,7 @@ def recipe_of(options: WeightOptions, widths: Mapping[str, int]) -> Recipe:
             widths=widths,
             scaling="smooth" if int8.smoothing else "none",
             smoothing=int8.smoothing,
-            feedback=int8.calibrated,
+            feedback=int8.feedback,
             damping=int8.damping,
             exponent=int8.mse,
             signed_scales=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +102,8 @@ def round_with_feedback(
             grids.append(grid)
         if grid is None:
             raise ValueError("the first block starts a group")
-        errors = _round_block(work[:, start:end], factor[start:end, start:end], grid, codes[:, start:end])
+        with _one_thread():
+            errors = _round_block(work[:, start:end], factor[start:end, start:end], grid, codes[:, start:end])
         work[:, end:] -= errors @ factor[start:end, end:]
     back = torch.argsort(order)
     place = torch.argsort(order[::size] // size)
@@ -140,6 +143,17 @@ def _try_factor(moments: torch.Tensor) -> tuple[torch.Tensor, bool]:
         return lower, True
     upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
     return upper, bool(failed)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Column steps are too short to share: on a busy machine each would wait for a sleeping thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _round_block(work: torch.Tensor, factor: torch.Tensor, grid: Grid, codes: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from quantize.methods.moments import Inputs, output_loss
 
-_STEPS = 20
+_STEPS = 10
 _SMALLEST = 1e-4
 
 

@@ -47,7 +47,7 @@ def refuse_unloadable(method: str, options: object, target: str) -> None:
         )
     if isinstance(options, Fp8Options) and target == "cpu":
         raise UsageError(
-            "FP8 on a CPU is emulated by the engine, slower than 16 bits, for want of instructions",
+            "FP8 on a CPU is emulated by the engine: no CPU here has kernels for it",
             mend="Use --method int8, or --target cuda",
         )
     if isinstance(options, Fp8Options | Int8Options | BitsAndBytesOptions):

@@ -24,6 +24,8 @@ def worker_environment() -> dict[str, str]:
         "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
         "GPTQMODEL_CPU_WORKERS": cpus,
         "OMP_NUM_THREADS": cpus,
+        # Threads that wait by spinning take the processor from each other where others work too.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
         "MALLOC_TOP_PAD_": str(64 << 20),

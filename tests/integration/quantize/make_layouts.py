@@ -23,8 +23,12 @@ from transformers import AutoModelForCausalLM
 
 from quantize.calibration.documents import Document, Group
 from quantize.methods import find, make_options
+from quantize.methods.grid import GridOptions
 from quantize.methods.layer_files import LayerFiles
+from quantize.methods.moments import Inputs, output_loss
+from quantize.methods.rounding import round_to_nearest, round_with_feedback
 from quantize.methods.run_method import quantize
+from quantize.methods.scaling import awq_scale
 from quantize.worker.job import Job
 from tests.integration.quantize.load_with_transformers import dequantize
 from tests.integration.quantize.make_layouts_cases import CASES, PROMPT
@@ -103,10 +107,26 @@ def log_probabilities(base: Path, weights: dict[str, torch.Tensor]) -> list[floa
     return result
 
 
+def losses() -> dict[str, float]:
+    """Return the outputs' mean square error of one matrix, whose inputs depend on each other, by method."""
+    generator = torch.Generator().manual_seed(1)
+    mixed = torch.randn(64, 64, generator=generator) @ torch.diag(torch.logspace(-1, 1, 64))
+    inputs = Inputs.of(torch.randn(4096, 64, generator=generator) @ mixed)
+    weights = torch.randn(96, 64, generator=generator)
+    grid = GridOptions(4, symmetric=False)
+    nearest = round_to_nearest(weights, 32, grid).dequantize()
+    feedback = round_with_feedback(weights, inputs.moments, 32, grid, damping=0.01, important_first=True)
+    scale = awq_scale(weights, inputs, lambda w: round_to_nearest(w, 32, grid).dequantize())
+    scaled = nearest if scale is None else round_to_nearest(weights * scale, 32, grid).dequantize() / scale
+    found = {"nearest": nearest, "feedback": feedback.dequantize(), "scaled": scaled}
+    return {name: output_loss(value - weights, inputs.moments).item() for name, value in found.items()}
+
+
 def main() -> None:
     base, home = Path(sys.argv[1]), Path(sys.argv[2])
     original = {name: tensor.float() for name, tensor in load_file(base / "model.safetensors").items()}
-    facts: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {"losses": losses()}
+    untouched = log_probabilities(base, original)
     for case, (method, given) in CASES.items():
         folder = home / case.replace(" ", "-")
         folder.mkdir(parents=True)
@@ -133,6 +153,8 @@ def main() -> None:
             "stored": sorted({str(t.dtype) for t in load_file(output / "model.safetensors").values()}),
             "reference": log_probabilities(base, weights),
         }
+        pairs = zip(facts[case]["reference"], untouched, strict=True)
+        facts[case]["drift"] = max(abs(ours - theirs) for ours, theirs in pairs)
     sys.stdout.write(json.dumps(facts) + "\n")
 
 

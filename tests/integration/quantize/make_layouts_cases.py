@@ -12,8 +12,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "awq kept": ("awq", {"keep": ("layers.1.self_attn.*",)}),
     "mixed": ("gptq", {"keep": ("layers.0.mlp.down_proj=8", "layers.1.mlp.down_proj")}),
     "mixed symmetric": ("rtn", {"symmetric": True, "keep": ("layers.0.mlp.down_proj=8",)}),
-    "int8": ("int8", {}),
-    "int8 calibrated": ("int8", {"calibrated": True, "smoothing": 0.5, "keep": ("layers.1.mlp.down_proj",)}),
+    "int8": ("int8", {"smoothing": 0.0}),
+    "int8 calibrated": ("int8", {"feedback": True, "keep": ("layers.1.mlp.down_proj",)}),
     "rtn": ("rtn", {}),
     "w2": ("gptq", {"bits": 2}),
     "w3": ("rtn", {"bits": 3, "symmetric": True}),
@@ -27,4 +27,4 @@ BITS_EXACT = ("gptq", "gptq kept", "awq", "awq kept", "mixed", "int8 calibrated"
 ERROR = {"rtn": 0.1, "int8": 0.01, "w3": 0.25, "fp8": 0.04, "llm_int8": 0.01}
 # Largest difference of a log-probability between the engine's 16-bit kernels and float32 on the same
 # weights; INT8 also rounds activations. A wrong zero point or order gives 1 and more.
-ON_CPU = {"gptq kept": 0.05, "awq kept": 0.05, "mixed": 0.25, "int8 calibrated": 0.25}
+ON_CPU = {"gptq kept": 0.2, "awq kept": 0.2, "mixed": 0.4, "int8 calibrated": 0.4}

@@ -63,6 +63,18 @@ def test_the_weights_are_as_near_as_their_width_allows(
     assert 0 < max(errors) < largest
 
 
+def test_error_feedback_and_scaling_lose_less_than_rounding(made: dict[str, dict[str, Any]]) -> None:
+    losses = made["losses"]
+    assert losses["feedback"] < 0.6 * losses["nearest"]
+    assert losses["scaled"] < losses["nearest"]
+
+
+def test_scaling_channels_changes_nothing_but_the_rounding(made: dict[str, dict[str, Any]]) -> None:
+    # A scale taken by one side alone changes log-probabilities by 1 and more.
+    assert made["int8 calibrated"]["drift"] < 0.1
+    assert made["w8"]["drift"] < 0.1
+
+
 def test_kept_modules_are_the_base_s_own(made: dict[str, dict[str, Any]]) -> None:
     assert made["gptq kept"]["error"]["model.layers.0.mlp.down_proj.weight"] < 0.3
     assert made["mixed symmetric"]["error"]["model.layers.0.mlp.down_proj.weight"] < 0.01

@@ -90,9 +90,9 @@ def test_ctrl_c_leaves_whole_stages_only(home: Home) -> None:
     while not list(home.versions.glob(".work-*/tokens.json")):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "nothing half-written was left" in err
+    assert list(home.versions.glob(".work-*/*.part")) == []
     assert home.run("--method", "gptq", "--seed", "9")["status"] == "made"
 
 

@@ -25,7 +25,7 @@ def test_widths_without_a_cpu_kernel_are_for_cuda(bits: int) -> None:
         ("awq", {}),
         ("rtn", {}),
         ("int8", {}),
-        ("int8", {"calibrated": True, "smoothing": 0.5}),
+        ("int8", {"feedback": True}),
         ("gptq", {"keep": ("down_proj=8",)}),
     ],
 )
