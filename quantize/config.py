@@ -114,7 +114,7 @@ class Int8Options:
     keep: PATTERN of modules that keep 16 bits.
     """
 
-    smoothing: float = 0.5
+    smoothing: float = 0.7
     feedback: bool = False
     damping: float = 0.05
     mse: float = 0.0
