@@ -89,6 +89,8 @@ lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) mypy core quantize serving rag benchmarks deploy samples tests
 pins: ## compile requirements/*.txt from requirements/*.in
 	@$(LOCAL).pins
+bench-quantize: ## every method's seconds, memory, quality and speed on the default model, and the targets met
+	@$(IN_HOME)/quantize/bin/python -m quantize.ladder.bench $(ARGS)
 clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)
 	@$(LOCAL).clean
 distclean: ## clean, and remove models and environments too

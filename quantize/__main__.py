@@ -7,6 +7,7 @@ import typer
 from core.console import run_app
 from quantize.gate.command import gate
 from quantize.importing.command import import_
+from quantize.ladder.command import auto
 from quantize.lifecycle import command as lifecycle_command
 from quantize.models.command import model
 from quantize.run_command import run
@@ -23,6 +24,7 @@ app.command("model")(model)
 app.command("run")(run)
 app.command("import")(import_)
 app.command("gate")(gate)
+app.command("auto")(auto)
 app.command("promote")(lifecycle_command.promote)
 app.command("rollback")(lifecycle_command.rollback)
 app.command("list")(lifecycle_command.list_artifacts)

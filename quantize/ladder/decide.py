@@ -1,0 +1,128 @@
+"""When is a step good enough, and which one is taken in the end? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantize.ladder.candidates import Candidate, Prefer
+
+_AS_FAST = 0.97
+"""A speed within 3 % of the base's counts as no slower, as in the gate's sentence on speed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A candidate that was made and judged, or could not be; unknown is None.
+
+    size_ratio: weights over the base's. speeds: output speed over the base's by concurrency.
+    seconds, peak_memory_bytes: what making it took. problem: why there are no figures.
+    """
+
+    candidate: Candidate
+    directory: str | None
+    verdict: str | None
+    ppl_increase: float | None
+    top1_agreement: float | None
+    size_ratio: float | None
+    speeds: dict[int, float]
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    problem: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are figures that can be trusted."""
+        return self.verdict in ("ACCEPT", "REGRESSION") and self.ppl_increase is not None
+
+    @property
+    def batch_speed(self) -> float | None:
+        """The speed over the base's at the highest concurrency."""
+        return self.speeds[max(self.speeds)] if self.speeds else None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked for: `max_ppl_increase` is a fraction, 0.05 is +5 %."""
+
+    max_ppl_increase: float
+    prefer: Prefer | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The choice; `satisfied` is False when it is only the nearest."""
+
+    chosen: Step | None
+    satisfied: bool
+    why: str
+
+
+def satisfies(step: Step, goal: Goal) -> bool:
+    """Whether the gate accepts the step within the goal and, where speed is preferred, it is no slower."""
+    if step.verdict != "ACCEPT" or step.ppl_increase is None:
+        return False
+    if step.ppl_increase > goal.max_ppl_increase:
+        return False
+    return goal.prefer != "speed" or (step.batch_speed is not None and step.batch_speed >= _AS_FAST)
+
+
+def dominates(one: Step, other: Step) -> bool:
+    """Whether one is at least as good in quality, size and speed, and better in one of them."""
+    a, b = _objectives(one), _objectives(other)
+    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
+
+
+def pareto(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the measured steps that no other one beats in everything."""
+    measured = [step for step in steps if step.measured]
+    return tuple(step for step in measured if not any(dominates(other, step) for other in measured))
+
+
+def decide(steps: Sequence[Step], goal: Goal) -> Decision:
+    """Choose among the steps taken so far: the first that satisfies, else the nearest.
+
+    The nearest is never one that the gate could not trust; it is named so that the user may loosen the
+    goal knowingly, not so that it is served.
+    """
+    asked = f"at most {goal.max_ppl_increase:+.1%} perplexity"
+    if goal.prefer == "speed":
+        asked += " and no slower than the base in a batch"
+    for number, step in enumerate(steps, 1):
+        if satisfies(step, goal) and step.ppl_increase is not None:
+            story = "the cheapest" if number == 1 else f"the first of {number} steps"
+            return Decision(
+                step,
+                True,
+                f"{step.candidate.label}: {story} with {asked} ({_figures(step)})",
+            )
+    front = pareto(steps)
+    if not front:
+        return Decision(None, False, f"no step with {asked}: none could be measured")
+    if goal.prefer == "speed":
+        within = [s for s in front if s.ppl_increase is not None and s.ppl_increase <= goal.max_ppl_increase]
+        nearest = max(within or front, key=lambda step: step.batch_speed or 0.0)
+        how = "the fastest" if within else "the fastest of what was tried"
+    else:
+        nearest = min(front, key=lambda step: _objectives(step)[0])
+        how = "the nearest in perplexity"
+    return Decision(
+        nearest, False, f"no step with {asked}; {nearest.candidate.label} is {how} ({_figures(nearest)})"
+    )
+
+
+def _objectives(step: Step) -> tuple[float, float, float]:
+    """Perplexity, size and slowness, each the less the better; unknown is worst."""
+    return (
+        step.ppl_increase if step.ppl_increase is not None else float("inf"),
+        step.size_ratio if step.size_ratio is not None else float("inf"),
+        -(step.batch_speed or 0.0),
+    )
+
+
+def _figures(step: Step) -> str:
+    parts = [] if step.ppl_increase is None else [f"{step.ppl_increase:+.1%} perplexity"]
+    if step.size_ratio is not None:
+        parts.append(f"×{step.size_ratio:.2f} size")
+    parts += [f"×{ratio:.2f} speed at {at}" for at, ratio in sorted(step.speeds.items())]
+    return ", ".join(parts)
