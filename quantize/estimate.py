@@ -17,14 +17,19 @@ from quantize.models.checks import Checkpoint, TensorInfo
 _FLOAT_BYTES = 4
 _HALF_BYTES = 2
 # The worker with torch and transformers and nothing loaded.
-_LIBRARIES_BYTES = 450_000_000
-# With --driver gptqmodel: its library; and a float32 copy of the weights.
+_LIBRARIES_BYTES = 490_000_000
+# With --driver gptqmodel: its library; all weights are float32 there.
 _GPTQMODEL_BYTES = 500_000_000
-# Float32 copies alive at once at the peak: of a layer's widest activations, of the widest second
-# moments, and of a layer's largest weight while its grid is searched.
-_ACTIVATION_COPIES = 3.0
-_MOMENT_COPIES = 5.0
-_WEIGHT_COPIES = 4.0
+# Of the embedding and head, which are mapped from the file, the text touches only its own words' rows.
+_TOUCHED_SHARE = 0.5
+# Float32 values a token at the widest point of a layer: three of the inner width, three of the hidden.
+_WIDE_COPIES = 3
+# Float32 copies alive while the last part of a layer is rounded: of its second moments with their factors,
+# and of its weights with their candidates.
+_MOMENT_COPIES = 10
+_WEIGHT_COPIES = 5
+# Tokenizer, configuration and chat template.
+_COMPANION_BYTES = 4_000_000
 # Share of a plain matrix product's speed that a run's products reach.
 _PRODUCT_SHARE = 0.35
 # Trying one scale for one weight costs as much as this many operations of a matrix product.
@@ -32,6 +37,8 @@ _TRIAL_OPERATIONS = 60.0
 _START_S = 8.0
 # Candidate scales of a searched grid, and steps of AWQ's search for channel scales.
 _GRID_TRIALS = 38
+# Of one weight file, as `quantize.methods.checkpoint` writes them.
+_SHARD_BYTES = 4_000_000_000
 _SCALE_STEPS = 20
 
 
@@ -56,7 +63,7 @@ def estimate(checkpoint: Checkpoint, options: Options, calibration: CalibrationO
     """Estimate a run's needs on a CPU."""
     linear = list(checkpoint.linear_layers().values())
     if isinstance(options, BitsAndBytesOptions):
-        return Needs(_LIBRARIES_BYTES, checkpoint.elements * _HALF_BYTES)
+        return Needs(_LIBRARIES_BYTES, checkpoint.elements * _HALF_BYTES + _COMPANION_BYTES)
     tokens = calibration.tokens if needs_text(options) else 0
     return Needs(
         memory_bytes=_memory_bytes(checkpoint, linear, options, tokens),
@@ -68,22 +75,26 @@ def estimate(checkpoint: Checkpoint, options: Options, calibration: CalibrationO
 
 
 def _memory_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options, tokens: int) -> int:
-    halves = checkpoint.elements * _HALF_BYTES
-    largest = max((tensor.elements for tensor in linear), default=0)
+    """Return libraries, file pages touched, one layer in float32, and the wider of its two hardest moments.
+
+    Those are: the text at the layer's widest point, and the rounding of its widest part.
+    """
+    in_layers = sum(tensor.elements for tensor in linear)
+    pages = in_layers * _HALF_BYTES + (checkpoint.elements - in_layers) * _HALF_BYTES * _TOUCHED_SHARE
+    largest = max(tensor.elements for tensor in linear)
     if not tokens:
-        return round(_LIBRARIES_BYTES + halves + largest * _FLOAT_BYTES * _WEIGHT_COPIES)
-    widest = max(max(tensor.shape) for tensor in linear)
-    inputs = max(tensor.shape[1] for tensor in linear)
-    work = (
-        tokens * widest * _ACTIVATION_COPIES
-        + inputs * inputs * _MOMENT_COPIES
-        + largest * _WEIGHT_COPIES
-        + _layer_elements(checkpoint, linear)
-    ) * _FLOAT_BYTES
+        # Finished tensors wait in memory until a file of them is full.
+        written = min(_disk_bytes(checkpoint, linear, options), _SHARD_BYTES)
+        return round(_LIBRARIES_BYTES + pages + written + largest * _FLOAT_BYTES * _WEIGHT_COPIES)
+    inner = max(tensor.shape[1] for tensor in linear)
+    hidden = int(checkpoint.config.get("hidden_size") or inner)
+    passing = tokens * _WIDE_COPIES * (inner + hidden)
+    rounding = tokens * (inner + 2 * hidden) + inner * inner * _MOMENT_COPIES + largest * _WEIGHT_COPIES
+    floats = _layer_elements(checkpoint, linear) + max(passing, rounding)
     library = 0
     if getattr(options, "driver", "layers") == "gptqmodel":
-        library = _GPTQMODEL_BYTES + checkpoint.elements * _FLOAT_BYTES
-    return round(_LIBRARIES_BYTES + halves + work + library)
+        library = _GPTQMODEL_BYTES + checkpoint.elements * (_FLOAT_BYTES - _HALF_BYTES)
+    return round(_LIBRARIES_BYTES + pages + floats * _FLOAT_BYTES + library)
 
 
 def _layer_elements(checkpoint: Checkpoint, linear: Iterable[TensorInfo]) -> int:
@@ -98,7 +109,8 @@ def _disk_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Optio
     # A 16-bit scale and a zero point of the weights' width for each group.
     bits = float(bits_of(options) or 16)
     bits += (16 + bits) / size if size is not None and size > 0 else 0
-    return math.ceil(quantized * bits / 8) + (checkpoint.elements - quantized) * _HALF_BYTES
+    rest = (checkpoint.elements - quantized) * _HALF_BYTES
+    return math.ceil(quantized * bits / 8) + rest + _COMPANION_BYTES
 
 
 def _operations(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options, tokens: int) -> float:
@@ -116,6 +128,7 @@ def _operations(checkpoint: Checkpoint, linear: list[TensorInfo], options: Optio
         if scaled:
             products += sum(2.0 * _SCALE_STEPS * t.elements * t.shape[1] for t in linear)
             trials += weights * _SCALE_STEPS
+    if isinstance(options, GptqOptions) or getattr(options, "feedback", False):
         # Column by column: each rounds once and corrects, on average, half of the columns.
         products += sum(float(t.elements * t.shape[1] + 2 * t.shape[1] ** 3) for t in linear)
     return products + trials * _TRIAL_OPERATIONS

@@ -20,8 +20,8 @@ from quantize.models.checks import Checkpoint, TensorInfo, check_checkpoint
 from quantize.preflight import check_resources, preflight
 from tests.unit.quantize.checkpoints import make_checkpoint
 
-SMALL = CalibrationOptions(sequences=1, sequence_tokens=100)
-LARGE = CalibrationOptions(sequences=11, sequence_tokens=100)
+SMALL = CalibrationOptions(sequences=1, sequence_tokens=1000)
+LARGE = CalibrationOptions(sequences=11, sequence_tokens=1000)
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def llama(hidden: int, inner: int, layers: int, vocabulary: int, keys: int) -> C
 
 def test_more_text_needs_more_memory_and_time_where_it_is_read(checkpoint: Checkpoint) -> None:
     few, many = (estimate(checkpoint, GptqOptions(), text) for text in (SMALL, LARGE))
-    # 1,000 tokens more, the widest activation 128 values, three copies of 4 bytes.
-    assert many.memory_bytes - few.memory_bytes == 1_536_000
+    # 10,000 tokens more, 128 inner and 64 hidden values each, three copies of 4 bytes.
+    assert many.memory_bytes - few.memory_bytes == 23_040_000
     assert many.operations > few.operations
     assert estimate(checkpoint, RtnOptions(), SMALL) == estimate(checkpoint, RtnOptions(), LARGE)
 
 
 def test_disk_is_what_the_widths_come_to(checkpoint: Checkpoint) -> None:
     # 64 × 64 + 64 × 128 quantized weights; 96 × 64 + 64 others in 16 bits.
-    others = 2 * (96 * 64 + 64)
+    others = 2 * (96 * 64 + 64) + 4_000_000  # and the tokenizer
     assert estimate(checkpoint, RtnOptions(group_size=32), SMALL).disk_bytes == 12_288 * 37 // 64 + others
     assert estimate(checkpoint, Int8Options(), SMALL).disk_bytes == 12_288 + others
     assert estimate(checkpoint, BitsAndBytesOptions(), SMALL).disk_bytes == 2 * 12_288 + others
@@ -117,3 +117,32 @@ def test_too_little_memory_is_refused_with_figures_unless_forced(
 def test_too_little_disk_is_said_with_figures(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"needs 10000000\.0 GB on"):
         check_resources(Needs(1, 9 * 10**15, scratch_bytes=10**15), tmp_path / "not" / "yet")
+
+
+DEFAULT_TEXT = CalibrationOptions(sequences=32, sequence_tokens=256)
+TINY_TEXT = CalibrationOptions(sequences=4, sequence_tokens=64)
+TINY = llama(128, 256, 2, 257, 64)
+SMOLLM2 = llama(576, 1536, 30, 49152, 192)
+NARROW = llama(256, 1024, 4, 49152, 128)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "text", "measured_bytes"),
+    [
+        (SMOLLM2, GptqOptions(), DEFAULT_TEXT, 1_066_676_224),
+        (NARROW, GptqOptions(), DEFAULT_TEXT, 686_870_528),
+        (TINY, GptqOptions(), TINY_TEXT, 463_896_576),
+        (TINY, AwqOptions(), TINY_TEXT, 458_870_784),
+        (TINY, RtnOptions(), TINY_TEXT, 437_751_808),
+        (TINY, Int8Options(), TINY_TEXT, 460_795_904),
+    ],
+)
+def test_the_estimate_is_within_a_quarter_of_measured_peaks(
+    shapes: Checkpoint, options: Options, text: CalibrationOptions, measured_bytes: int
+) -> None:
+    assert 0.75 < estimate(shapes, options, text).memory_bytes / measured_bytes < 1.25
+
+
+def test_the_default_artifact_s_size_is_estimated_within_a_tenth() -> None:
+    # Measured: 121,672,133 bytes.
+    assert 0.9 < estimate(SMOLLM2, GptqOptions(), DEFAULT_TEXT).disk_bytes / 121_672_133 < 1.1
