@@ -30,6 +30,7 @@ PINS = (
     Pins("serving-cpu.txt", ("core.in", "serving-cpu.in"), "serving-overrides.txt", "cpu"),
     Pins("serving-gpu.txt", ("core.in", "serving-gpu.in"), "", "pypi"),
     Pins("rag.txt", ("core.in", "rag.in", "dev.in"), "rag-overrides.txt", "cpu"),
+    Pins("eval.txt", ("eval.in",), "", "cpu"),
 )
 
 

@@ -34,7 +34,7 @@ def front_matter(manifest: Manifest, report: dict[str, Any], license: str | None
         library_name="vllm",
         pipeline_tag="text-generation",
         tags=["quantized", manifest.method],
-        quantization={"method": manifest.method, "bits": manifest.bits, **_settings(manifest)},
+        quantization={"base": base, "method": manifest.method, "bits": manifest.bits, **_settings(manifest)},
         gate={
             "verdict": report["verdict"],
             **(

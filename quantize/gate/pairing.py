@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from core.console import console
 from quantize.gate import room, speed
 from quantize.gate.client import Client
@@ -183,7 +181,7 @@ class Pairing:
         return room.decide(
             argv=[str(part) for part in engine.ready.get("argv", ())],
             base_bytes=engine.memory_bytes(),
-            available_bytes=psutil.virtual_memory().available,
+            available_bytes=room.available_bytes(),
             weights_ratio=self.weights_ratio,
             on_gpu=self.on_gpu,
         )

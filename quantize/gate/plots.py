@@ -63,7 +63,16 @@ def _perplexity(axes: Axes, report: dict[str, Any]) -> None:
         axes.annotate(f"{value:+.1%}", (value, y), (0, 6), textcoords="offset points", ha="center")
     limit = report["thresholds"]["max_ppl_increase"]
     axes.axvline(limit, color=_LIMIT, linestyle="--")
-    axes.annotate(f"limit {limit:+.0%}", (limit, len(rows) - 0.5), ha="right", va="top", color=_LIMIT)
+    axes.annotate(
+        f"limit {limit:+.0%}",
+        (limit, -0.6),
+        (-3, 0),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=_LIMIT,
+    )
+    axes.axvline(0, color=_BASE, linewidth=1)
     axes.set_yticks(range(len(rows)), [name if judged else f"{name} (reported)" for name, judged, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -75,7 +84,7 @@ def _divergence(axes: Axes, report: dict[str, Any]) -> None:
     figures = report["figures"]
     axes.plot(PERCENTILES, figures["kl_percentiles"], "o-", color=_CANDIDATE, label="all judged text")
     for name, value in report["languages"].items():
-        if value["judged"] and len(report["languages"]) > 1:
+        if value["judged"] and len(report["evaluation"]["judged"]) > 1:
             axes.plot(PERCENTILES, value["kl_percentiles"], ":", label=name)
     axes.axhline(figures["mean_kl"]["value"], color=_LIMIT, linestyle="--", label="mean")
     axes.set_yscale("symlog", linthresh=1e-3)

@@ -1,9 +1,12 @@
-"""May two engines be up at once? Decided by what the first one takes. Pure."""
+"""May two engines be up at once? Decided by what the first one takes and what is free beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
 
 _KV_FLAG = "--kv-cache-memory-bytes"
 # The launcher gives the cache a share of what is free: with this much the second gets as much as the first.
@@ -21,7 +24,7 @@ class Room:
 def decide(
     *, argv: Sequence[str], base_bytes: int | None, available_bytes: int, weights_ratio: float, on_gpu: bool
 ) -> Room:
-    """Decide from the first engine's command line and memory, and what is free beside it.
+    """Decide, purely, from the first engine's command line and memory, and what is free beside it.
 
     base_bytes: the resident memory of the base's engine. weights_ratio: candidate's weights over the
     base's; a larger candidate needs more than the base took.
@@ -44,3 +47,14 @@ def _kv_bytes(argv: Sequence[str]) -> int:
         return 0
     value = words[words.index(_KV_FLAG) + 1]
     return int(value) if value.isdigit() else 0
+
+
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that can be had: the machine's, or what a container's limit leaves (cgroup v2)."""
+    free: int = psutil.virtual_memory().available
+    try:
+        limit = (cgroup / "memory.max").read_text(encoding="ascii").strip()
+        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
+    except (FileNotFoundError, PermissionError):
+        return free
+    return free if limit == "max" else min(free, int(limit) - used)

@@ -1,7 +1,7 @@
 """Stands in for the serving interpreter: `fake_serving.py -m serving serve TARGET --port 0 …`.
 
-A real server on a real socket that speaks the part of the OpenAI API the gate uses. TARGET/fake.json says
-how the model behaves:
+A real server on a real socket that speaks the part of the OpenAI API the gate uses. TARGET/fake.json, or
+RUN_DIR/fake.json by the beginning of the target's name, says how the model behaves:
 
     decay      the token ranked r has probability (1 - decay) * decay^(r - 1)
     shift      the actual token's rank, less one
@@ -117,9 +117,19 @@ def start(behaviour: dict[str, Any]) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
+def behaviour_of(target: Path, run_dir: Path) -> dict[str, Any]:
+    """Read TARGET/fake.json, or the entry of RUN_DIR/fake.json with which the target's name begins."""
+    if (target / "fake.json").is_file():
+        own: dict[str, Any] = json.loads((target / "fake.json").read_text(encoding="utf-8"))
+        return own
+    known = json.loads((run_dir / "fake.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(value for name, value in known.items() if target.name.startswith(name))
+    return found
+
+
 def main(argv: list[str]) -> int:
     target = Path(argv[argv.index("serve") + 1])
-    behaviour = json.loads((target / "fake.json").read_text(encoding="utf-8"))
+    behaviour = behaviour_of(target, Path(option(argv, "--run-dir")))
     Path(option(argv, "--log")).write_text("\n".join(behaviour.get("log", [])), encoding="utf-8")
     starts = Path(option(argv, "--run-dir"), "starts")
     before = starts.read_text(encoding="utf-8").split()[1::2] if starts.is_file() else []

@@ -8,6 +8,7 @@ import pytest
 from quantize.artifact import FileRecord, Manifest
 from quantize.gate import keys
 from quantize.gate.config import Measurement
+from quantize.gate.tasks import TaskPlan
 from quantize.gate.thresholds import thresholds_for
 
 MANIFEST = Manifest(
@@ -41,6 +42,7 @@ def test_a_report_key_does_not_depend_on_when_the_artifact_was_made() -> None:
         keys.report_key(LIMITS, Measurement(), "other", "b", "v", MANIFEST),
         keys.report_key(LIMITS, Measurement(), "e", "other", "v", MANIFEST),
         keys.report_key(LIMITS, Measurement(), "e", "b", "other", MANIFEST),
+        keys.report_key(LIMITS, Measurement(), "e", "b", "v", MANIFEST, TaskPlan(("arc",))),
         keys.report_key(
             LIMITS, Measurement(), "e", "b", "v", MANIFEST.model_copy(update={"files": OTHER_FILES})
         ),

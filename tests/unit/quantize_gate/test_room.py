@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from quantize.gate.room import decide
+from quantize.gate.room import available_bytes, decide
 
 GB = 10**9
 ARGV = ["python", "--kv-cache-memory-bytes", str(2 * GB)]
@@ -35,3 +37,17 @@ def test_unknown_memory_is_not_risked() -> None:
     room = decide(argv=ARGV, base_bytes=None, available_bytes=90 * GB, weights_ratio=0.5, on_gpu=False)
 
     assert room.side_by_side is False
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("3000\n", 1000), ("max\n", None)])
+def test_a_containers_limit_counts(tmp_path: Path, limit: str, expected: int | None) -> None:
+    (tmp_path / "memory.max").write_text(limit, encoding="ascii")
+    (tmp_path / "memory.current").write_text("2000\n", encoding="ascii")
+
+    found = available_bytes(tmp_path)
+
+    assert found == expected if expected else found > 10**6
+
+
+def test_without_a_limit_the_machines_memory_counts(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path) > 10**6

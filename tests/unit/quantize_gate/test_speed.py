@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from quantize.gate.speed import Round, Speed, pairs, totals
 
 

@@ -32,3 +32,11 @@ def test_a_given_limit_replaces_the_default_and_leaves_the_others() -> None:
 
     assert (limits.max_ppl_increase, limits.min_speed_ratio) == (0.0, 0.9)
     assert limits.min_top1_agreement == thresholds_for(4, 135e6).min_top1_agreement
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("parameters", "recovery"), [(135e6, None), (1e9, None), (8e9, 0.96), (70e9, 0.96)])
+def test_tasks_are_judged_where_they_are_above_chance(
+    bits: int, parameters: float, recovery: float | None
+) -> None:
+    assert thresholds_for(bits, parameters).min_task_recovery == recovery
