@@ -9,6 +9,7 @@ from core.console import console
 from core.errors import InputError, QuantserveError
 from core.files import exclusive_lock, fsync_directory, remove_tree, require_disk_space, staged_directory
 from quantize.config import DEFAULT_MODEL
+from quantize.hub_errors import hub_errors
 from quantize.models import smollm2
 from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.source import SOURCE, is_whole, write_source
@@ -62,9 +63,7 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
 
     The files land in `models/.NAME.download` first, so models/NAME never exists in part.
     """
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     directory = models_dir / model.rpartition("/")[2]
     with exclusive_lock(models_dir / f".{directory.name}.lock", f"downloading {model}"):
@@ -77,17 +76,10 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
             )
         partial = models_dir / f".{directory.name}.download"
         try:
-            snapshot_download(model, revision=revision, local_dir=partial, allow_patterns=list(_HUB_FILES))
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError) as error:
-            raise InputError(
-                f"The model hub cannot be reached to download {model}",
-                mend="Check the network and HF_ENDPOINT and run it again (it resumes), or give a directory",
-            ) from error
-        except HfHubHTTPError as error:
-            raise InputError(
-                f"The model hub refused {model}: {str(error).splitlines()[0]}",
-                mend="Check the id; for a gated model accept its terms and set HF_TOKEN",
-            ) from error
+            with hub_errors(model, otherwise="give a directory; the download resumes when run again"):
+                snapshot_download(
+                    model, revision=revision, local_dir=partial, allow_patterns=list(_HUB_FILES)
+                )
         except OSError as error:
             raise QuantserveError(
                 f"Downloading {model} failed: {error}",

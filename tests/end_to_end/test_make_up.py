@@ -61,7 +61,7 @@ def test_a_second_run_finds_everything_done(home: Home) -> None:
 
 
 def test_a_korean_question_is_answered_with_its_source_page(home: Home) -> None:
-    done = home.make("ask", Q="롤백 훈련은 얼마나 자주 해야 하나요?")
+    done = home.make("ask", Q="만 5년을 일하면 어떤 휴가를 받나요?")
     assert done.returncode == 0, done.stdout
     assert re.search(r"\[1\]", done.stdout)
     assert re.search(r"\.(pdf|md)", done.stdout)
