@@ -25,7 +25,7 @@ REPORT = "report.json"
 PAGE = "report.html"
 CARD = "README.md"
 SCHEMA_VERSION = 2
-# The gate rewrites its reports and the card after the manifest is written, so the manifest does not hash them.
+# The gate rewrites these after the manifest is written, so the manifest does not hash them.
 _UNHASHED = {MANIFEST, REPORT, PAGE, CARD}
 
 
