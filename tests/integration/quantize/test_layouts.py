@@ -71,8 +71,8 @@ def test_error_feedback_and_scaling_lose_less_than_rounding(made: dict[str, dict
 
 def test_scaling_channels_changes_nothing_but_the_rounding(made: dict[str, dict[str, Any]]) -> None:
     # A scale taken by one side alone changes log-probabilities by 1 and more.
-    assert made["int8 calibrated"]["drift"] < 0.1
-    assert made["w8"]["drift"] < 0.1
+    assert made["int8 calibrated"]["drift"] < 0.3
+    assert made["w8"]["drift"] < 0.3
 
 
 def test_kept_modules_are_the_base_s_own(made: dict[str, dict[str, Any]]) -> None:
