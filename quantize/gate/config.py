@@ -35,6 +35,8 @@ class Measurement:
     in another order, which in bfloat16 alone moved 1.7 % of the top tokens of a 135M model."""
     max_answer_tokens: int = 192
     """A chat answer must end by itself before this. The prompts ask for a sentence or a short list."""
+    max_call_tokens: int = 96
+    """Of the answer to a request that calls for a tool; with the request itself it fits a context of 512."""
     speed_concurrencies: tuple[int, ...] = (1, 8, 32)
     """How many requests at once the speed is measured with."""
     speed_tokens: int = 32

@@ -72,7 +72,8 @@ def look(
     """
     start = time.perf_counter()
     passages = score_passages(client, plan, prompts, tick)
-    answers = ask(client, plan, [*questions, *tool_questions], tick)
+    asked = [(question, plan.max_answer_tokens) for question in questions]
+    answers = ask(client, [*asked, *((call, plan.max_call_tokens) for call in tool_questions)], tick)
     said = Said(answers[: len(questions)], answers[len(questions) :], time.perf_counter() - start)
     return View(said, passages)
 
@@ -120,11 +121,12 @@ def score_passages(
         return tuple(pool.map(one, prompts))
 
 
-def ask(client: Client, plan: Measurement, questions: Sequence[str], tick: Tick) -> tuple[Answer, ...]:
-    """Return the greedy answer to each question, asked at once."""
+def ask(client: Client, questions: Sequence[tuple[str, int]], tick: Tick) -> tuple[Answer, ...]:
+    """Return the greedy answer to each question and most tokens it may take, all asked at once."""
 
-    def one(question: str) -> Answer:
-        reply = client.chat(question, max_tokens=plan.max_answer_tokens, return_token_ids=True)
+    def one(asked: tuple[str, int]) -> Answer:
+        question, max_tokens = asked
+        reply = client.chat(question, max_tokens=max_tokens, return_token_ids=True)
         choice = reply["choices"][0]
         ids = reply.get("prompt_token_ids")
         try:

@@ -69,7 +69,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the verdict and every number the gate measured."""
-    found = dict(_flat(report.get("figures", {})))
+    found = dict(_flat(report.get("figures") or {}))
     return {"verdict": report.get("verdict"), **found}
 
 
