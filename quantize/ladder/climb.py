@@ -11,8 +11,8 @@ from rich.table import Table
 from core.console import console
 from quantize.gate.run import Limits
 from quantize.ladder.candidates import Candidate
-from quantize.ladder.decide import Decision, Goal, Step, decide, pareto, satisfies
-from quantize.ladder.steps import Doing, take
+from quantize.ladder.decide import Decision, Goal, Step, decide, hopeless, pareto, satisfies
+from quantize.ladder.steps import Doing, left_out, take
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ def climb(candidates: Sequence[Candidate], goal: Goal, do: Doing) -> Climb:
     steps: list[Step] = []
     for number, candidate in enumerate(candidates, 1):
         console.print(f"[bold]step {number} of at most {len(candidates)}:[/] {candidate.label}")
-        steps.append(take(candidate, limits, do))
+        why_not = hopeless(candidate, steps, goal)
+        steps.append(left_out(candidate, why_not) if why_not else take(candidate, limits, do))
         if steps[-1].problem and steps[-1].directory is None:
             console.print(f"  left out: {steps[-1].problem}", markup=False, soft_wrap=True)
         if satisfies(steps[-1], goal):

@@ -62,8 +62,13 @@ def take(candidate: Candidate, limits: Limits, do: Doing) -> Step:
     try:
         directory, manifest = do.make(candidate.method, options)
     except (UsageError, InputError) as error:
-        return Step(candidate, None, None, None, None, None, {}, problem=str(error))
+        return left_out(candidate, str(error))
     return read_step(candidate, directory, manifest, do.judge(directory, limits))
+
+
+def left_out(candidate: Candidate, why: str) -> Step:
+    """Return a step that was not made."""
+    return Step(candidate, None, None, None, None, None, {}, problem=why)
 
 
 def read_step(candidate: Candidate, directory: Path, manifest: Manifest, report: dict[str, Any]) -> Step:

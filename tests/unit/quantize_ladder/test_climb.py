@@ -104,6 +104,15 @@ def test_a_method_this_model_does_not_take_is_left_out() -> None:
     assert done.decision.satisfied is True
 
 
+def test_what_has_no_hope_is_left_out_with_the_reason() -> None:
+    shop = Workshop({"rtn": 0.3, "gptq": 0.21, "int8": 0.01})
+
+    done = climb(LADDER, Goal(0.05), shop.doing())
+
+    assert done.steps[2].problem == "gptq, group 32 lost +21.0%, more than 4 times the goal"
+    assert [method for method, _ in shop.made] == ["rtn", "gptq", "int8"]
+
+
 def test_a_machine_that_is_too_small_ends_the_climb() -> None:
     shop = Workshop({}, {"rtn": ResourceError("no memory")})
 

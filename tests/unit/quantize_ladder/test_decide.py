@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from quantize.ladder.candidates import Candidate
-from quantize.ladder.decide import Goal, Step, decide, dominates, pareto, satisfies
+from quantize.ladder.decide import Goal, Step, decide, dominates, hopeless, pareto, satisfies
 
 
 def step(method: str, ppl: float, size: float, batch: float, verdict: str = "ACCEPT") -> Step:
@@ -38,6 +38,28 @@ LOST = Step(Candidate("lost"), None, None, None, None, None, {}, problem="no suc
 )
 def test_satisfies(one: Step, goal: Goal, expected: bool) -> None:
     assert satisfies(one, goal) is expected
+
+
+SMALLER = Candidate("rtn", {"group_size": 32})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "steps", "goal", "why"),
+    [
+        (SMALLER, [RTN], Goal(0.05), "rtn lost +30.0%, more than 4 times the goal"),
+        (SMALLER, [RTN], Goal(0.08), ""),
+        (SMALLER, [], Goal(0.05), ""),
+        (SMALLER, [LOST, WILD], Goal(0.05), ""),
+        (Candidate("awq", {"group_size": 64}), [RTN], Goal(0.01), ""),  # another method may do better
+        (Candidate("rtn", note="another way"), [RTN], Goal(0.01), ""),
+        # the best of the method counts
+        (SMALLER, [RTN, step("rtn", 0.19, 0.45, 0.7)], Goal(0.05), ""),
+    ],
+)
+def test_a_variation_of_what_lost_far_too_much_is_not_tried(
+    candidate: Candidate, steps: list[Step], goal: Goal, why: str
+) -> None:
+    assert hopeless(candidate, steps, goal) == why
 
 
 @pytest.mark.parametrize(
