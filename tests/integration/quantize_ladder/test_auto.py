@@ -74,3 +74,26 @@ def test_the_first_step_within_the_goal_is_chosen_and_a_second_run_finds_it(home
 
     assert (code, again["artifact"]) == (0, told["artifact"])
     assert starts(home) == 4
+
+
+def test_the_benchmark_prints_every_figure_and_which_targets_they_meet(home: Path) -> None:
+    done = subprocess.run(
+        [PYTHON, "-m", "quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [(one["candidate"], round(one["ppl_increase"], 3)) for one in told["methods"]] == [
+        ("rtn", 0.25),
+        ("awq", 0.02),
+    ]
+    assert all(one["seconds"] and one["peak_memory_bytes"] for one in told["methods"])
+    met = {one["target"]: one["met"] for one in told["targets"]}
+    assert met["best 4-bit recipe at most +8 % perplexity"] is True
+    assert met["GPTQ within 90 s"] is None
