@@ -78,6 +78,9 @@ def test_the_base_as_its_own_candidate_is_accepted_without_any_difference(home: 
     report = json.loads((artifact / "report.json").read_text(encoding="utf-8"))
     assert report["candidate"]["evidence"] == ["Initializing a V1 LLM engine with quantization=None"]
     assert report["candidate"]["memory_bytes"] > 100e6
+    assert [len(report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
+    assert set(report["candidate"]["output_tokens_per_s"]) == {"1", "8", "32"}
+    assert (artifact / "report.html").is_file()
 
     code, said, shown = gate(home, artifact)
 
