@@ -42,13 +42,21 @@ def test_any_openai_client_is_a_client(home: Home) -> None:
 
     client = OpenAI(base_url=f"http://127.0.0.1:{home.port}/v1", api_key="none")
     model = client.models.list().data[0].id
-    reply = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": "What is 2 + 2?"}], max_tokens=24, temperature=0
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "What is 2 + 2?"}],
+        max_tokens=24,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
     )
+    chunks = list(stream)
     assert model == NAME
-    assert reply.choices[0].message.content
-    assert reply.usage is not None
-    assert reply.usage.completion_tokens >= 1
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+    assert sum(bool(piece) for piece in pieces) > 1  # it streamed
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens >= 1
 
 
 def test_a_second_run_finds_everything_done(home: Home) -> None:
@@ -129,3 +137,16 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(home: Home, tmp_pat
     assert done.returncode != 0
     assert port in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_regression_leaves_what_was_served_serving(home: Home) -> None:
+    before = next((home.path / "artifacts").glob("*/current")).resolve()
+    done = home.make("quantize-and-deploy", GATE="--max-ppl-increase=-90%")
+    assert done.returncode != 0
+    assert "REGRESSION" in done.stdout
+    assert "Error 3" in done.stdout  # the gate's exit code, as make reports it
+    assert next((home.path / "artifacts").glob("*/current")).resolve() == before
+    with urllib.request.urlopen(f"http://127.0.0.1:{home.port}/v1/models", timeout=10) as reply:
+        assert reply.status == 200
+    again = home.make("up")  # judged by its own limits it is accepted again
+    assert again.returncode == 0, again.stdout[-4000:]
