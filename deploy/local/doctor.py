@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from core.errors import QuantserveError
 from deploy.local import settings as make_variables
 from deploy.local.environments import ROOT, VENVS, accelerator, environments
+from deploy.local.port import problem_with
 from deploy.local.stages import program, run_program
 from deploy.local.terminal import paint, say
 
@@ -69,14 +69,12 @@ def _tcmalloc() -> Finding:
 
 def _port() -> Finding:
     settings = make_variables.read()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.BIND, int(settings.PORT)))
-        except OSError as error:
-            mend = "make status shows whether it is ours; otherwise use make up PORT=…"
-            return Finding("warning", f"port {settings.PORT} on {settings.BIND}: {error.strerror}", mend)
-    return Finding("ok", f"port {settings.PORT} on {settings.BIND} is free")
+    problem = problem_with(settings.BIND, int(settings.PORT))
+    where = f"port {settings.PORT} on {settings.BIND}"
+    if problem is None:
+        return Finding("ok", f"{where} is free")
+    mend = "make status shows whether it is ours; otherwise use make up PORT=…"
+    return Finding("warning", f"{where}: {problem}", mend)
 
 
 def _environments() -> list[Finding]:

@@ -15,6 +15,7 @@ from core.errors import EXIT_INTERRUPTED, QuantserveError
 from core.files import write_json
 from deploy.local import settings as make_variables
 from deploy.local.environments import HOME
+from deploy.local.port import require_port
 from deploy.local.settings import Settings
 from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
 from deploy.local.terminal import paint, say
@@ -94,6 +95,8 @@ def main() -> None:
     some.add_argument("--only", choices=("setup", "index"), help="run one stage that needs no other")
     options = parser.parse_args()
     settings = make_variables.read()
+    if options.until in (None, "serve", "index") and not options.only:
+        require_port(settings)
     if options.until:
         run_stages(settings, options.until)
         return

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from deploy.local import environments, settings, stages
+from core.errors import ResourceError, UsageError
+from deploy.local import environments, port, settings, stages
 from deploy.local.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -114,3 +115,36 @@ def test_no_pins_name_an_index_or_this_machine() -> None:
         text = path.read_text(encoding="utf-8")
         assert "://" not in text, path
         assert os.fspath(ROOT) not in text, path
+
+
+def test_a_taken_port_is_said_before_any_stage() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        number = holder.getsockname()[1]
+        done = subprocess.run(
+            ["make", "up", f"PORT={number}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert f"Port {number} on 127.0.0.1 cannot be used: Address already in use." in done.stderr
+    assert "[1/" not in done.stderr
+
+
+def test_the_port_of_our_own_server_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        number = holder.getsockname()[1]
+        monkeypatch.setattr(port, "HOME", tmp_path)
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "serving.json").write_text(f'{{"port": {number}}}')
+        port.require_port(Settings(PORT=str(number)))
+        (tmp_path / "run" / "serving.json").write_text('{"port": 1}')
+        with pytest.raises(ResourceError):
+            port.require_port(Settings(PORT=str(number)))
