@@ -86,14 +86,16 @@ def test_what_was_resumed_is_what_one_run_makes(home: Home) -> None:
 
 
 def test_ctrl_c_leaves_whole_stages_only(home: Home) -> None:
-    process = home.start(*RUN, "--seed", "9")
+    # Enough text that the work goes on for seconds after the text is ready.
+    longer = ("--seed", "9", "--sequences", "400")
+    process = home.start(*RUN, *longer)
     while not list(home.versions.glob(".work-*/tokens.json")):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert list(home.versions.glob(".work-*/*.part")) == []
-    assert home.run("--method", "gptq", "--seed", "9")["status"] == "made"
+    assert home.run("--method", "gptq", *longer)["status"] == "made"
 
 
 def test_staging_of_dead_processes_is_swept_whatever_its_version(home: Home) -> None:
