@@ -48,8 +48,8 @@ class GptqOptions:
     damping: share of the Hessian's mean diagonal added to its diagonal.
     mse: exponent of the search for the scale that loses least; 0 takes the range as it is.
     act_group_aware: visit important columns first without reordering the groups on disk.
-    scale_channels: scale input channels by AWQ's search first: better without zero points, half as slow
-        again.
+    scale_channels: scale input channels by AWQ's search first: takes half as long again, and the engine's
+        CPU kernel, which rounds activations to 8 bits, then loses half as much
     desc_act: reorder columns on disk; the engine refuses it, so it is refused here.
     keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
     driver: layers, our own pass, or gptqmodel, the library's, for architectures the pass does not cover.
@@ -61,7 +61,7 @@ class GptqOptions:
     damping: float = 0.05
     mse: float = 2.0
     act_group_aware: bool = True
-    scale_channels: bool = False
+    scale_channels: bool = True
     desc_act: bool = False
     keep: tuple[str, ...] = ()
     driver: str = "layers"
