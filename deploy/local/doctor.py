@@ -12,11 +12,10 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.errors import QuantserveError
 from deploy.local import settings as make_variables
-from deploy.local.environments import ROOT, VENVS, accelerator, environments
+from deploy.local.environments import ROOT, VENVS, accelerator, environments, tcmalloc_installed
 from deploy.local.port import problem_with
 from deploy.local.stages import program, run_program
 from deploy.local.terminal import paint, say
@@ -62,7 +61,7 @@ def _memory() -> Finding:
 
 
 def _tcmalloc() -> Finding:
-    if any(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4")):
+    if tcmalloc_installed():
         return Finding("ok", "libtcmalloc-minimal4 is installed")
     return Finding("warning", "libtcmalloc-minimal4 is missing", "sudo apt-get install libtcmalloc-minimal4")
 

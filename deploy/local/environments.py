@@ -72,6 +72,11 @@ class Environment:
         write_json(self.stamp, self.wanted())
 
 
+def tcmalloc_installed() -> bool:
+    """Whether Debian's libtcmalloc-minimal4 is there, which the engine and the quantizers preload."""
+    return any(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4"))
+
+
 def accelerator() -> str:
     """Return `cuda` or `cpu`: the ACCEL variable, or what the machine has.
 

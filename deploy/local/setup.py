@@ -12,7 +12,15 @@ from pathlib import Path
 
 from core.errors import QuantserveError
 from core.files import exclusive_lock, require_disk_space
-from deploy.local.environments import BUILT_LAST, ROOT, VENVS, Environment, accelerator, environments
+from deploy.local.environments import (
+    BUILT_LAST,
+    ROOT,
+    VENVS,
+    Environment,
+    accelerator,
+    environments,
+    tcmalloc_installed,
+)
 from deploy.local.terminal import paint, say, warn
 
 UV_HOME = VENVS / "uv"
@@ -93,7 +101,7 @@ def link_project(environment: Environment) -> None:
 
 def provide_tcmalloc() -> None:
     """Install Debian's tcmalloc when allowed to; without it the engine is slower, so only warn."""
-    if any(Path("/usr/lib").glob("*/libtcmalloc_minimal.so.4")):
+    if tcmalloc_installed():
         return
     mend = "apt-get install libtcmalloc-minimal4 (the quantizers and the engine free memory faster with it)"
     if os.geteuid() != 0 or not Path("/usr/bin/apt-get").exists():
