@@ -1,7 +1,35 @@
-"""Run: python -m rag embedding-model | index PATH… | search "Q" | ask "Q" | chat | list | status."""
+"""Answers from your documents, with their sources.
+
+python -m rag index PATH…           bring the index up to date
+python -m rag ask "QUESTION"        answer it, with citations; chat does so in turn
+python -m rag search "QUERY"        passages only, no model
+python -m rag list | status         what is indexed; whether the model server answers
+python -m rag embedding-model       make the default embedding model
+"""
+
+from __future__ import annotations
+
+import typer
 
 from core.console import run_app
-from rag.cli import app
+from rag.commands.ask import ask
+from rag.commands.chat import chat
+from rag.commands.embedding_model import embedding_model
+from rag.commands.index import index
+from rag.commands.list import list_documents
+from rag.commands.search import search
+from rag.commands.status import status
+
+app = typer.Typer(
+    help="Answers from your documents, with their sources.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("embedding-model")(embedding_model)
+app.command("list")(list_documents)
+for command in (index, search, ask, chat, status):
+    app.command()(command)
 
 if __name__ == "__main__":
     run_app(app, "rag")

