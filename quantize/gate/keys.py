@@ -65,6 +65,22 @@ def base_key(measurement: Measurement, evaluation: str, base: str, engine: str |
     return digest([*parts, machine(), serving_sources(root)])[:24]
 
 
+def found_key(
+    measurement: Measurement,
+    evaluation: str,
+    base: str,
+    engine: str | None,
+    manifest: Manifest,
+    tasks: TaskPlan | None,
+    root: Path,
+) -> str:
+    """Return the key of a measurement of both, whatever the limits: speed counts, so the machine does too."""
+    files = {name: record.sha256 for name, record in manifest.files.items()}
+    return digest(
+        [base_key(measurement, evaluation, base, engine, root), manifest.key, files, _asked(tasks)]
+    )[:24]
+
+
 def report_key(
     thresholds: Thresholds,
     measurement: Measurement,
@@ -77,5 +93,8 @@ def report_key(
     """Return the key of a report: the same key means that measuring again would judge the same thing."""
     files = {name: record.sha256 for name, record in manifest.files.items()}
     settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), *_ASKED]
-    asked = None if tasks is None else [*tasks.names, str(tasks.include), tasks.limit]
-    return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files, asked])
+    return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files, _asked(tasks)])
+
+
+def _asked(tasks: TaskPlan | None) -> list[Any] | None:
+    return None if tasks is None else [*tasks.names, str(tasks.include), tasks.limit]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from core.console import console, progress
-from quantize.gate import cache, keys, report, speed, tool_calls
+from quantize.gate import cache, found, keys, report, speed, tool_calls
 from quantize.gate.answers import compare, questions_for
 from quantize.gate.config import ROOT, GateConfig
 from quantize.gate.evaluation import Evaluation
@@ -32,43 +33,73 @@ def judge_case(
         GateError: the base could not be measured, so nothing can be said about the candidate.
     """
     folder = config.run_dir / "gate-cache"
-    key = keys.base_key(
-        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, ROOT
-    )
-    known = None if force else cache.load(folder, key)
     common = _common(case, overlap_checked)
-    try:
-        with _progress() as (tick, set_total):
-            pairing = _pairing(case, config, known, tick)
-            set_total(pairing.requests())
-            measured = pairing.measure()
-    except CandidateFailed as failure:
-        cache.store(folder, key, failure.base.view)
-        text = report.build(
-            verdict=Verdict.INFEASIBLE,
-            reasons=[failure.reason],
-            base={**_base_facts(case, known), **report.measured_json(failure.base)},
-            candidate=_candidate_facts(case),
-            **common,
-        )
-        report.publish(case.directory, case.manifest, text, ())
-        return Verdict.INFEASIBLE, text
-    if known is None:
-        cache.store(folder, key, measured.base.view)
-    findings = findings_of(case, config, measured)
-    verdict, checks = judge(findings, case.thresholds)
+    known = None if force else found.load(folder / "found", _found_key(case, config))
+    if known is not None:
+        console.print("measured before; judged by today's limits (--force measures again)")
+    else:
+        try:
+            known = _measure(case, config, folder, force=force)
+        except CandidateFailed as failure:
+            text = report.build(
+                verdict=Verdict.INFEASIBLE,
+                reasons=[failure.reason],
+                base={**_base_facts(case, False), **report.measured_json(failure.base)},
+                candidate=_candidate_facts(case),
+                **common,
+            )
+            report.publish(case.directory, case.manifest, text, ())
+            return Verdict.INFEASIBLE, text
+    verdict, checks = judge(known.findings, case.thresholds)
     text = report.build(
         verdict=verdict,
         reasons=reasons(checks),
-        base={**_base_facts(case, known), **report.measured_json(measured.base)},
-        candidate={**_candidate_facts(case), **report.measured_json(measured.candidate)},
-        findings=findings,
+        base=known.base,
+        candidate=known.candidate,
+        findings=known.findings,
         checks=checks,
-        arrangement=measured.room.reason,
+        arrangement=known.arrangement,
         **common,
     )
     report.publish(case.directory, case.manifest, text, checks)
     return verdict, text
+
+
+def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> found.Found:
+    """Start both engines, ask them everything, and keep what they said.
+
+    Raises:
+        CandidateFailed, GateError: from `Pairing.measure`.
+    """
+    key = keys.base_key(
+        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, ROOT
+    )
+    view = None if force else cache.load(folder, key)
+    try:
+        with _progress() as (tick, set_total):
+            pairing = _pairing(case, config, view, tick)
+            set_total(pairing.requests())
+            measured = pairing.measure()
+    except CandidateFailed as failure:
+        cache.store(folder, key, failure.base.view)
+        raise
+    if view is None:
+        cache.store(folder, key, measured.base.view)
+    result = found.Found(
+        findings_of(case, config, measured),
+        {**_base_facts(case, view is not None), **report.measured_json(measured.base)},
+        {**_candidate_facts(case), **report.measured_json(measured.candidate)},
+        measured.room.reason,
+    )
+    found.store(folder / "found", _found_key(case, config), result)
+    return result
+
+
+def _found_key(case: Case, config: GateConfig) -> str:
+    evaluation, version = case.evaluation.sha256, case.engine_version
+    return keys.found_key(
+        config.measurement, evaluation, case.base_sha256, version, case.manifest, case.tasks, ROOT
+    )
 
 
 def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findings:
@@ -153,13 +184,13 @@ def _common(case: Case, overlap_checked: bool) -> dict[str, Any]:
     }
 
 
-def _base_facts(case: Case, known: View | None) -> dict[str, Any]:
+def _base_facts(case: Case, cached: bool) -> dict[str, Any]:
     return {
         "directory": str(case.base.directory),
         "sha256": case.base_sha256,
         "parameters": case.base.elements,
         "weight_bytes": case.base.weight_bytes,
-        "cached": known is not None,
+        "cached": cached,
     }
 
 

@@ -41,6 +41,12 @@ def starts(config: GateConfig) -> list[str]:
     return [line.split()[0] for line in lines]
 
 
+def forget_what_was_found(config: GateConfig) -> None:
+    """Leave the base's view alone, as when another candidate is measured."""
+    (entry,) = (config.run_dir / "gate-cache" / "found").glob("*.json")
+    entry.write_text("{", encoding="utf-8")
+
+
 def test_a_sound_artifact_is_accepted_with_the_figures_of_its_distributions(
     config: GateConfig, make_artifact: Make
 ) -> None:
@@ -84,15 +90,27 @@ def test_what_was_judged_is_not_judged_again(config: GateConfig, make_artifact: 
     assert starts(config) == ["tiny", "v1"]
 
 
-def test_other_thresholds_take_the_base_view_from_before(config: GateConfig, make_artifact: Make) -> None:
+def test_other_thresholds_judge_the_same_measurement(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
     gate_artifact(artifact, None, config, Limits())
 
     stricter = gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.01))
+    again = gate_artifact(artifact, None, config, Limits())
 
-    assert stricter.verdict is Verdict.REGRESSION
-    assert stricter.report["base"]["cached"] is True
-    assert starts(config) == ["tiny", "v1", "tiny", "v1"]  # speed is always measured anew
+    assert (stricter.verdict, again.verdict) == (Verdict.REGRESSION, Verdict.ACCEPT)
+    assert again.report["speed"] == stricter.report["speed"]
+    assert starts(config) == ["tiny", "v1"]
+
+
+def test_another_candidate_takes_the_base_view_from_before(config: GateConfig, make_artifact: Make) -> None:
+    artifact = make_artifact()
+    gate_artifact(artifact, None, config, Limits())
+    forget_what_was_found(config)
+
+    outcome = gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
+
+    assert outcome.report["base"]["cached"] is True
+    assert starts(config) == ["tiny", "v1", "tiny", "v1"]  # speed is always measured on both
 
 
 def test_force_measures_both_again(config: GateConfig, make_artifact: Make) -> None:
@@ -333,6 +351,7 @@ def test_a_damaged_cache_entry_is_measured_again(config: GateConfig, make_artifa
     gate_artifact(artifact, None, config, Limits())
     (entry,) = (config.run_dir / "gate-cache").glob("*.npz")
     entry.write_bytes(b"PK")
+    forget_what_was_found(config)
 
     gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
 

@@ -72,3 +72,13 @@ def test_the_engine_version_is_read_from_its_metadata(tmp_path: Path, package: s
 
 def test_an_unknown_engine_version_is_none(tmp_path: Path) -> None:
     assert keys.engine_version(tmp_path / "bin/python") is None
+
+
+def test_a_measurement_is_the_same_under_other_limits_only(tmp_path: Path) -> None:
+    def key(**changes: object) -> str:
+        manifest = MANIFEST.model_copy(update=changes)
+        return keys.found_key(Measurement(), "e", "b", "v", manifest, None, tmp_path)
+
+    assert key() == key(created="2027-01-01T00:00:00+00:00")
+    assert key() != key(files=OTHER_FILES)
+    assert key() != key(key="other")
