@@ -51,7 +51,7 @@ setup: ## the three environments, from pins (ACCEL=cpu|cuda)
 	@$(LOCAL).setup
 model: ## fetch or unpack the base model (MODEL=hub id or directory)
 	@$(LOCAL).up --until model
-quantize: ## quantize the model (METHOD=gptq|awq, QUANTIZE='further options')
+quantize: ## quantize the model (METHOD=gptq|awq|rtn|int8|fp8|bitsandbytes, QUANTIZE='further options')
 	@$(LOCAL).up --until quantize
 gate: ## measure base and artifact in the engine; verdict
 	@$(LOCAL).up --until gate

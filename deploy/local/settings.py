@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from core.errors import UsageError
 
-METHODS = ("gptq", "awq")
+METHODS = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
 ENVS = ("local",)
 DEFAULT_NAME = "SmolLM2-135M-Instruct"
 

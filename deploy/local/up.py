@@ -15,6 +15,7 @@ from core.errors import EXIT_INTERRUPTED, QuantserveError
 from core.files import write_json
 from deploy.local import settings as make_variables
 from deploy.local.environments import HOME
+from deploy.local.memory import PeakMemory
 from deploy.local.port import require_port
 from deploy.local.settings import Settings
 from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
@@ -28,13 +29,16 @@ def _head(number: int, name: str) -> str:
     return f"{paint(f'[{number}/{_COUNT}]', 'bold')} {name:<9}"
 
 
-def run_stages(settings: Settings, last: str = _NAMES[-1]) -> tuple[Found, dict[str, float]]:
+def run_stages(
+    settings: Settings, memory: PeakMemory, last: str = _NAMES[-1]
+) -> tuple[Found, dict[str, float]]:
     """Run the stages up to and with `last`; return what each found and its seconds."""
     found: Found = {}
     seconds: dict[str, float] = {}
     for number, stage in enumerate(STAGES[: _NAMES.index(last) + 1], start=1):
         say(f"{_head(number, stage.name)} …")
-        outcome = run_stage(stage, settings, found)
+        with memory.during(stage.name):
+            outcome = run_stage(stage, settings, found)
         found[stage.name], seconds[stage.name] = outcome.result, outcome.seconds
         words = stage.says(outcome.result)
         say(f"{_head(number, stage.name)} {paint('ok', 'green')} {outcome.seconds:7.1f} s  {words}")
@@ -66,10 +70,11 @@ def ask(settings: Settings, found: Found) -> float:
     return time.perf_counter() - started
 
 
-def summary(settings: Settings, found: Found, seconds: dict[str, float]) -> str:
+def summary(settings: Settings, found: Found, seconds: dict[str, float], peaks: dict[str, int]) -> str:
     """Return the closing words: what runs where, how to call it, what to do next."""
     model, version = found["serve"]["model"], found["promote"]["current"]
     times = "  ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    most = max(peaks, key=lambda name: peaks[name])
     return f"""
 {paint("Ready.", "green")} {model} ({version}) is served at {settings.base_url}
 
@@ -84,7 +89,8 @@ def summary(settings: Settings, found: Found, seconds: dict[str, float]) -> str:
 Next:  make ask Q="질문"   make chat   make status   make logs   make down   make help
 Own documents: make index DOCS=path/   own model: make up MODEL=path-or-hub-id
 
-Seconds: {times}  total {sum(seconds.values()):.1f}"""
+Seconds: {times}  total {sum(seconds.values()):.1f}
+Peak memory: {peaks[most] / 2**30:.1f} GiB ({most})"""
 
 
 def main() -> None:
@@ -95,17 +101,19 @@ def main() -> None:
     some.add_argument("--only", choices=("setup", "index"), help="run one stage that needs no other")
     options = parser.parse_args()
     settings = make_variables.read()
+    memory = PeakMemory()
     if options.until in (None, "serve", "index") and not options.only:
         require_port(settings)
     if options.until:
-        run_stages(settings, options.until)
+        run_stages(settings, memory, options.until)
         return
     if options.only:
         run_stage(STAGES[_NAMES.index(options.only)], settings, {})
         return
-    found, seconds = run_stages(settings)
-    seconds["ask"] = ask(settings, found)
-    say(summary(settings, found, seconds))
+    found, seconds = run_stages(settings, memory)
+    with memory.during("ask"):
+        seconds["ask"] = ask(settings, found)
+    say(summary(settings, found, seconds, memory.peaks))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import pytest
 
 from core.errors import ResourceError, UsageError
 from deploy.local import environments, port, settings, stages
+from deploy.local.memory import PeakMemory
 from deploy.local.settings import Settings
+from quantize.methods import METHODS as QUANTIZERS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,7 +27,7 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq"),
+        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq, rtn"),
         ("PORT", "http", "PORT=http is no port. Use a number from 1 to 65535"),
         ("PORT", "70000", "PORT=70000 is no port. Use a number from 1 to 65535"),
     ],
@@ -44,7 +46,7 @@ def test_make_up_with_an_unknown_method_starts_nothing() -> None:
         ["make", "up", "METHOD=zip"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
-    assert "METHOD=zip is unknown. Use one of: gptq, awq" in done.stderr
+    assert "METHOD=zip is unknown. Use one of: gptq, awq, rtn" in done.stderr
     assert "Traceback" not in done.stderr
     assert "[1/" not in done.stderr
 
@@ -148,3 +150,20 @@ def test_the_port_of_our_own_server_is_not_in_the_way(
         (tmp_path / "run" / "serving.json").write_text('{"port": 1}')
         with pytest.raises(ResourceError):
             port.require_port(Settings(PORT=str(number)))
+
+
+def test_peak_memory_counts_what_was_started_detached_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANTSERVE_RUN", "")
+    memory = PeakMemory()
+    detached = "import time; held = bytearray(b'x') * 90_000_000; print('held', flush=True); time.sleep(1.5)"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {detached!r}])"
+    with memory.during("work"):
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+    with memory.during("rest"):
+        pass
+
+    assert memory.peaks["rest"] < 90e6 < memory.peaks["work"] < 90e6 + memory.peaks["rest"] + 300e6
+
+
+def test_make_knows_every_method_of_the_quantizer() -> None:
+    assert set(settings.METHODS) == set(QUANTIZERS)
