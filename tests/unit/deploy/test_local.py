@@ -27,7 +27,7 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq, rtn"),
+        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes"),
         ("PORT", "http", "PORT=http is no port. Use a number from 1 to 65535"),
         ("PORT", "70000", "PORT=70000 is no port. Use a number from 1 to 65535"),
     ],
@@ -46,7 +46,7 @@ def test_make_up_with_an_unknown_method_starts_nothing() -> None:
         ["make", "up", "METHOD=zip"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
-    assert "METHOD=zip is unknown. Use one of: gptq, awq, rtn" in done.stderr
+    assert "METHOD=zip is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes" in done.stderr
     assert "Traceback" not in done.stderr
     assert "[1/" not in done.stderr
 
