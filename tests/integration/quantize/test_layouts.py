@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.integration.quantize.make_layouts_cases import BITS_EXACT, ERROR, ON_CPU, PROMPT
@@ -81,51 +78,43 @@ def test_kept_modules_are_the_base_s_own(made: dict[str, dict[str, Any]]) -> Non
     assert made["mixed symmetric"]["error"]["model.layers.1.mlp.down_proj.weight"] > 0.05
 
 
-def ask_engine(directory: Path, home: Path) -> tuple[list[float], str, str]:
-    """Serve a checkpoint; return the prompt's log-probabilities, a greedy answer and the engine's log."""
-    ready = home / "ready.json"
-    ready.unlink(missing_ok=True)
-    log = home / "serving.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [
-                *(SERVING, "-m", "serving", "serve", str(directory), "--port", "0"),
-                *("--ready-file", str(ready), "--die-with-parent"),
-            ],
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        while not ready.exists():
-            assert server.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.2)
-        facts = json.loads(ready.read_text())
-        body = {
-            "model": facts["model"],
-            "prompt": PROMPT,
-            "max_tokens": 8,
-            "temperature": 0,
-            "prompt_logprobs": 0,
-            "ignore_eos": True,
-        }
-        choice = httpx.post(f"{facts['url']}/v1/completions", json=body, timeout=60).json()["choices"][0]
-        entries = choice["prompt_logprobs"][1:]
-        found = [next(iter(entry.values()))["logprob"] for entry in entries]
-        return found, choice["text"], log.read_text()
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
+@pytest.fixture(scope="module")
+def asked(home: Path, made: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What vLLM says with each checkpoint, under the flags and variables it is served with."""
+    directories = {case: made[case]["directory"] for case in ON_CPU}
+    first, *_ = directories.values()
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    plan = subprocess.run(
+        [SERVING, "-m", "serving", "plan", first, "--json"],
+        cwd=home,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    planned = json.loads(plan.stdout.splitlines()[-1])
+    (home / "flags.json").write_text(json.dumps(planned["argv"][3:]))
+    program = Path(__file__).with_name("load_with_vllm.py")
+    done = subprocess.run(
+        [SERVING, program, "flags.json", json.dumps(PROMPT), *directories.values()],
+        cwd=home,
+        env={**variables, **planned["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {case: told[directory] for case, directory in directories.items()}
 
 
 @pytest.mark.engine
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("case", "tolerance"), ON_CPU.items())
 def test_the_engine_loads_it_and_computes_with_the_same_weights(
-    home: Path, made: dict[str, dict[str, Any]], case: str, tolerance: float
+    made: dict[str, dict[str, Any]], asked: dict[str, dict[str, Any]], case: str, tolerance: float
 ) -> None:
-    found, text, _ = ask_engine(Path(home / made[case]["directory"]), home)
+    found = asked[case]["logprobs"]
     differences = [abs(a - b) for a, b in zip(found, made[case]["reference"], strict=True)]
     assert max(differences) < tolerance
-    assert text
+    assert asked[case]["text"]
