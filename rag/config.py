@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-RetrieveMode = Literal["hybrid", "dense", "words"]
+RetrieveMode = Literal["hybrid", "dense", "bm25"]
+RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
 Backend = Literal["auto", "onnx", "huggingface"]
 
@@ -32,15 +33,38 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
+class RerankConfig:
+    """A second look at the best passages by a model that reads question and passage together."""
+
+    kind: RerankKind = "off"
+    model: str = ""
+    """cross-encoder: a directory or hub id; endpoint: the name the server knows it by."""
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """endpoint: where /rerank is."""
+    api_key: str = ""
+    candidates: int = 20
+    """Passages that are reranked; what lies behind them keeps its order."""
+    batch: int = 8
+    max_tokens: int = 512
+    timeout_s: float = 5.0
+    """All batches together; when it passes the order from before stands."""
+
+
+@dataclass(frozen=True)
 class RetrieveConfig:
     """How passages are found."""
 
     mode: RetrieveMode = "hybrid"
     top_k: int = 4
     candidates: int = 50
-    """Passages each ranking hands to the fusion."""
+    """Passages each ranking hands to the fusion, to MMR and to the reranker."""
     rrf_k: int = 60
     """The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+    min_score: float | None = None
+    """Least score, on the scale of the mode: cosine, BM25, fused, or the reranker's."""
+    mmr: float | None = None
+    """Weight of relevance against variety, 0 to 1 (maximal marginal relevance); None turns it off."""
+    rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ QuantserveError
 ├── RagError
 │   ├── NoIndex              nothing has been indexed yet
 │   ├── IndexMismatch        the index was made with another embedding model or format
+│   ├── RerankFailed         the reranker failed or ran out of time; the order from before stands
 │   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
 ├── InputError
 │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
@@ -30,6 +31,10 @@ class IndexMismatch(RagError):
 
 class ServerUnavailable(RagError):
     """The model server cannot be reached, refused the request, or broke off."""
+
+
+class RerankFailed(RagError):
+    """There are no scores of the reranker; the search goes on without them and says so."""
 
 
 class UnreadableDocument(InputError):

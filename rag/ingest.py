@@ -23,6 +23,7 @@ from rag.loaders.registry import expand, load
 from rag.store.chunks import Chunk, write_chunks
 from rag.store.generation import VECTORS_FILE, Generation, IndexStore
 from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings, library_versions
+from rag.store.vectors import build_index
 
 if TYPE_CHECKING:
     from rag.split import Tokenize
@@ -252,7 +253,7 @@ class _Build:
             )
         vectors = np.vstack([vectors, self._vectors(fresh)]) if len(vectors) else self._vectors(fresh)
         chunks += fresh
-        write_vectors(directory, chunks, vectors)
+        write_vectors(directory, vectors)
         write_words(directory, [chunk.embedded for chunk in chunks])
         write_chunks(directory, chunks)
         self.manifest = IndexManifest(
@@ -333,17 +334,8 @@ class _Build:
         return vectors
 
 
-def write_vectors(directory: Path, chunks: list[Chunk], vectors: Floats) -> None:
-    """Write the FAISS index through LlamaIndex's store: exact inner product, row numbers as ids."""
-    import faiss
-    from llama_index.core.schema import TextNode
+def write_vectors(directory: Path, vectors: Floats) -> None:
+    """Write the FAISS index through LlamaIndex's store; row numbers are ids."""
     from llama_index.vector_stores.faiss import FaissVectorStore
 
-    store = FaissVectorStore(faiss_index=faiss.IndexFlatIP(vectors.shape[1]))
-    store.add(
-        [
-            TextNode(id_=chunk.id, embedding=vector)
-            for chunk, vector in zip(chunks, vectors.tolist(), strict=True)
-        ]
-    )
-    store.persist(str(directory / VECTORS_FILE))
+    FaissVectorStore(faiss_index=build_index(vectors)).persist(str(directory / VECTORS_FILE))

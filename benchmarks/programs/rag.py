@@ -33,9 +33,9 @@ from core.console import console
 from rag.client import ModelServer, StreamFacts
 from rag.config import AnswerConfig, RagConfig
 from rag.errors import ServerUnavailable
-from rag.fusion import reciprocal_rank_fusion
 from rag.prompt import build_prompt
 from rag.retrieve import Passage, Searcher
+from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.text import language_of, normalise
 
 STAGES = ("embed", "vector search", "word search", "fuse", "prompt", "first token", "generation")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -62,6 +62,11 @@ class ChunkReader:
             )
         }
         return [found[row] for row in wanted]
+
+    def all(self) -> Iterator[tuple[int, Chunk]]:
+        """Yield (row, chunk) of everything."""
+        for record in self._connection.execute(f'SELECT "row", {_COLUMNS} FROM chunks ORDER BY "row"'):
+            yield record[0], Chunk(*record[1:])
 
     def of_file(self, path: str) -> list[tuple[int, Chunk]]:
         """Return (row, chunk) of one file in reading order."""

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from core.files import exclusive_lock, point_symlink, remove_tree, staged_directory
 from rag.errors import NoIndex
-from rag.store.chunks import ChunkReader
+from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
+from rag.store.vectors import search_index
 
 if TYPE_CHECKING:
     import faiss
@@ -59,10 +60,21 @@ class Generation:
 
         return WordIndex(self.directory)
 
-    def search_vectors(self, query: Floats, k: int) -> list[tuple[int, float]]:
-        """Return up to `k` (row, cosine), best first."""
-        scores, rows = self.vectors.search(query.reshape(1, -1), min(k, self.manifest.chunks))
-        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
+    def search_vectors(
+        self, query: Floats, k: int, among: npt.NDArray[np.int64] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to `k` (row, cosine), best first; only rows of `among` where it is given."""
+        return search_index(self.vectors, query, k, among)
+
+    def search_words(
+        self, query: str, k: int, among: npt.NDArray[np.int64] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
+        return self.words.search(query, k, among)
+
+    def rows_where(self, allows: Callable[[Chunk], bool]) -> npt.NDArray[np.int64]:
+        """Return the rows of the chunks that `allows` says yes to."""
+        return np.array([row for row, chunk in self.chunks.all() if allows(chunk)], np.int64)
 
     def vectors_of(self, rows: list[int]) -> Floats:
         """Return stored vectors by row number."""

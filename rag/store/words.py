@@ -92,11 +92,18 @@ class WordIndex:
         folder = directory / WORDS_FOLDER
         self._index = None if (folder / _EMPTY).exists() else bm25s.BM25.load(str(folder))
 
-    def search(self, query: str, k: int) -> list[tuple[int, float]]:
-        """Return up to `k` (row, BM25 score) with a score above zero, best first."""
+    def search(
+        self, query: str, k: int, among: npt.NDArray[np.int64] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to `k` (row, BM25 score) with a score above zero, best first.
+
+        `k` may exceed the rows there are; a query of stop words alone finds nothing. `among` limits
+        the search to some rows.
+        """
         words = words_of(query)
-        if self._index is None or not words:
+        if self._index is None or not words or k < 1:
             return []
         scores: npt.NDArray[np.float32] = self._index.get_scores(words)
-        best = np.argsort(-scores, kind="stable")[:k]
-        return [(int(row), float(scores[row])) for row in best if scores[row] > 0]
+        rows = np.flatnonzero(scores > 0) if among is None else among[scores[among] > 0]
+        best = rows[np.argsort(-scores[rows], kind="stable")[:k]]
+        return [(int(row), float(scores[row])) for row in best]

@@ -34,7 +34,7 @@ def searcher(config: RagConfig, embedder: Embedder) -> Searcher:
     return opened
 
 
-@pytest.mark.parametrize("mode", ["hybrid", "dense", "words"])
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
 @pytest.mark.parametrize(
     ("question", "file", "page", "heading"),
     [
@@ -157,7 +157,7 @@ def test_llama_index_retrieves_through_it(
 ) -> None:
     from llama_index.core.postprocessor import SimilarityPostprocessor
 
-    from rag.llama import RagRetriever
+    from rag.retrieve.llama import RagRetriever
 
     nodes = RagRetriever(searcher(config, embedder)).retrieve("Where are the spare bulbs?")
     assert nodes[0].metadata["page"] == 2

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rag.chat import search_text
 from rag.citations import check_citations
 from rag.embedding.backend import length_buckets
-from rag.fusion import reciprocal_rank_fusion
 from rag.languages import answer_languages, is_in_language
+from rag.retrieve.fusion import reciprocal_rank_fusion
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:

@@ -1,0 +1,53 @@
+"""A cross-encoder in this process, by sentence-transformers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rag.config import RerankConfig
+from rag.errors import RerankFailed
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# Read once by oneDNN when torch loads; see rag.embedding.huggingface_backend.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+
+class CrossEncoderReranker:
+    """A directory or hub id of a cross-encoder, such as BAAI/bge-reranker-v2-m3 (100 languages)."""
+
+    def __init__(self, config: RerankConfig) -> None:
+        """Nothing is loaded yet."""
+        self._config = config
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's directory or id."""
+        return self._config.model
+
+    @functools.cached_property
+    def _model(self) -> CrossEncoder:
+        from sentence_transformers import CrossEncoder
+
+        try:
+            model: CrossEncoder = CrossEncoder(self._config.model, max_length=self._config.max_tokens)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise RerankFailed(
+                f"the cross-encoder {self._config.model!r} cannot be loaded ({type(error).__name__})",
+                mend="Name a sentence-transformers cross-encoder directory: --rerank-model",
+            ) from error
+        return model
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return one score for each text."""
+        with self._lock:  # one model, many questions: batches take turns
+            predicted = self._model.predict(
+                [(query, text) for text in texts], batch_size=len(texts), show_progress_bar=False
+            )
+        return [float(score) for score in predicted]

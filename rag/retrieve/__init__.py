@@ -1,0 +1,11 @@
+"""Find passages: dense, by words, or both fused; filtered, made diverse, reranked.
+
+In goes a question; out come passages with every score they have, the seconds of each stage, and
+notes on what was left out (a reranker that ran out of time). LlamaIndex's face is rag.retrieve.llama.
+"""
+
+from rag.retrieve.filters import Condition, Filters
+from rag.retrieve.passage import Found, Passage
+from rag.retrieve.searcher import Searcher
+
+__all__ = ["Condition", "Filters", "Found", "Passage", "Searcher"]
