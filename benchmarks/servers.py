@@ -79,7 +79,7 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         ready = Path(folder) / "ready.json"
         argv = [serving_python(), "-m", "serving", "serve", target, "--port", "0"]
-        argv += ["--ready-file", str(ready), "--die-with-parent"]
+        argv += ["--ready-file", str(ready), "--die-with-parent", "--private"]
         argv += ["--profile", profile] if profile else []
         argv += ["--", *extra] if extra else []
         began = time.perf_counter()

@@ -4,6 +4,7 @@ python -m serving up artifacts/NAME/current      in the background; status, logs
 python -m serving serve TARGET --port 8000       in the foreground
 python -m serving plan TARGET                    what would be started, and why
 python -m serving doctor                         what this machine can do
+python -m serving keys create NAME               API keys: create, list, revoke
 python -m serving chat                           talk to the running model
 """
 
@@ -15,6 +16,7 @@ from core.console import run_app
 from serving.commands.chat import chat
 from serving.commands.doctor import doctor
 from serving.commands.down import down
+from serving.commands.keys import app as keys
 from serving.commands.logs import logs
 from serving.commands.plan import plan
 from serving.commands.serve import serve
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 for command in (serve, up, down, status, logs, plan, doctor, chat):
     app.command()(command)
+app.add_typer(keys, name="keys")
 
 if __name__ == "__main__":
     run_app(app, "serving")

@@ -35,6 +35,12 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
         words += ["--served-model-name", options.served_model_name]
     if options.full_check:
         words.append("--full-check")
+    if options.keys is not None:
+        words += ["--keys", options.keys]
+    if options.guard is not None:
+        words += ["--guard", options.guard]
+    if options.private:
+        words.append("--private")
     return [*words, "--", *options.vllm_args] if options.vllm_args else words
 
 

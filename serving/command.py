@@ -71,6 +71,8 @@ class Plan:
     flags: tuple[Item, ...]
     environment: tuple[Item, ...]
     warnings: tuple[str, ...] = field(default=())
+    guard: tuple[Item, ...] = field(default=())
+    """The guard's settings; serving.guard.planning decides them."""
 
     def argv(self, python: str, parent: int | None = None) -> list[str]:
         """Return the command line of the engine, which ends with the process `parent` if one is given."""

@@ -19,6 +19,12 @@ class ServeOptions:
     served_model_name: str | None = None
     full_check: bool = False
     """Hash every file of an artifact before serving it; otherwise sizes are compared."""
+    keys: str | None = None
+    """File of hashed API keys; None asks for none, which is refused beyond loopback."""
+    guard: str | None = None
+    """YAML file with the guard's settings; None leaves them to the plan."""
+    private: bool = False
+    """For the program that starts it, on loopback: no keys and no audit log."""
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
 
@@ -59,6 +65,11 @@ class RunDirectory:
     def lock(self) -> Path:
         """Held by `up` and `down` while they change what runs."""
         return self.path / "serving.lock"
+
+    @property
+    def keys(self) -> Path:
+        """API keys, hashed; used where it exists."""
+        return self.path / "keys.json"
 
     @property
     def hardware(self) -> Path:

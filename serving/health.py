@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.guard.internal import probe_headers
+
 _PROBE = {"prompt": "The", "max_tokens": 1, "temperature": 0.0}
 
 
@@ -21,7 +23,7 @@ class DecodeProbe:
 
 def decode_probe(url: str, model: str, timeout_s: float, api_key: str | None = None) -> DecodeProbe:
     """Ask the server at `url` (without /v1) for one token of `model`."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = probe_headers(api_key)
     try:
         response = httpx.post(
             f"{url}/v1/completions",
@@ -55,7 +57,7 @@ class EngineMetrics:
 def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
     """Read /metrics; everything is None when it cannot be reached."""
     try:
-        response = httpx.get(f"{url}/metrics", timeout=timeout_s, trust_env=False)
+        response = httpx.get(f"{url}/metrics", headers=probe_headers(), timeout=timeout_s, trust_env=False)
         response.raise_for_status()
     except httpx.HTTPError:
         return EngineMetrics()

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from serving.command import Plan, PlanInputs, default_profile, make_plan
-from serving.config import ServeOptions
+from serving.config import RunDirectory, ServeOptions
+from serving.guard.prepare import guarded
 from serving.hardware import load_or_probe
 from serving.hardware.system import read_memory
 from serving.profiles import load_profile
 from serving.target import Target, resolve_target
 
 
-def prepare(target: Path, options: ServeOptions, hardware_cache: Path) -> tuple[Target, Plan]:
+def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Target, Plan]:
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
     resolved = resolve_target(target, full_check=options.full_check)
-    hardware = load_or_probe(hardware_cache)
+    hardware = load_or_probe(run.hardware)
     name = options.profile or default_profile(hardware)
     plan = make_plan(
         PlanInputs(
@@ -29,7 +30,7 @@ def prepare(target: Path, options: ServeOptions, hardware_cache: Path) -> tuple[
             available_bytes=read_memory().available_bytes,
         )
     )
-    return resolved, plan
+    return resolved, guarded(plan, resolved, options, run)
 
 
 def request_of(target: Path, options: ServeOptions) -> dict[str, Any]:

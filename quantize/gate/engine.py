@@ -67,6 +67,7 @@ def serving_command(config: GateConfig, target: Path, ready_file: Path, log: Pat
         str(config.serving_python.absolute()),
         *("-m", "serving", "serve", str(target)),
         *("--port", "0", "--ready-file", str(ready_file), "--log", str(log), "--die-with-parent"),
+        "--private",
         *("--run-dir", str(config.run_dir)),
     ]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from core.errors import UsageError
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 
 SERVE = ServeOptions()
@@ -28,8 +30,32 @@ NameOption = Annotated[str | None, typer.Option(help="Name clients use. By defau
 FullCheckOption = Annotated[
     bool, typer.Option("--full-check", help="Hash every file of the artifact first, not only sizes.")
 ]
+KeysOption = Annotated[
+    str | None, typer.Option(help="File of API keys. By default keys.json in the run directory, if there.")
+]
+GuardOption = Annotated[str | None, typer.Option(help="YAML file with limits, audit log and more.")]
+PrivateOption = Annotated[
+    bool, typer.Option("--private", help="For the program that starts it: no keys, no audit log; loopback.")
+]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def guarded(
+    options: ServeOptions, keys: str | None, guard: str | None, private: bool, run: Path
+) -> ServeOptions:
+    """Add what the guard is told; the keys file of the run directory is used where it exists.
+
+    Raises:
+        UsageError: a private server with keys.
+    """
+    if private and keys is not None:
+        raise UsageError("--private serves without keys", mend="Leave out --private or --keys")
+    default = RunDirectory(run).keys
+    if keys is None and not private and default.is_file():
+        keys = str(default)
+    absolute = [str(Path(file).resolve()) if file is not None else None for file in (keys, guard)]
+    return replace(options, keys=absolute[0], guard=absolute[1], private=private)
 
 
 def serve_options(

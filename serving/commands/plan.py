@@ -10,6 +10,7 @@ from core.console import console, emit_json
 from serving.command import Item, Plan
 from serving.commands import parameters as p
 from serving.config import RunDirectory
+from serving.guard.settings import VARIABLE
 from serving.memory import GIB
 from serving.prepare import prepare
 
@@ -22,12 +23,16 @@ def plan(
     profile: p.ProfileOption = p.SERVE.profile,
     served_model_name: p.NameOption = p.SERVE.served_model_name,
     full_check: p.FullCheckOption = p.SERVE.full_check,
+    keys: p.KeysOption = p.SERVE.keys,
+    guard: p.GuardOption = p.SERVE.guard,
+    private: p.PrivateOption = p.SERVE.private,
     run_dir: p.RunDirOption = p.RUN.path,
     json_output: p.JsonOption = False,
 ) -> None:
     """Print every flag and variable the engine would get, each with its reason."""
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
-    _, decided = prepare(target, options, RunDirectory(run_dir).hardware)
+    options = p.guarded(options, keys, guard, private, run_dir)
+    _, decided = prepare(target, options, RunDirectory(run_dir))
     if json_output:
         emit_json({**decided.to_json(), "argv": decided.argv(sys.executable), "env": decided.env()})
     else:
@@ -41,6 +46,10 @@ def _print(decided: Plan) -> None:
     table.add_column("from", no_wrap=True)
     table.add_column("why", overflow="fold")
     for item in (*decided.flags, *decided.environment):
+        if item.name != VARIABLE:  # what it carries is shown in full below
+            _row(table, item)
+    table.add_section()
+    for item in decided.guard:
         _row(table, item)
     console.print(table)
     if decided.kv is not None:

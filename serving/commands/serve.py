@@ -28,6 +28,9 @@ def serve(
     profile: p.ProfileOption = p.SERVE.profile,
     served_model_name: p.NameOption = p.SERVE.served_model_name,
     full_check: p.FullCheckOption = p.SERVE.full_check,
+    keys: p.KeysOption = p.SERVE.keys,
+    guard: p.GuardOption = p.SERVE.guard,
+    private: p.PrivateOption = p.SERVE.private,
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON written once a token has been decoded, removed at the end.")
     ] = p.LAUNCHER.ready_file,
@@ -46,8 +49,9 @@ def serve(
     """Serve TARGET in the foreground until SIGTERM or Ctrl-C (for systemd, Kubernetes and the gate)."""
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
+    options = p.guarded(options, keys, guard, private, run_dir)
     chosen_port = claim_port(host, port)
-    resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir).hardware)
+    resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir))
     url = url_of(host, chosen_port)
     state = ServerState(
         status="starting",

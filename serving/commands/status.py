@@ -11,6 +11,7 @@ from rich.table import Table
 from core.console import console, emit_json
 from serving.commands import parameters as p
 from serving.config import RunDirectory
+from serving.guard.internal import use_internal_key
 from serving.health import decode_probe, read_metrics
 from serving.state import ServerState, read_state
 
@@ -19,6 +20,7 @@ _PROBE_TIMEOUT_S = 20.0
 
 def status(json_output: p.JsonOption = False, run_dir: p.RunDirOption = p.RUN.path) -> None:
     """Show url, model, version, uptime, readiness by a decoded token, load. Exit code 1 unless ready."""
+    use_internal_key(run_dir)
     state = read_state(RunDirectory(run_dir).state)
     report = {"running": False, "ready": False} if state is None else describe(state)
     if json_output:

@@ -23,11 +23,15 @@ def up(
     profile: p.ProfileOption = p.SERVE.profile,
     served_model_name: p.NameOption = p.SERVE.served_model_name,
     full_check: p.FullCheckOption = p.SERVE.full_check,
+    keys: p.KeysOption = p.SERVE.keys,
+    guard: p.GuardOption = p.SERVE.guard,
+    private: p.PrivateOption = p.SERVE.private,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
     run = RunDirectory(run_dir)
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
+    options = p.guarded(options, keys, guard, private, run_dir)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
         if running is not None and same_server(running, target, options):
@@ -39,7 +43,7 @@ def up(
                 return
         if running is None or (running.host, running.port) != (host, port):
             claim_port(host, port)
-        prepare(target, options, run.hardware)  # refuse what cannot work while the old one still serves
+        prepare(target, options, run)  # refuse what cannot work while the old one still serves
         if running is not None:
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)

@@ -1,0 +1,180 @@
+"""One request and its response: what the audit log wants to know of it, gathered while it passes."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from serving.guard.keys import Key
+from serving.guard.refusal import Refusal
+from serving.guard.rules import Asked
+from serving.guard.usage import Usage, find_usage, without_usage_event
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_HEADER = b"x-request-id"
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its body was whole."""
+
+
+class Exchange:
+    """Hands messages on and remembers. `receive` and `send` are given to the app."""
+
+    __slots__ = (
+        "_body",
+        "_kept",
+        "_receive",
+        "_send",
+        "_started",
+        "asked",
+        "complete",
+        "disconnected",
+        "events",
+        "first_s",
+        "headers",
+        "hide_usage",
+        "key",
+        "prompt",
+        "request_id",
+        "sequences",
+        "start",
+        "status",
+        "usage",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take the request's id from the client if it is a plain one, else make one; the app sees it, too."""
+        self.start = perf_counter()
+        self._receive = receive
+        self._send = send
+        # Of two equal headers the first counts, as it does in the app.
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        given = self.headers.get(_HEADER)
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            self.request_id = given
+        else:
+            self.request_id = uuid.uuid4().hex.encode()
+            scope["headers"] = [
+                *(pair for pair in scope["headers"] if pair[0] != _HEADER),
+                (_HEADER, self.request_id),
+            ]
+        self._body: bytes | None = None
+        self._kept: list[bytes] = []
+        self._started = False
+        self.asked: Asked | None = None
+        self.key: Key | None = None
+        self.prompt: dict[str, Any] | None = None
+        """What was asked, where the operator wants it in the audit log."""
+        self.sequences = 0
+        self.hide_usage = False
+        self.status: int | None = None
+        self.complete = False
+        self.disconnected = False
+        self.events = 0
+        self.first_s: float | None = None
+        self.usage: Usage | None = None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the response is a stream of events."""
+        return self.events > 0
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            Refusal: 413, it is longer than `limit_bytes`.
+            ClientLeft: the connection ended first.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit_bytes:
+                raise body_too_large(limit_bytes)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def replay(self, body: bytes) -> None:
+        """Have the app read this body; what comes after it is the connection's own news."""
+        self._body = body
+
+    async def receive(self) -> Message:
+        """Give the app the body once, then whatever the server says, so that it hears of a disconnect."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self.complete:
+            self.disconnected = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Hand a message of the response on."""
+        if message["type"] == "http.response.start":
+            self._begin(message)
+        elif message["type"] == "http.response.body":
+            self._note(message)
+        await self._send(message)
+
+    def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != _HEADER]
+        for name, value in headers:
+            if name.lower() == b"content-type" and value.startswith(b"text/event-stream"):
+                self._started = True
+        message["headers"] = [*headers, (_HEADER, self.request_id)]
+
+    def _note(self, message: Message) -> None:
+        chunk = message.get("body", b"")
+        if not message.get("more_body", False):
+            self.complete = True
+        if self.first_s is None:
+            self.first_s = perf_counter() - self.start
+        if not self._started:
+            self._keep(chunk)
+            return
+        self.events += 1
+        if b'"usage":{' in chunk:
+            self.usage = find_usage(chunk) or self.usage
+            if self.hide_usage:
+                message["body"] = without_usage_event(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
+        """Remember a JSON answer until it is whole, for its usage."""
+        if self.asked is None:
+            return
+        self._kept.append(chunk)
+        if self.complete:
+            self.usage = find_usage(self._kept[0] if len(self._kept) == 1 else b"".join(self._kept))
+            self._kept.clear()
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer in the app's place."""
+        body = refusal.body()
+        headers = [*refusal.headers(), (_HEADER, self.request_id)]
+        headers.append((b"content-length", str(len(body)).encode()))
+        self.status = refusal.status
+        await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+        self.complete = True
+
+
+def body_too_large(limit_bytes: int) -> Refusal:
+    """Return the refusal of a long body; the rest of it is not read, so the connection ends."""
+    return Refusal(413, "body_too_large", f"the body is longer than {limit_bytes} bytes", close=True)

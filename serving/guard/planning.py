@@ -1,0 +1,211 @@
+"""The guard's settings, each with its reason: what the plan and the model suggest, then what the user wrote.
+
+plan_guard(GuardInputs) → (GuardSettings, items)     pure
+with_guard(plan, settings, items) → Plan             adds flag and variable; pure
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from core.errors import UsageError
+from serving.command import Item, Plan
+from serving.guard import MIDDLEWARE
+from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits
+
+_CHARS_PER_TOKEN = 16
+_MOST_BODY_BYTES = 32 * MIB
+
+
+class GuardError(UsageError):
+    """The server would be open to strangers, or the guard's settings are wrong."""
+
+
+@dataclass(frozen=True)
+class GuardInputs:
+    """All the guard's plan may depend on."""
+
+    plan: Plan
+    artifact: Artifact
+    user: dict[str, Any]
+    """What the user's YAML says."""
+    user_file: str | None
+    keys_file: str | None
+    internal_key_sha256: str
+    audit_file: str | None
+
+
+def host_of(plan: Plan) -> str:
+    """Return the address the server will listen on."""
+    return next((item.value or "" for item in reversed(plan.flags) if item.name == "--host"), "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name other than localhost is taken as reachable."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
+    """Refuse to listen to other machines without keys.
+
+    Raises:
+        GuardError: in one line with the mend.
+    """
+    if keys_file is None and not is_loopback(host):
+        raise GuardError(
+            f"refusing to listen on {host or 'every address'} without keys: anyone could use the server",
+            mend=f"Make one with python -m serving keys create NAME --keys {default_file}, or use "
+            "--host 127.0.0.1",
+        )
+
+
+def read_user_settings(path: Path | None) -> dict[str, Any]:
+    """Read the user's YAML; only what it says, without defaults.
+
+    Raises:
+        GuardError: it is missing, not YAML, or says something unknown or impossible.
+    """
+    if path is None:
+        return {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return GuardSettings.model_validate(data if data is not None else {}).model_dump(exclude_unset=True)
+    except FileNotFoundError as error:
+        raise GuardError(f"there is no file {path}", mend="Give the guard's YAML file by --guard") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise GuardError(f"{path} is not YAML: {str(error).splitlines()[0]}", mend="Mend it") from error
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(str(part) for part in found["loc"]) or "the file"
+        if found["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(found["loc"][-1]), _names(), n=1)
+            mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(_names())}"
+            raise GuardError(f"{path}: unknown key {where!r}", mend=mend) from error
+        raise GuardError(f"{path}: {where}: {found['msg']}", mend="Mend the value") from error
+
+
+def _names() -> list[str]:
+    models: tuple[type[BaseModel], ...] = (GuardSettings, Limits, Audit)
+    return [name for model in models for name in model.model_fields]
+
+
+def plan_guard(inputs: GuardInputs) -> tuple[GuardSettings, tuple[Item, ...]]:
+    """Decide every setting."""
+    planned = _planned(inputs)
+    wanted: dict[str, Any] = {
+        "keys_file": inputs.keys_file,
+        "internal_key_sha256": inputs.internal_key_sha256,
+        "artifact": inputs.artifact,
+        "limits": {name.partition(".")[2]: value for name, (value, _, _) in planned.items()},
+        "audit": {"file": inputs.audit_file},
+        "metrics_open": is_loopback(host_of(inputs.plan)),
+    }
+    for name, value in inputs.user.items():
+        wanted[name] = {**wanted[name], **value} if name in ("limits", "audit") else value
+    settings = GuardSettings.model_validate(wanted)
+    return settings, tuple(_items(settings, inputs, planned))
+
+
+def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
+    """Limits that follow from the plan: value, source, reason."""
+    plan = inputs.plan
+    flags = {item.name: item for item in plan.flags}
+    running = int(flags["--max-num-seqs"].value or 0)
+    queue = flags["--max-num-queued-reqs"]
+    together = int(queue.value or 0)
+    if queue.source != "user":
+        together = max(together, 2 * running)
+    length = plan.max_model_length
+    characters = _CHARS_PER_TOKEN * length
+    return {
+        "limits.max_requests": (
+            together,
+            queue.source if queue.source == "user" else "profile",
+            f"{running} run at once, {max(0, together - running)} wait; one more gets 429 and Retry-After",
+        ),
+        "limits.max_tokens": (length, "model", "no answer can be longer than the context"),
+        "limits.max_prompt_chars": (
+            characters,
+            "model",
+            f"{_CHARS_PER_TOKEN} characters for each token of the context; more cannot fit",
+        ),
+        "limits.max_prompt_tokens": (
+            _CHARS_PER_TOKEN * length,
+            "model",
+            "token ids; more than the context is for truncate_prompt_tokens",
+        ),
+        "limits.max_body_bytes": (
+            min(max(4 * MIB, 8 * characters), _MOST_BODY_BYTES),
+            "model",
+            "room for the longest prompt in JSON's longest spelling",
+        ),
+    }
+
+
+def _items(
+    settings: GuardSettings, inputs: GuardInputs, planned: dict[str, tuple[int, str, str]]
+) -> Iterator[Item]:
+    if settings.keys_file is None:
+        yield Item("keys", "none", "user", "open to everyone on this machine, and to no other")
+    else:
+        yield Item("keys", settings.keys_file, "user", "every path but /health asks for one of its keys")
+    yield Item(
+        "metrics",
+        "open" if settings.metrics_open else "with key",
+        "safety",
+        "/metrics is open on loopback only"
+        + (f"; port {settings.metrics_port} shows them, too" if settings.metrics_port else ""),
+    )
+    for section, model in (("limits", settings.limits), ("audit", settings.audit)):
+        said = inputs.user.get(section, {})
+        for name, field in type(model).model_fields.items():
+            full = f"{section}.{name}"
+            value, source, reason = getattr(model, name), "safety", field.description or ""
+            if name in said:
+                source, reason = "user", f"{inputs.user_file}: {reason}"
+            elif full in planned:
+                _, source, reason = planned[full]
+            yield Item(full, "none" if value is None else str(value), source, reason)
+    for name in ("extra_paths", "allowed_media_hosts", "refused_fields"):
+        value = getattr(settings, name)
+        source = "user" if name in inputs.user else "safety"
+        reason = GuardSettings.model_fields[name].description or ""
+        yield Item(name, ", ".join(value) or "none", source, reason)
+
+
+def with_guard(plan: Plan, settings: GuardSettings, items: tuple[Item, ...]) -> Plan:
+    """Return the plan of a guarded server."""
+    running = next(int(item.value or 0) for item in plan.flags if item.name == "--max-num-seqs")
+    backstop = settings.limits.max_requests + running
+    flags = [
+        replace(item, value=str(backstop), source="safety", reason="a second bound, behind the guard's")
+        if item.name == "--max-num-queued-reqs"
+        else item
+        for item in plan.flags
+    ]
+    flags.append(Item("--middleware", MIDDLEWARE, "safety", "limits, keys and audit in the engine's process"))
+    redirects = Item(
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0", "safety", "a redirect could lead past the list of hosts"
+    )
+    carried = Item(VARIABLE, settings.model_dump_json(), "safety", "the guard's settings, listed below")
+    opened = () if settings.keys_file else ("no keys: everyone on this machine may use the server",)
+    return replace(
+        plan,
+        flags=tuple(flags),
+        environment=(*plan.environment, redirects, carried),
+        guard=items,
+        warnings=(*plan.warnings, *opened),
+    )

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from serving.guard.keys import Key
+from serving.guard.rates import RateLimits
+from serving.guard.refusal import Refusal
+from serving.guard.slots import Slots
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def key(**limits: Any) -> Key:
+    return Key(id="00000001", name="a", sha256="0" * 64, created=datetime(2026, 1, 1, tzinfo=UTC), **limits)
+
+
+def refusal_of(limits: RateLimits, asked: Key) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        limits.admit(asked)
+    assert caught.value.status == 429
+    return caught.value
+
+
+def test_requests_a_minute_refill_evenly() -> None:
+    clock = Clock()
+    limits, asked = RateLimits(clock, clock), key(requests_per_minute=6)
+    for _ in range(6):
+        limits.admit(asked)
+    refusal = refusal_of(limits, asked)
+    assert (refusal.reason, refusal.retry_after_s) == ("rate_limit", 10)
+    clock.now += 10
+    limits.admit(asked)
+    refusal_of(limits, asked)
+
+
+def test_tokens_a_minute_go_into_debt_and_come_back() -> None:
+    clock = Clock()
+    limits, asked = RateLimits(clock, clock), key(tokens_per_minute=60)
+    limits.admit(asked)
+    limits.charge(asked, 90)
+    refusal = refusal_of(limits, asked)
+    assert (refusal.reason, refusal.retry_after_s) == ("token_limit", 31)
+    clock.now += 31
+    limits.admit(asked)
+
+
+def test_tokens_a_day_begin_anew_at_midnight_utc() -> None:
+    clock = Clock()
+    clock.now = 86_400.0 * 20_000 + 86_000
+    limits, asked = RateLimits(clock, clock), key(tokens_per_day=100)
+    limits.admit(asked)
+    limits.charge(asked, 100)
+    assert refusal_of(limits, asked).retry_after_s == 400
+    clock.now += 400
+    limits.admit(asked)
+
+
+def test_keys_do_not_share_and_new_limits_hold_at_once() -> None:
+    clock = Clock()
+    limits = RateLimits(clock, clock)
+    one, other = key(requests_per_minute=1), key(requests_per_minute=1).model_copy(update={"id": "00000002"})
+    limits.admit(one)
+    limits.admit(other)
+    refusal_of(limits, one)
+    limits.admit(key(requests_per_minute=5))
+
+
+def test_key_without_limits_is_never_refused() -> None:
+    clock = Clock()
+    limits = RateLimits(clock, clock)
+    for _ in range(1000):
+        limits.admit(key())
+    limits.charge(key(), 10**9)
+    limits.admit(key())
+
+
+def test_queue_refuses_what_does_not_fit_and_takes_it_later() -> None:
+    slots = Slots(3)
+    slots.take(2)
+    with pytest.raises(Refusal) as caught:
+        slots.take(2)
+    assert (caught.value.status, caught.value.reason, caught.value.retry_after_s) == (429, "queue_full", 1)
+    slots.release(2, 0.1)
+    slots.take(3)
+    assert slots.taken == 3
+
+
+def test_request_that_could_never_fit_is_not_told_to_wait() -> None:
+    with pytest.raises(Refusal) as caught:
+        Slots(3).take(4)
+    assert (caught.value.status, caught.value.retry_after_s) == (400, None)
+
+
+def test_supervisors_probe_passes_a_full_queue() -> None:
+    slots = Slots(1)
+    slots.take(1)
+    slots.take(1, always=True)
+    slots.release(1, 0.1)
+    slots.release(1, 0.1)
+    assert slots.taken == 0
+
+
+def test_retry_after_grows_with_the_time_requests_take_and_is_bounded() -> None:
+    slots = Slots(1)
+    for _ in range(100):
+        slots.take(1)
+        slots.release(1, 500.0)
+    slots.take(1)
+    with pytest.raises(Refusal) as caught:
+        slots.take(1)
+    assert caught.value.retry_after_s == 30
