@@ -109,7 +109,10 @@ class Guard:
     async def _admit(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
         """Decide; afterwards the exchange holds its slots and what it asked."""
         # The door in front of us sets this for the supervisor's probe; no client can.
-        key = _INTERNAL if scope.get("quantserve.probe") else self._identify(exchange, endpoint)
+        if scope.get("quantserve.probe"):
+            key = exchange.key = _INTERNAL
+        else:
+            key = self._identify(exchange, endpoint)
         if endpoint.body == "none":
             return
         raw = await self._body(endpoint, exchange)
@@ -213,7 +216,7 @@ class Guard:
         metrics.AUDIT_DROPPED.set(self._audit.dropped)
         if self._keys is not None:
             metrics.KEYS_PROBLEM.set(0 if self._keys.problem is None else 1)
-        if self._settings.audit.file is None:
+        if self._settings.audit.file is None or exchange.key is _INTERNAL:
             return
         artifact, asked, usage = self._settings.artifact, exchange.asked, exchange.usage
         entry: dict[str, Any] = {

@@ -99,7 +99,7 @@ def test_odd_request_id_is_replaced_everywhere(opened: GuardedServer, given: str
     answer = opened.client.post(
         "/v1/completions",
         json={"model": "m", "prompt": "x"},
-        headers={"X-Request-Id": given.encode("latin-1")},
+        headers={b"X-Request-Id": given.encode("latin-1")},
     )
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
     assert opened.engine.request_ids[-1] == answer.headers["x-request-id"]

@@ -83,7 +83,7 @@ def test_body_that_is_no_json_object_is_refused(raw: bytes, why: str) -> None:
     ],
 )
 def test_numbers_beyond_64_bits_are_refused_wherever_they_stand(value: dict[str, Any]) -> None:
-    assert "too large" in str(refused(check_tree, value, Limits(), ()))
+    assert "too large" in str(refused(check_tree, value, Limits.model_validate({}), ()))
 
 
 def test_depth_is_bounded() -> None:
@@ -91,14 +91,14 @@ def test_depth_is_bounded() -> None:
         value: dict[str, Any] = json.loads('{"a":' * levels + "1" + "}" * levels)
         return value
 
-    limits = Limits(max_depth=6)
+    limits = Limits.model_validate({"max_depth": 6})
     assert check_tree(nested(6), limits, ()) == 0
     assert "6 levels" in str(refused(check_tree, nested(7), limits, ()))
 
 
 def test_characters_of_all_texts_are_counted_but_not_media_in_the_body() -> None:
     body = {"a": "12345", "b": [{"c": "678", "image_url": {"url": "data:image/png;base64,AAAA"}}]}
-    assert check_tree(body, Limits(), ()) == 8
+    assert check_tree(body, Limits.model_validate({}), ()) == 8
 
 
 @pytest.mark.parametrize(
