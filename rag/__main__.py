@@ -1,6 +1,7 @@
 """Answers from your documents, with their sources.
 
 python -m rag index PATH…           bring the index up to date
+python -m rag remove FILE…          take documents out of it
 python -m rag ask "QUESTION"        answer it, with citations; chat does so in turn
 python -m rag search "QUERY"        passages only, no model
 python -m rag list | status         what is indexed; whether the model server answers
@@ -17,6 +18,7 @@ from rag.commands.chat import chat
 from rag.commands.embedding_model import embedding_model
 from rag.commands.index import index
 from rag.commands.list import list_documents
+from rag.commands.remove import remove
 from rag.commands.search import search
 from rag.commands.status import status
 
@@ -28,7 +30,7 @@ app = typer.Typer(
 )
 app.command("embedding-model")(embedding_model)
 app.command("list")(list_documents)
-for command in (index, search, ask, chat, status):
+for command in (index, remove, search, ask, chat, status):
     app.command()(command)
 
 if __name__ == "__main__":

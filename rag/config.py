@@ -10,6 +10,7 @@ RetrieveMode = Literal["hybrid", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
 Backend = Literal["auto", "onnx", "huggingface"]
+SplitMethod = Literal["sentence", "characters"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,45 @@ class EmbeddingConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How sections become chunks; sizes are tokens of the embedding model."""
+    """How sections become chunks."""
 
+    method: SplitMethod = "sentence"
     chunk_tokens: int = 256
+    """Largest chunk by sentence, in tokens of the embedding model, and how much of it comes again."""
     overlap_tokens: int = 32
+    chunk_characters: int = 1000
+    """The same where the method is characters."""
+    overlap_characters: int = 200
+
+    @property
+    def size(self) -> int:
+        """Largest chunk, in the method's unit."""
+        return self.chunk_tokens if self.method == "sentence" else self.chunk_characters
+
+    @property
+    def overlap(self) -> int:
+        """What two neighbours share at most, in the method's unit."""
+        return self.overlap_tokens if self.method == "sentence" else self.overlap_characters
+
+
+SPLIT_PRESETS = {
+    "sentence": SplitConfig(),
+    "characters-500": SplitConfig("characters", chunk_characters=500, overlap_characters=50),
+    "characters-1000": SplitConfig("characters", chunk_characters=1000, overlap_characters=200),
+}
+"""What `--split` names."""
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """Which web pages may be read, and how much of them."""
+
+    allow_hosts: tuple[str, ...] = ()
+    """Host names; `*.example.com` stands for all below example.com. Nothing is fetched from others."""
+    max_bytes: int = 10 << 20
+    timeout_s: float = 20.0
+    """From the first connection to the last byte, redirects included."""
+    max_redirects: int = 5
 
 
 @dataclass(frozen=True)
@@ -98,5 +134,6 @@ class RagConfig:
     index_dir: Path = Path("run/index")
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
     retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
     answer: AnswerConfig = field(default_factory=AnswerConfig)

@@ -8,6 +8,9 @@ QuantserveError
 │   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
 ├── InputError
 │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
+│   │   ├── PageRefused      a web page that may not be read (host, address, size, kind)
+│   │   ├── PageGone         a web page that its server says is not there
+│   │   └── PageUnavailable  a web page that cannot be had now
 │   └── EmbeddingModelError  the embedding model's directory or package cannot be used
 └── UsageError
 """
@@ -39,6 +42,18 @@ class RerankFailed(RagError):
 
 class UnreadableDocument(InputError):
     """A document holds no text that can be read."""
+
+
+class PageRefused(UnreadableDocument):
+    """A web page lies outside what may be read."""
+
+
+class PageGone(UnreadableDocument):
+    """A web page does not exist, or no longer."""
+
+
+class PageUnavailable(UnreadableDocument):
+    """A web page cannot be had now; what the index holds of it stays."""
 
 
 class EmbeddingModelError(InputError):

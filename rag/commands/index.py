@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,14 +11,27 @@ import typer
 from core.console import console, emit_json, progress
 from core.errors import UsageError
 from rag.commands import parameters as p
-from rag.config import SplitConfig
 
 
 def index(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders; none: those known.")] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, web addresses; none: those known.", show_default=False),
+    ] = None,
     replace_all: Annotated[bool, typer.Option("--replace", help="Forget everything else.")] = False,
-    chunk_tokens: Annotated[int, typer.Option(min=32, max=480)] = p.DEFAULTS.split.chunk_tokens,
-    overlap_tokens: Annotated[int, typer.Option(min=0)] = p.DEFAULTS.split.overlap_tokens,
+    split: p.SplitOption = "sentence",
+    chunk_tokens: Annotated[
+        int, typer.Option(min=32, max=480, help="Largest chunk by sentence.")
+    ] = p.DEFAULTS.split.chunk_tokens,
+    overlap_tokens: Annotated[
+        int, typer.Option(min=0, help="What two chunks by sentence share.")
+    ] = p.DEFAULTS.split.overlap_tokens,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="RAG_ALLOW_HOSTS", help="Host that web pages may come from, or *.HOST; may be repeated."
+        ),
+    ] = None,
     index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
     embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
     backend: p.BackendOption = p.DEFAULTS.embedding.backend,
@@ -33,8 +45,11 @@ def index(
     if overlap_tokens >= chunk_tokens:
         raise UsageError("--overlap-tokens must be smaller than --chunk-tokens")
     started = time.perf_counter()
-    split = SplitConfig(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
-    config = p.rag_config(index_dir, embedding_model, backend, split=split)
+    how = p.split_config(split, chunk_tokens, overlap_tokens)
+    config = dataclasses.replace(
+        p.rag_config(index_dir, embedding_model, backend, split=how),
+        fetch=dataclasses.replace(p.DEFAULTS.fetch, allow_hosts=tuple(allow_host or ())),
+    )
     if embedding_model == p.DEFAULTS.embedding.model:
         unpack(embedding_model, report=lambda text: console.print(f"  {text}", style="dim"))
     with progress() as bar:

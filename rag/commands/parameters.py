@@ -11,6 +11,7 @@ import typer
 
 from core.errors import UsageError
 from rag.config import (
+    SPLIT_PRESETS,
     AnswerConfig,
     AnswerMode,
     Backend,
@@ -43,6 +44,7 @@ LanguagesOption = Annotated[
         envvar="RAG_ANSWER_LANGUAGES", help="Languages the served model writes: auto, all, or like en,ko."
     ),
 ]
+SplitOption = Annotated[str, typer.Option("--split", help=f"{', '.join(SPLIT_PRESETS)}.")]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 
 
@@ -76,6 +78,17 @@ def rag_config(
         retrieve=retrieve,
         answer=answer,
     )
+
+
+def split_config(preset: str, chunk_tokens: int, overlap_tokens: int) -> SplitConfig:
+    """Gather how documents are split; the sizes in tokens count by sentence only.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if preset not in SPLIT_PRESETS:
+        raise UsageError(f"--split cannot be '{preset}'", mend=f"Choose one of: {', '.join(SPLIT_PRESETS)}")
+    return replace(SPLIT_PRESETS[preset], chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens)
 
 
 def retrieve_config(mode: str, top_k: int) -> RetrieveConfig:

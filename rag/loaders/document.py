@@ -1,8 +1,13 @@
-"""What every loader returns."""
+"""What every loader gives."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
+
+Warn = Callable[[str], None]
+"""Where a loader says what was wrong with a part of a document that is otherwise read."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +18,13 @@ class Section:
     page: int | None = None
     heading: str = ""
     start: int = 0
+    unit: Literal["prose", "rows"] = "prose"
+    """`rows`: each line is a record, never cut where it fits and never repeated as overlap."""
+    first_row: int = 0
+    """Number of the first line's record, from 1, where `unit` is rows."""
+
+
+Sections = Iterator[Section]
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rag.loaders.document import LoadedDocument, Section
-from rag.loaders.plain import decode
+from rag.loaders.document import Section, Sections, Warn
+from rag.loaders.encoding import decode, read_whole
+from rag.loaders.headings import HeadingPath
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)")
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
-SEPARATOR = " › "
 
 
-def load(path: Path) -> LoadedDocument:
+def sections(path: Path, warn: Warn) -> Sections:
     """Read a Markdown file. A `#` inside a fenced block is no heading; front matter is passed over."""
-    return LoadedDocument(split_headings(decode(path.read_bytes(), path.name)))
+    yield from split_headings(decode(read_whole(path), path.name))
 
 
 def split_headings(text: str) -> tuple[Section, ...]:
     """Cut at headings; sections are stripped and never empty."""
-    sections: list[Section] = []
-    titles: list[tuple[int, str]] = []
+    found: list[Section] = []
+    titles = HeadingPath()
     front = _FRONT_MATTER.match(text)
     offset = start = front.end() if front else 0
     fence = ""
@@ -32,8 +32,7 @@ def split_headings(text: str) -> tuple[Section, ...]:
         stripped = body.strip()
         if stripped:
             lead = len(body) - len(body.lstrip())
-            heading = SEPARATOR.join(title for _, title in titles)
-            sections.append(Section(stripped, heading=heading, start=start + lead))
+            found.append(Section(stripped, heading=str(titles), start=start + lead))
 
     for line in text[offset:].splitlines(keepends=True):
         mark = _FENCE.match(line)
@@ -44,9 +43,8 @@ def split_headings(text: str) -> tuple[Section, ...]:
         heading = None if fence or mark else _HEADING.match(line.rstrip("\r\n"))
         if heading:
             close(offset)
-            level = len(heading[1])
-            titles = [entry for entry in titles if entry[0] < level] + [(level, heading[2])]
+            titles.enter(len(heading[1]), heading[2])
             start = offset + len(line)
         offset += len(line)
     close(offset)
-    return tuple(sections)
+    return tuple(found)

@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 
 from rag.errors import UnreadableDocument
-from rag.loaders.document import LoadedDocument, Section
+from rag.loaders.document import Section, Sections, Warn
 from rag.loaders.pdf_text import clean_page, join_lines, running_lines, without_running_lines
 
 
@@ -45,7 +45,7 @@ def page_ranges(pages: list[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in ranges)
 
 
-def load(path: Path) -> LoadedDocument:
+def sections(path: Path, warn: Warn) -> Sections:
     """Read a PDF; a page without text is named in the warnings.
 
     Raises:
@@ -54,14 +54,11 @@ def load(path: Path) -> LoadedDocument:
     pages = [clean_page(text) for text in _page_texts(path)]
     repeated = running_lines(pages)
     joined = join_lines([without_running_lines(lines, repeated) for lines in pages])
-    sections: list[Section] = []
-    blank: list[int] = []
+    blank = [number for number, text in enumerate(joined, start=1) if not text]
+    if blank:
+        warn(f"no text on page {page_ranges(blank)} (scanned or blank)")
     start = 0
     for number, text in enumerate(joined, start=1):
         if text:
-            sections.append(Section(text, page=number, start=start))
+            yield Section(text, page=number, start=start)
             start += len(text) + 1
-        else:
-            blank.append(number)
-    warnings = (f"no text on page {page_ranges(blank)} (scanned or blank)",) if blank else ()
-    return LoadedDocument(tuple(sections), warnings)

@@ -32,6 +32,8 @@ _NEW_BLOCK = re.compile(
 )
 _SHORT_LINE = 0.6
 """A line under this share of the page's usual width ends its paragraph."""
+_WORD_BY_WORD = 0.7
+"""From this share of breaks at which the language model asks for a space, every break is one."""
 
 Glue = Callable[[list[str]], str]
 
@@ -98,16 +100,29 @@ def _kiwi_glue(pieces: list[str]) -> str:
 def join_lines(pages: list[list[str]], glue: Glue = _kiwi_glue) -> list[str]:
     """Join each page's lines into paragraphs (separated by newlines).
 
-    A hyphen at a line's end joins without it. Between Hangul syllables a break may fall inside a
-    word: where the document marks word ends with a blank before the break, a break without one is
-    inside a word; where it marks none, `glue` (Kiwi's language model) decides.
+    A hyphen at a line's end joins without it. Between Hangul syllables a break falls between words in
+    documents set word by word, and anywhere in those set syllable by syllable. Where the document marks
+    word ends with a blank before the break, a break without one is inside a word. Where it marks none,
+    `glue` (Kiwi's language model) is asked for each break, and its answers together tell how the
+    document is set: word by word when most ask for a space, and then every break is a space. Else each
+    answer counts for its own break.
     """
     total, blank = _breaks_in_hangul(pages)
-    marked = blank > 0 and blank >= total * 0.2
-    return [_join_page(lines, marked, glue) for lines in pages]
+    if blank > 0 and blank >= total * 0.2:
+        return [_join_page(lines, lambda _before, _after: False) for lines in pages]
+    answers: list[bool] = []
+
+    def ask(before: str, after: str) -> bool:
+        answers.append(_glue_wants_space(before, after, glue))
+        return answers[-1]
+
+    joined = [_join_page(lines, ask) for lines in pages]
+    if answers and sum(answers) >= len(answers) * _WORD_BY_WORD:
+        return [_join_page(lines, lambda _before, _after: True) for lines in pages]
+    return joined
 
 
-def _join_page(lines: list[str], marked: bool, glue: Glue) -> str:
+def _join_page(lines: list[str], wants_space: Callable[[str, str], bool]) -> str:
     widths = sorted(len(line) for line in lines)
     usual = widths[int(len(widths) * 0.8)] if widths else 0
     text = ""
@@ -122,12 +137,18 @@ def _join_page(lines: list[str], marked: bool, glue: Glue) -> str:
             text = text[:-1] + stripped
         elif _starts_block(previous, line, usual):
             text += "\n" + stripped
-        elif _is_hangul(previous.rstrip()[-1]) and _is_hangul(stripped[0]) and not previous.endswith(" "):
-            text = _join_hangul(text, stripped, marked, glue)
+        elif _may_be_one_word(previous, stripped):
+            text += (" " if wants_space(text, stripped) else "") + stripped
         else:
             text += " " + stripped
         previous = line
     return text.replace(_BROKEN, "")
+
+
+def _may_be_one_word(previous: str, line: str) -> bool:
+    """Whether the break may be inside a Korean word, or before a particle that follows a foreign one."""
+    last = previous[-1]
+    return _is_hangul(line[0]) and (_is_hangul(last) or (last.isascii() and last.isalnum()))
 
 
 def _starts_block(previous: str, line: str, usual: int) -> bool:
@@ -139,12 +160,7 @@ def _starts_block(previous: str, line: str, usual: int) -> bool:
     )
 
 
-def _join_hangul(text: str, line: str, marked: bool, glue: Glue) -> str:
-    if marked:
-        return text + line
+def _glue_wants_space(text: str, line: str, glue: Glue) -> bool:
     # The last and the first words are enough for the language model, and keep it fast.
-    tail, head = text.rsplit(" ", 3)[-3:], line.split(" ")[:3]
-    before, after = " ".join(tail), " ".join(head)
-    joined = glue([before, after])
-    separator = " " if joined.startswith(before + " ") else ""
-    return text + separator + line
+    before, after = " ".join(text.rsplit(" ", 3)[-3:]), " ".join(line.split(" ")[:3])
+    return glue([before, after]).startswith(before + " ")

@@ -1,45 +1,36 @@
-"""Plain text in the encodings Korean and English files come in."""
+"""Plain text: one section, or, of a long file, blocks that end at blank lines."""
 
 from __future__ import annotations
 
-import codecs
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import LoadedDocument, Section
+from rag.loaders.document import Section, Sections, Warn
+from rag.loaders.encoding import open_text
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins it
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_UNMARKED = ("utf-8", "cp949")
+_BLOCK_CHARACTERS = 64 << 10
 
 
-def decode(data: bytes, name: str) -> str:
-    """Decode by byte order mark, else UTF-8, else cp949 (which EUC-KR is part of); newlines become LF.
-
-    Raises:
-        UnreadableDocument: it is binary, or in none of these encodings.
-    """
-    marked = [encoding for mark, encoding in _MARKS if data.startswith(mark)]
-    if not marked and b"\0" in data:
-        raise UnreadableDocument(f"{name}: is binary, not text", mend="Give a text file, or the right suffix")
-    for encoding in marked[:1] or _UNMARKED:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-    raise UnreadableDocument(
-        f"{name}: its encoding is neither UTF-8, UTF-16, UTF-32 nor cp949", mend="Save it as UTF-8"
-    )
+def sections(path: Path, warn: Warn) -> Sections:
+    """Read a text file."""
+    with open_text(path) as stream:
+        start = 0
+        for block in _blocks(stream):
+            if stripped := block.strip():
+                yield Section(stripped, start=start + len(block) - len(block.lstrip()))
+            start += len(block)
 
 
-def load(path: Path) -> LoadedDocument:
-    """Read a text file as one section."""
-    text = decode(path.read_bytes(), path.name)
-    stripped = text.strip()
-    return LoadedDocument((Section(stripped, start=len(text) - len(text.lstrip())),))
+def _blocks(stream: TextIO) -> Iterator[str]:
+    """Yield the text in pieces of a bounded length, cut at a blank line where there is one in time."""
+    parts: list[str] = []
+    length = 0
+    while line := stream.readline(_BLOCK_CHARACTERS):
+        parts.append(line)
+        length += len(line)
+        if length >= 2 * _BLOCK_CHARACTERS or (length >= _BLOCK_CHARACTERS and not line.strip()):
+            yield "".join(parts)
+            parts, length = [], 0
+    if parts:
+        yield "".join(parts)

@@ -1,13 +1,22 @@
-"""The chunks of a generation in SQLite: one row each, numbered like the vectors."""
+"""The chunks of a generation in SQLite: one row each, numbered like the vectors.
+
+Beside each chunk stand the words it is searched by, so that a kept chunk is not analysed again, and
+a digest of what was embedded, by which a passage's vector is found again when its file changed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 CHUNKS_FILE = "chunks.db"
+_AT_ONCE = 500
+"""Parameters in one statement."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +38,54 @@ class Chunk:
 _COLUMNS = ", ".join(f'"{field.name}"' for field in fields(Chunk))
 
 
-def write_chunks(directory: Path, chunks: Sequence[Chunk]) -> None:
-    """Write all chunks; the first has row 0."""
-    connection = sqlite3.connect(directory / CHUNKS_FILE)
-    with connection:
-        connection.execute(f'CREATE TABLE chunks ("row" INTEGER PRIMARY KEY, {_COLUMNS})')
-        marks = ", ".join("?" * (len(fields(Chunk)) + 1))
-        connection.executemany(
-            f"INSERT INTO chunks VALUES ({marks})",
-            ((row, *astuple(chunk)) for row, chunk in enumerate(chunks)),
+def digest_of(embedded: str) -> bytes:
+    """Return what an embedded text is known by."""
+    return hashlib.blake2b(embedded.encode(), digest_size=16).digest()
+
+
+class ChunkWriter:
+    """Writes chunks one after the other; the first has row 0."""
+
+    def __init__(self, directory: Path) -> None:
+        """Create the file."""
+        self._connection = sqlite3.connect(directory / CHUNKS_FILE)
+        # The folder appears by one rename after a sync: a journal would only slow it down.
+        self._connection.execute("PRAGMA journal_mode=OFF")
+        self._connection.execute("PRAGMA synchronous=OFF")
+        self._connection.execute(
+            f'CREATE TABLE chunks ("row" INTEGER PRIMARY KEY, {_COLUMNS}, words TEXT, digest BLOB)'
         )
-        connection.execute("CREATE INDEX by_path ON chunks(path)")
-    connection.close()
+        self._marks = ", ".join("?" * (len(fields(Chunk)) + 3))
+        self.count = 0
+
+    def add(self, chunk: Chunk, words: Sequence[str]) -> int:
+        """Write one chunk and its words; return its row."""
+        row = self.count
+        self._connection.execute(
+            f"INSERT INTO chunks VALUES ({self._marks})",
+            (row, *astuple(chunk), " ".join(words), digest_of(chunk.embedded)),
+        )
+        self.count += 1
+        return row
+
+    def truncate(self, count: int) -> None:
+        """Take back the chunks from row `count` on."""
+        self._connection.execute('DELETE FROM chunks WHERE "row" >= ?', (count,))
+        self.count = count
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file with its indexes."""
+        if kind is None:
+            self._connection.execute("CREATE INDEX by_path ON chunks(path)")
+            self._connection.execute("CREATE INDEX by_digest ON chunks(digest)")
+            self._connection.commit()
+        self._connection.close()
 
 
 class ChunkReader:
@@ -54,13 +99,14 @@ class ChunkReader:
     def rows(self, rows: Iterable[int]) -> list[Chunk]:
         """Return chunks by row number, in the order asked for."""
         wanted = list(rows)
-        marks = ", ".join("?" * len(wanted))
-        found = {
-            record[0]: Chunk(*record[1:])
+        found: dict[int, Chunk] = {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = wanted[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(part))
             for record in self._connection.execute(
-                f'SELECT "row", {_COLUMNS} FROM chunks WHERE "row" IN ({marks})', wanted
-            )
-        }
+                f'SELECT "row", {_COLUMNS} FROM chunks WHERE "row" IN ({marks})', part
+            ):
+                found[record[0]] = Chunk(*record[1:])
         return [found[row] for row in wanted]
 
     def all(self) -> Iterator[tuple[int, Chunk]]:
@@ -69,15 +115,27 @@ class ChunkReader:
             yield record[0], Chunk(*record[1:])
 
     def of_file(self, path: str) -> list[tuple[int, Chunk]]:
-        """Return (row, chunk) of one file in reading order."""
-        records = self._connection.execute(
-            f'SELECT "row", {_COLUMNS} FROM chunks WHERE path = ? ORDER BY "row"', (path,)
-        )
-        return [(record[0], Chunk(*record[1:])) for record in records]
+        """Return (row, chunk) of one document in reading order."""
+        return [(row, chunk) for row, chunk, _ in self.with_words(path)]
 
-    def embedded_texts(self) -> dict[str, int]:
-        """Return every embedded text and a row that has its vector."""
-        return dict(self._connection.execute('SELECT embedded, "row" FROM chunks'))
+    def with_words(self, path: str) -> Iterator[tuple[int, Chunk, list[str]]]:
+        """Yield (row, chunk, words) of one document in reading order."""
+        for record in self._connection.execute(
+            f'SELECT "row", {_COLUMNS}, words FROM chunks WHERE path = ? ORDER BY "row"', (path,)
+        ):
+            yield record[0], Chunk(*record[1:-1]), record[-1].split()
+
+    def words(self) -> Iterator[list[str]]:
+        """Yield every chunk's words, by row."""
+        for (words,) in self._connection.execute('SELECT words FROM chunks ORDER BY "row"'):
+            yield words.split()
+
+    def row_of(self, digest: bytes) -> int | None:
+        """Return a row whose embedded text has this digest."""
+        found = self._connection.execute(
+            'SELECT "row" FROM chunks WHERE digest = ? LIMIT 1', (digest,)
+        ).fetchone()
+        return None if found is None else int(found[0])
 
     def close(self) -> None:
         """Close the file."""

@@ -12,18 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from core.files import exclusive_lock, point_symlink, remove_tree, staged_directory
-from rag.errors import NoIndex
+from rag.errors import IndexMismatch, NoIndex
 from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
-from rag.store.vectors import search_index
+from rag.store.vector_writer import VECTORS_FILE
+from rag.store.vectors import Floats, search_index
 
 if TYPE_CHECKING:
     import faiss
 
     from rag.store.words import WordIndex
 
-Floats = npt.NDArray[np.float32]
-VECTORS_FILE = "vectors.faiss"
 CURRENT = "current"
 _PREFIX = "gen-"
 
@@ -63,7 +62,16 @@ class Generation:
     def search_vectors(
         self, query: Floats, k: int, among: npt.NDArray[np.int64] | None = None
     ) -> list[tuple[int, float]]:
-        """Return up to `k` (row, cosine), best first; only rows of `among` where it is given."""
+        """Return up to `k` (row, cosine), best first; only rows of `among` where it is given.
+
+        Raises:
+            IndexMismatch: the query's vector has another dimension than the index.
+        """
+        if query.size != self.manifest.dimension:
+            raise IndexMismatch(
+                f"the index's vectors have {self.manifest.dimension} numbers, the question's {query.size}",
+                mend="Index again: python -m rag index; or name the model the index was made with",
+            )
         return search_index(self.vectors, query, k, among)
 
     def search_words(

@@ -8,10 +8,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rag.config import SplitMethod
 from rag.errors import IndexMismatch
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[2] = 2
+LOADER_VERSION = 2
+"""Counts up when loaders or splitter give other text for the same file."""
 _LIBRARIES = ("llama-index-core", "faiss-cpu", "bm25s", "kiwipiepy", "pypdfium2")
 
 
@@ -24,15 +27,15 @@ class Settings(_Strict):
 
     embedding_model: str
     embedding_fingerprint: str
-    chunk_tokens: int
-    overlap_tokens: int
-    splitter: Literal["sentence"] = "sentence"
+    splitter: SplitMethod
+    chunk_size: int = Field(description="tokens by sentence, characters by characters")
+    chunk_overlap: int
     words: Literal["kiwi"] = "kiwi"
-    loader_version: int = 1
+    loader_version: int = LOADER_VERSION
 
 
 class FileEntry(_Strict):
-    """One file: its rows in the index, or the problem it had."""
+    """One file or web page: its rows in the index, or the problem it had."""
 
     file: str = Field(description="the name people see")
     sha256: str
@@ -45,13 +48,14 @@ class FileEntry(_Strict):
 class IndexManifest(_Strict):
     """Written last; a generation without it does not exist."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     created: str
     settings: Settings
     dimension: int
     chunks: int
-    roots: tuple[str, ...] = Field(description="absolute paths that were indexed; folders are read again")
-    files: dict[str, FileEntry] = Field(description="by absolute path")
+    roots: tuple[str, ...] = Field(description="absolute paths and addresses; they are read again")
+    excluded: tuple[str, ...] = Field((), description="files under the roots that were taken out by hand")
+    files: dict[str, FileEntry] = Field(description="by absolute path or address")
     versions: dict[str, str]
 
 

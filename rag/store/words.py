@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,18 +67,23 @@ def words_of(text: str) -> list[str]:
     return [word for word in words if word not in _STOP]
 
 
-def write_words(directory: Path, texts: Sequence[str]) -> None:
-    """Index all texts; the first has row 0."""
-    import bm25s
+def write_words(directory: Path, corpus: Iterable[Sequence[str]]) -> None:
+    """Index the words of all chunks (`words_of` each); the first has row 0.
 
-    corpus = [words_of(text) for text in texts]
+    A word is kept as one number that all its places share: a large corpus costs 8 bytes a word.
+    """
+    import bm25s
+    from bm25s.tokenization import Tokenized
+
+    vocabulary: dict[str, int] = {}
+    rows = [[vocabulary.setdefault(word, len(vocabulary)) for word in words] for words in corpus]
     folder = directory / WORDS_FOLDER
     folder.mkdir()
-    if not any(corpus):
-        write_json(folder / _EMPTY, {"rows": len(corpus)})
+    if not vocabulary:
+        write_json(folder / _EMPTY, {"rows": len(rows)})
         return
     index = bm25s.BM25(method="lucene")
-    index.index(corpus, show_progress=False)
+    index.index(Tokenized(ids=rows, vocab=vocabulary), show_progress=False)
     index.save(str(folder))
 
 

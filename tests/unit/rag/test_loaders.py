@@ -4,8 +4,8 @@ import pytest
 
 from core.errors import InputError
 from rag.errors import UnreadableDocument
+from rag.loaders.encoding import decode
 from rag.loaders.markdown import split_headings
-from rag.loaders.plain import decode
 from rag.loaders.registry import expand, load
 
 

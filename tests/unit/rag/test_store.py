@@ -6,7 +6,7 @@ import pytest
 from core.files import Locked
 from rag.embedding.e5_file import dequantize_q4
 from rag.errors import IndexMismatch, NoIndex
-from rag.store.chunks import Chunk, ChunkReader, write_chunks
+from rag.store.chunks import Chunk, ChunkReader, ChunkWriter
 from rag.store.generation import IndexStore
 from rag.store.words import WordIndex, words_of, write_words
 
@@ -16,7 +16,9 @@ def chunk(number: int, path: str = "/a.md") -> Chunk:
 
 
 def test_chunks_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
-    write_chunks(tmp_path, [chunk(0), chunk(1), chunk(2, "/b.md")])
+    with ChunkWriter(tmp_path) as writer:
+        for made in (chunk(0), chunk(1), chunk(2, "/b.md")):
+            writer.add(made, ["글", str(made.page)])
     reader = ChunkReader(tmp_path)
     assert reader.rows([2, 0]) == [chunk(2, "/b.md"), chunk(0)]
     assert reader.of_file("/b.md") == [(2, chunk(2, "/b.md"))]
@@ -29,7 +31,8 @@ def test_words_are_korean_stems_and_english_singulars() -> None:
 
 
 def test_word_search_finds_and_survives_odd_questions(tmp_path: Path) -> None:
-    write_words(tmp_path, ["양자화한 모델의 크기", "search by words", "회의실 예약"])
+    texts = ["양자화한 모델의 크기", "search by words", "회의실 예약"]
+    write_words(tmp_path, map(words_of, texts))
     index = WordIndex(tmp_path)
     assert [row for row, _ in index.search("모델을 양자화하면?", 10)] == [0]
     assert [row for row, _ in index.search("Word searches", 99)] == [1]
@@ -38,7 +41,7 @@ def test_word_search_finds_and_survives_odd_questions(tmp_path: Path) -> None:
 
 
 def test_a_corpus_without_words_matches_nothing(tmp_path: Path) -> None:
-    write_words(tmp_path, ["...", "the"])
+    write_words(tmp_path, [words_of("..."), words_of("the")])
     assert WordIndex(tmp_path).search("무엇", 5) == []
 
 

@@ -1,0 +1,54 @@
+"""What happens to each document: kept, read, or removed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rag.ingest.sources import Found, Source
+from rag.store.manifest import FileEntry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next generation's documents."""
+
+    roots: tuple[str, ...]
+    excluded: tuple[str, ...]
+    keep: tuple[str, ...]
+    """Keys of documents whose chunks and vectors are taken over."""
+    read: tuple[Source, ...]
+    removed: tuple[str, ...]
+    """Names of documents that leave the index."""
+    problems: Mapping[str, str]
+    """Why a document that is kept could not be looked at again, by key."""
+
+
+def plan_documents(
+    found: Found, excluded: frozenset[str], before: Mapping[str, FileEntry], *, reusable: bool
+) -> Plan:
+    """Compare what there is with what is indexed.
+
+    `reusable` is false when the model or the splitting changed: then nothing is kept.
+    """
+    sources = {source.key: source for source in found.sources if source.key not in excluded}
+    keep = [key for key, source in sources.items() if reusable and _is_kept(source, before.get(key))]
+    kept = set(keep)
+    return Plan(
+        roots=found.roots,
+        excluded=tuple(sorted(key for key in excluded if any(_is_under(key, root) for root in found.roots))),
+        keep=tuple(keep),
+        read=tuple(source for key, source in sources.items() if key not in kept),
+        removed=tuple(entry.file for key, entry in before.items() if key not in sources),
+        problems={key: sources[key].problem for key in keep if sources[key].problem},
+    )
+
+
+def _is_kept(source: Source, entry: FileEntry | None) -> bool:
+    if entry is None:
+        return False
+    return (source.keep_old and not entry.problem) or (bool(source.sha256) and entry.sha256 == source.sha256)
+
+
+def _is_under(key: str, root: str) -> bool:
+    return key == root or key.startswith(root.rstrip("/") + "/")

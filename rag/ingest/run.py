@@ -1,0 +1,145 @@
+"""Bring the index up to date, or take documents out of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rag.config import RagConfig
+from rag.embedding.backend import Embedder, fingerprint, load_embedder
+from rag.ingest.build import Build
+from rag.ingest.names import match_documents
+from rag.ingest.plan import Plan, plan_documents
+from rag.ingest.report import QUIET, IndexReport, Listener, report_on
+from rag.ingest.sources import Fetch, find_sources, root_of
+from rag.loaders.web import fetch
+from rag.store.generation import Generation, IndexStore
+from rag.store.manifest import Settings
+
+
+def _settings(config: RagConfig) -> Settings:
+    return Settings(
+        embedding_model=str(config.embedding.model),
+        embedding_fingerprint=fingerprint(config.embedding),
+        splitter=config.split.method,
+        chunk_size=config.split.size,
+        chunk_overlap=config.split.overlap,
+    )
+
+
+def _same(old: Settings, new: Settings) -> bool:
+    ignored = {"embedding_model"}  # a moved model directory is still the same model
+    return old.model_dump(exclude=ignored) == new.model_dump(exclude=ignored)
+
+
+def index_paths(
+    paths: Iterable[Path | str],
+    config: RagConfig,
+    *,
+    replace: bool = False,
+    listener: Listener = QUIET,
+    load_model: Callable[[], Embedder] | None = None,
+    fetch_page: Fetch = fetch,
+) -> IndexReport:
+    """Bring the index up to date with `paths` and everything indexed before (only `paths` with `replace`).
+
+    A path is a file, a folder, or (as a string) the address of a web page on an allowed host. A file that
+    was removed by hand comes back when it is named itself.
+
+    Raises:
+        InputError: a path does not exist, or not one document could be read.
+        Locked: another process is indexing.
+    """
+    given = list(paths)
+    store = IndexStore(config.index_dir)
+    settings = _settings(config)
+    with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
+        old = store.current()
+        reusable = old is not None and _same(old.manifest.settings, settings)
+        if old is not None and not reusable:
+            listener.note("the embedding model or the splitting changed: everything is embedded again")
+        known = old.manifest.roots if old is not None and not replace else ()
+        excluded = frozenset(old.manifest.excluded if old is not None and not replace else ())
+        found = find_sources(given, known, Path(pages), config.fetch, listener.note, fetch_page)
+        plan = plan_documents(
+            found,
+            excluded - {root_of(path) for path in given},
+            old.manifest.files if old is not None else {},
+            reusable=reusable,
+        )
+        if old is not None and _changes_nothing(plan, old):
+            return report_on(old.manifest, old.name, unchanged=True)
+        return _publish(store, config, settings, plan, old, reusable, listener, load_model)
+
+
+def remove_documents(
+    names: Iterable[str], config: RagConfig, *, load_model: Callable[[], Embedder] | None = None
+) -> IndexReport:
+    """Take documents out of the index; they stay out until they are named to `index_paths` again.
+
+    A name is a file's or folder's path, an address, or a file name that only one document has. Files are
+    not looked at again, so documents that changed meanwhile stay as they were indexed.
+
+    Raises:
+        NoIndex: there is none.
+        InputError: nothing in the index has that name, or several documents have, or nothing would be left.
+        Locked: another process is indexing.
+    """
+    store = IndexStore(config.index_dir)
+    with store.writer_lock():
+        old = store.open()
+        manifest = old.manifest
+        gone = match_documents(names, manifest)
+        kept = tuple(key for key in manifest.files if key not in gone)
+        roots = tuple(root for root in manifest.roots if root not in gone)
+        plan = Plan(
+            roots=roots,
+            excluded=tuple(sorted({*manifest.excluded, *(gone - set(manifest.roots))})),
+            keep=kept,
+            read=(),
+            removed=tuple(manifest.files[key].file for key in manifest.files if key in gone),
+            problems={},
+        )
+        return _publish(store, config, manifest.settings, plan, old, True, QUIET, load_model)
+
+
+def _changes_nothing(plan: Plan, old: Generation) -> bool:
+    manifest = old.manifest
+    return (
+        not plan.read
+        and not plan.removed
+        and set(plan.roots) == set(manifest.roots)
+        and set(plan.excluded) == set(manifest.excluded)
+        and not plan.problems
+    )
+
+
+def _publish(
+    store: IndexStore,
+    config: RagConfig,
+    settings: Settings,
+    plan: Plan,
+    old: Generation | None,
+    reusable: bool,
+    listener: Listener,
+    load_model: Callable[[], Embedder] | None,
+) -> IndexReport:
+    build = Build(
+        config,
+        settings,
+        plan,
+        old if reusable else None,
+        listener,
+        load_model or (lambda: load_embedder(config.embedding)),
+    )
+    final = store.publish(build.write)
+    before = old.manifest.files if old is not None else {}
+    return report_on(
+        build.manifest,
+        final.name,
+        embedded=build.embedded,
+        added=tuple(source.file for source in plan.read if source.key not in before),
+        changed=tuple(source.file for source in plan.read if source.key in before),
+        removed=plan.removed,
+    )

@@ -1,0 +1,75 @@
+"""CSV and TSV: a line for each row, with the column's name before each value."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from rag.errors import UnreadableDocument
+from rag.loaders.document import Sections, Warn
+from rag.loaders.encoding import open_text
+from rag.loaders.rows import row_sections
+
+_SNIFFED_CHARACTERS = 64 << 10
+_DELIMITERS = ",;\t|"
+_NUMBER = re.compile(r"^[-+]?[\d.,%\s/:-]+$")
+
+
+def sections(path: Path, warn: Warn) -> Sections:
+    """Read a table a row at a time; the first row that looks like names gives the columns' names.
+
+    Raises:
+        UnreadableDocument: a field never ends, or is larger than 128 KiB.
+    """
+    with open_text(path) as stream:
+        try:
+            yield from row_sections(_records(stream, path.suffix.lower() == ".tsv"), first_row=1)
+        except csv.Error as error:
+            raise UnreadableDocument(
+                f"{path.name}: is not a readable table ({error})", mend="Check its quotes, or save it again"
+            ) from error
+
+
+def _records(stream: TextIO, tabs: bool) -> Iterator[dict[str, str]]:
+    reader = csv.reader(stream, delimiter="\t" if tabs else _delimiter(stream))
+    rows: Iterator[list[str]] = (row for row in reader if any(cell.strip() for cell in row))
+    first = next(rows, None)
+    if first is None:
+        return
+    names = [cell.strip() for cell in first]
+    if not is_header(names):
+        rows, names = chain([first], rows), []
+    for row in rows:
+        yield _named(names, row)
+
+
+def _delimiter(stream: TextIO) -> str:
+    """Return the separator that the first lines agree on; a comma where they do not."""
+    sample = stream.read(_SNIFFED_CHARACTERS)
+    stream.seek(0)
+    lines = sample.splitlines()[:20]
+    counts: dict[str, list[int]] = {mark: [line.count(mark) for line in lines] for mark in _DELIMITERS}
+    steady = {mark: min(found, default=0) for mark, found in counts.items() if min(found, default=0)}
+    return max(steady, key=lambda mark: (steady[mark], mark == ",")) if steady else ","
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether a first row names its columns: no cell empty or a number, no name twice."""
+    return (
+        len(cells) > 1
+        and all(cells)
+        and len(set(cells)) == len(cells)
+        and not any(_NUMBER.match(cell) for cell in cells)
+    )
+
+
+def _named(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """Pair cells with names; a cell without a name gets its column's number."""
+    if not names:
+        return {"": " | ".join(cell.strip() for cell in row if cell.strip())}
+    extra = (f"column {number}" for number in range(len(names) + 1, len(row) + 1))
+    return dict(zip(chain(names, extra), row, strict=False))
