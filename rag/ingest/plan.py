@@ -40,7 +40,11 @@ def plan_documents(
         keep=tuple(keep),
         read=tuple(source for key, source in sources.items() if key not in kept),
         removed=tuple(entry.file for key, entry in before.items() if key not in sources),
-        problems={key: sources[key].problem for key in keep if sources[key].problem},
+        problems={
+            key: sources[key].problem
+            for key in keep
+            if sources[key].problem and before[key].warnings != (sources[key].problem,)
+        },
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import InputError
 from core.files import sha256_file
 from rag.config import FetchConfig
-from rag.errors import PageGone, PageUnavailable, UnreadableDocument
+from rag.errors import PageGone, PageRefused, PageUnavailable
 from rag.loaders.registry import expand
 from rag.loaders.web import fetch, is_address
 
@@ -63,7 +63,8 @@ def find_sources(
     """Find every document under the roots given now and known from before; fetched pages go to `pages`.
 
     Raises:
-        InputError: a path given now does not exist, or there is no root at all.
+        InputError: a path given now does not exist, an address given now may not be read or is not there,
+            or there is no root at all.
     """
     wanted = list(dict.fromkeys(root_of(root) for root in given))
     before = [root for root in known if root not in wanted]
@@ -110,14 +111,16 @@ def _page(
     folder.mkdir()
     try:
         path = fetch_page(url, folder, config)
-    except PageGone as error:
+    except PageGone:
         if is_new:
-            return Source(url, url, None, problem=str(error))
+            raise
         note(f"{url} is gone; what it held leaves the index")
         return None
     except PageUnavailable as error:
         return Source(url, url, None, problem=str(error), keep_old=True)
-    except UnreadableDocument as error:
+    except PageRefused as error:
+        if is_new:
+            raise
         # A page from before stays when its host is merely not named this time.
-        return Source(url, url, None, problem=str(error), keep_old=not is_new)
+        return Source(url, url, None, problem=str(error), keep_old=True)
     return Source(url, url, path, sha256_file(path), path.stat().st_size)

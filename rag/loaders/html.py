@@ -73,7 +73,7 @@ def to_markdown(html: str) -> str:
         escape_asterisks=False,
         escape_underscores=False,
         escape_misc=False,
-        strip=["a", "img", "title", "head"],
+        strip=["a", "b", "strong", "i", "em", "code", "img", "title", "head"],
         table_infer_header=True,
     )
     text = _BLANK_LINES.sub("\n\n", text.replace("\u00a0", " ")).strip()
