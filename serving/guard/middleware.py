@@ -109,10 +109,9 @@ class Guard:
     async def _admit(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
         """Decide; afterwards the exchange holds its slots and what it asked."""
         # The door in front of us sets this for the supervisor's probe; no client can.
-        if scope.get("quantserve.probe"):
-            key = exchange.key = _INTERNAL
-        else:
-            key = self._identify(exchange, endpoint)
+        probing = bool(scope.get("quantserve.probe"))
+        key = _INTERNAL if probing else self._identify(exchange, endpoint)
+        exchange.key = key
         if endpoint.body == "none":
             return
         raw = await self._body(endpoint, exchange)
