@@ -9,6 +9,8 @@ RAG_CMD = $(IN_HOME)/rag/bin/python -m rag
 BENCH_CMD = $(IN_HOME)/rag/bin/python -m benchmarks
 BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 DEV := .venvs/rag/bin/python -m
+# Two workers (tests/conftest.py deals the folders), in the order of the folders: the long ones come first.
+WORKERS := -n 2 --no-loadscope-reorder
 LOCAL := $(PYTHON) -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
@@ -80,9 +82,9 @@ bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds
 ## Development
 test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
-	@$(DEV) pytest $(PYTEST)
+	@$(DEV) pytest $(WORKERS) $(PYTEST)
 test-fast: ## the tests that start no engine
-	@$(DEV) pytest -m "not engine" $(PYTEST)
+	@$(DEV) pytest $(WORKERS) -m "not engine" $(PYTEST)
 lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) ruff check .
 	@$(DEV) ruff format --check .

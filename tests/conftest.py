@@ -1,8 +1,55 @@
-"""What every test shares."""
+"""What every test shares: two workers that share the machine, and a turn alone for what measures time.
+
+`make test` runs two workers (pytest-xdist). Tests of one folder stay on one worker, so that what they
+share (an engine, a made model) is made once. Tests marked `alone` compare measured times with true ones:
+nothing else runs meanwhile.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Tests start our programs many times; let the first start keep its bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types for it
+    """Deals whole folders to the workers, and single files of unit tests, which share nothing."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return file if file.startswith("tests/unit/") else file.rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
+    """Replace xdist's own ways of dealing."""
+    return ByFolder(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked `alone` wait for the others, and them for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    # a file of its own for each lock, in the folder that all workers of this checkout share
+    locks = item.config.cache.mkdir("turns")
+    with _turn(locks, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(locks: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the machine, shared or alone. Whoever waits stands in the door, so that nobody is overtaken."""
+    with (locks / "door").open("w") as door, (locks / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(door, fcntl.LOCK_UN)
+        yield

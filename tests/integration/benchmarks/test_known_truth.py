@@ -14,7 +14,7 @@ from tests.integration.benchmarks.driving import drive, tasks
 
 # They measure real time: whatever else the machine does can only add to it, so an attempt that was
 # disturbed is made again. An instrument that is wrong fails every time.
-pytestmark = pytest.mark.flaky(reruns=5)
+pytestmark = [pytest.mark.alone, pytest.mark.flaky(reruns=5)]
 
 TTFT_S, ITL_S = 0.200, 0.020
 
