@@ -28,7 +28,10 @@ ProfileOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name clients use. By default the artifact's name.")]
 FullCheckOption = Annotated[
-    bool, typer.Option("--full-check", help="Hash every file of the artifact first, not only sizes.")
+    bool,
+    typer.Option(
+        "--full-check", help="Hash every file of the artifact, also those unchanged since the last time."
+    ),
 ]
 KeysOption = Annotated[
     str | None, typer.Option(help="File of API keys. By default keys.json in the run directory, if there.")

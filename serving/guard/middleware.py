@@ -10,10 +10,10 @@ import asyncio
 import re
 import time
 from datetime import UTC, datetime
+from functools import partial
 from hmac import compare_digest
 from pathlib import Path
 from time import perf_counter
-from functools import partial
 from typing import Any
 
 from prometheus_client import start_http_server

@@ -1,4 +1,4 @@
-"""Does a serving engine hang? A probe that brings no token says so only if nobody else gets any either. Pure."""
+"""Does a serving engine hang? A probe without a token says so only if nobody else gets any. Pure."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from serving.supervise.signals import StopAsked, StopSignals
 
 _TICK_S = 0.05
 _RETRY_PROBE_S = 0.5
+_METRICS_TIMEOUT_S = 3.0
 _USUAL_START_S = 30.0
 """What clients are told to wait before a start has been timed."""
 _RETRY_WHEN_STOPPING_S = 5
@@ -142,11 +143,11 @@ class Launcher:
         options = self._options.probe
         failures = 0
         while engine.wait(options.interval_s) is None:
-            before = work_done(read_metrics_text(self._state.url))
+            before = self._work_done()
             probe = self._probe(options.timeout_s)
             if engine.poll() is not None:
                 break
-            after = None if probe.ok else work_done(read_metrics_text(self._state.url))
+            after = None if probe.ok else self._work_done()
             failures = failures_in_a_row(failures, Round(probe.ok, before, after))
             self._tell()
             self._record()
@@ -160,6 +161,10 @@ class Launcher:
         self._state = self._state.changed(last_probe=last)
         self._facts = self._facts.changed(probe_ok=last.ok, probe_s=last.seconds, probe_at=last.at)
         return probe
+
+    def _work_done(self) -> float | None:
+        timeout_s = min(self._options.probe.timeout_s, _METRICS_TIMEOUT_S)
+        return work_done(read_metrics_text(self._state.url, timeout_s))
 
     def _clear_away(self, failure: EngineFailed) -> None:
         """Have clients told at once, then make sure that nothing of the engine is left."""

@@ -1,4 +1,4 @@
-"""The line between launcher and engine: a pair of connected sockets, one end inherited by the engine's process.
+"""The line between launcher and engine: a pair of connected sockets, one end inherited by the engine.
 
     launcher → engine   Facts, one JSON line each: may requests come in, what should /metrics show
     engine → launcher   "listening"   its HTTP server takes connections now

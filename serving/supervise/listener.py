@@ -37,7 +37,7 @@ class Listener:
         self._stand_in.know(settings)
 
     def say(self, facts: Facts, expected_at: float | None) -> None:
-        """Set what refused clients hear; `expected_at` is when an engine should serve, on the monotonic clock."""
+        """Set what refused clients hear; `expected_at`: when one should serve, on the monotonic clock."""
         self._facts, self._expected_at = facts, expected_at
 
     def _now(self) -> Facts:

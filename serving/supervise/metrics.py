@@ -1,4 +1,4 @@
-"""The launcher's facts as Prometheus metrics: in the engine's /metrics beside vLLM's, in the stand-in's alone."""
+"""The launcher's facts as Prometheus metrics: in the engine's /metrics, or alone in the stand-in's."""
 
 from __future__ import annotations
 

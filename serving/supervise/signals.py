@@ -14,6 +14,7 @@ class StopAsked(BaseException):
     """A signal asked for the end; raised wherever the main thread happens to be."""
 
     def __init__(self, signum: int) -> None:
+        """`signum` is the signal that came."""
         super().__init__(signum)
         self.signum = signum
 

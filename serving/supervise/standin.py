@@ -32,7 +32,7 @@ class StandIn:
     def __init__(
         self, listener: socket.socket, facts: Callable[[], Facts], settings: GuardSettings | None = None
     ) -> None:
-        """`facts` says why there is no engine; /metrics are shown where the guard's settings leave them open."""
+        """`facts` says why there is no engine; the guard's settings whether /metrics are open."""
         self._listener = listener
         self._facts = facts
         self._settings = settings
@@ -49,6 +49,8 @@ class StandIn:
             return
         config = uvicorn.Config(
             self._answer,
+            interface="asgi3",
+            proxy_headers=False,
             loop="asyncio",
             http="h11",
             ws="none",
@@ -76,15 +78,12 @@ class StandIn:
                 await _discard_body(receive)
         settings = self._settings
         if settings is not None and settings.metrics_open and scope["path"] == "/metrics":
-            status, headers, body = (
-                200,
-                [(b"content-type", CONTENT_TYPE_LATEST.encode())],
-                self._metrics(settings),
-            )
+            status, body = 200, self._metrics(settings)
+            headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), (b"connection", b"close")]
         else:
             refusal = unavailable(self._facts())
             status, headers, body = refusal.status, refusal.headers(), refusal.body()
-        headers = [*headers, (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -1,4 +1,4 @@
-"""Stands in for vLLM where only the launcher is under test: the real guard and socket before a model of words.
+"""Stands in for vLLM where the launcher is under test: the real guard and socket before a model of words.
 
 python fake_engine.py [die]        "die" ends at once with an error like vLLM's
 

@@ -16,7 +16,7 @@ from core.console import run_app
 from serving.config import LauncherOptions, ProbeOptions, RestartOptions
 from serving.guard.internal import use_internal_key
 from serving.guard.keys import digest
-from serving.guard.settings import VARIABLE, Artifact, GuardSettings, Limits
+from serving.guard.settings import VARIABLE, GuardSettings
 from serving.ports import url_of
 from serving.processes import start_ticks
 from serving.state import ServerState
@@ -29,10 +29,12 @@ app = typer.Typer()
 
 @app.command()
 def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 20.0) -> None:
-    guard = GuardSettings(
-        limits=Limits(max_requests=8),
-        artifact=Artifact(name="fake", version="v1", method="awq", bits=4, sha256="f" * 64),
-        internal_key_sha256=digest(use_internal_key(directory)),
+    guard = GuardSettings.model_validate(
+        {
+            "limits": {"max_requests": 8},
+            "artifact": {"name": "fake", "version": "v1", "method": "awq", "bits": 4},
+            "internal_key_sha256": digest(use_internal_key(directory)),
+        }
     )
     options = LauncherOptions(
         log=directory / "engine.log",
