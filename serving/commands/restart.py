@@ -16,7 +16,7 @@ from serving.target import resolve_target
 
 
 def restart(run_dir: p.RunDirOption = p.RUN.path) -> None:
-    """Drain the background server, then start it with the same request; its key and guard files are read anew."""
+    """Drain the background server, then start it again with the same request."""
     run = RunDirectory(run_dir)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
