@@ -15,6 +15,8 @@ SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
 RUN = RunDirectory()
 
+_ADDRESS = ("--host", "--port", "--uds")
+
 TargetArgument = Annotated[
     Path, typer.Argument(help="Artifact directory (or its `current` link) or checkpoint directory.")
 ]
@@ -69,7 +71,17 @@ def serve_options(
     full_check: bool,
     vllm_args: list[str] | None,
 ) -> ServeOptions:
-    """Gather the parameters of one server."""
+    """Gather the parameters of one server.
+
+    Raises:
+        UsageError: an address among vLLM's own flags; the launcher listens, the engine inherits its socket.
+    """
+    for word in vllm_args or ():
+        if word.partition("=")[0] in _ADDRESS:
+            raise UsageError(
+                f"{word} cannot be given to vLLM",
+                mend="Give --host and --port before the --, to serving itself",
+            )
     return ServeOptions(
         host=host,
         port=port,

@@ -148,7 +148,7 @@ def test_sigterm_under_load_finishes_streams_refuses_others_and_leaves_nothing(s
     assert not server.ready_file.exists()
 
 
-def test_up_is_idempotent_restart_keeps_the_address_and_a_killed_launcher_leaves_no_process(
+def test_up_is_idempotent_restart_keeps_the_request_and_a_killed_launcher_leaves_no_process(
     serving: Serving, tiny_model: str, run_dir: str
 ) -> None:
     words = ("up", tiny_model, "--port", "0", "--run-dir", run_dir)
