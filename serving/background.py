@@ -127,7 +127,8 @@ def stop(state: ServerState) -> float:
         ServingError: it did not end in time.
     """
     begun, limit_s = time.monotonic(), state.drain_s + _STOP_MARGIN_S
-    os.kill(state.pid, signal.SIGTERM)
+    if state.status != "stopping":  # a second signal would cut running requests off
+        os.kill(state.pid, signal.SIGTERM)
     while state.alive:
         if time.monotonic() - begun > limit_s:
             raise ServingError(

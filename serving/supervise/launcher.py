@@ -107,7 +107,7 @@ class Launcher:
             engine.wait(_RETRY_PROBE_S)
         startup_s = round(time.monotonic() - engine.started, 1)
         self._expected_at = None
-        self._tell(phase="serving", startup_s=startup_s, retry_after_s=math.ceil(startup_s))
+        self._tell(phase="serving", startup_s=startup_s, retry_after_s=max(1, math.ceil(startup_s)))
         self._say_ready()
 
     def _require_starting(self, engine: Engine, problem: str) -> None:
