@@ -48,7 +48,7 @@ class LongStream:
         """The usage of a stream that was whole, else None."""
         if self.events[-1:] != ["data: [DONE]"]:
             return None
-        usage = json.loads(self.events[-2].removeprefix("data: "))["usage"]
+        usage = json.loads(self.events[-2].removeprefix("data: ")).get("usage")
         return None if usage is None else int(usage["completion_tokens"])
 
 
