@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 from core.console import console, emit_json
 from core.files import exclusive_lock
-from serving.background import answers, same_server, spawn, stop, wait_ready
+from serving.background import answers, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.ports import claim_port
@@ -35,11 +32,11 @@ def up(
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
         if running is not None and same_server(running, target, options):
-            if running.status == "starting":
-                _report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+            if running.status in ("starting", "restarting"):
+                report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
                 return
             if answers(running):
-                _report(running, "is already up")
+                report(running, "is already up")
                 return
         if running is None or (running.host, running.port) != (host, port):
             claim_port(host, port)
@@ -48,15 +45,11 @@ def up(
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)
         claim_port(host, port)
-        pid = spawn(target, options, run, p.LAUNCHER.ready_timeout_s)
-        try:
-            _report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
-        except KeyboardInterrupt:
-            os.kill(pid, signal.SIGTERM)
-            raise
+        report(start(target, options, run, p.LAUNCHER.ready_timeout_s), "is up")
 
 
-def _report(state: ServerState, what: str) -> None:
+def report(state: ServerState, what: str) -> None:
+    """Print where a server is, for people and, as the last line, for programs."""
     version = f" {state.version}" if state.version else ""
     console.print(
         f"{state.model}{version} {what}: {state.base_url} (ready after {state.ready_s} s, log {state.log})",
