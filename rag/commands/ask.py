@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def answerer(config: RagConfig) -> Answerer:
     """Put the search and the model server together."""
     from rag.answer import Answerer
-    from rag.client import ModelServer
+    from rag.llm import ModelServer
     from rag.retrieve import Searcher
 
     return Answerer(Searcher.open(config), ModelServer(config.answer), config.answer)

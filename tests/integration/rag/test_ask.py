@@ -173,7 +173,8 @@ def test_chat_streams_keeps_history_and_ends_on_the_korean_word(
     assert ran.code == 0, ran.err
     assert ran.out.count("They are kept in the cellar [1].") == 2
     assert "lighthouse.pdf, p. 2" in ran.err
-    first, second = (request.body["messages"] for request in server.chats)
+    first, condensing, second = (request.body["messages"] for request in server.chats)
+    assert "And the horn?" in condensing[-1]["content"]
     assert [message["role"] for message in first] == ["system", "user"]
     assert [message["role"] for message in second] == ["system", "user", "assistant", "user"]
     assert BULBS in (tmp_path / "talk.md").read_text()

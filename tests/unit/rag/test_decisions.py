@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.chat import search_text
-from rag.citations import check_citations
+from rag.answer.citations import check_citations
 from rag.embedding.backend import length_buckets
-from rag.languages import answer_languages, is_in_language
 from rag.retrieve.fusion import reciprocal_rank_fusion
+from rag.trust.languages import answer_languages, is_in_language
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:
@@ -80,9 +79,3 @@ def test_buckets_hold_every_text_once_within_the_limit(lengths: list[int]) -> No
 
 def test_like_lengths_share_a_batch() -> None:
     assert length_buckets([10, 500, 12, 490], 1000) == [[1, 3], [2, 0]]
-
-
-def test_a_short_follow_up_is_searched_with_the_question_before() -> None:
-    history = [{"role": "user", "content": "해외 출장 일비는?"}, {"role": "assistant", "content": "90달러"}]
-    assert search_text("국내는?", history) == "해외 출장 일비는? 국내는?"
-    assert search_text("국내는?", []) == "국내는?"

@@ -1,4 +1,5 @@
-from rag.prompt import build_prompt, estimate_tokens
+from rag.answer.prompt import build_prompt
+from rag.llm.tokens import estimate_tokens
 from rag.retrieve import Passage
 from rag.store.chunks import Chunk
 
