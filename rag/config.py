@@ -131,7 +131,7 @@ class CacheConfig:
     max_entries: int = 5_000
     max_bytes: int = 64 << 20
     max_age_s: float = 7 * 24 * 3600.0
-    min_similarity: float = 0.90
+    min_similarity: float = 0.92
     """Least cosine of two questions before the stricter test looks at their words."""
     candidates: int = 5
     """Closest cached questions that the stricter test looks at."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from rag.answer.fence import harmless
 from rag.answer.prompt import bounded_history
 from rag.answer.wording import CONDENSE, CONVERSATION, LAST_QUESTION, SPEAKERS, supported
+from rag.llm.fence import harmless
 from rag.llm.served import Message
 from rag.llm.tokens import CountTokens, estimate_tokens
 from rag.text import language_of, normalise

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.answer.fence import harmless
 from rag.answer.wording import PASSAGES, QUESTION, RULES, supported
 from rag.errors import QuestionTooLong
+from rag.llm.fence import harmless
 from rag.llm.served import Message
 from rag.llm.tokens import CountTokens, estimate_tokens
 from rag.retrieve import Passage

@@ -9,7 +9,8 @@ from rag.store.korean import kiwi
 
 _ASKED = {
     "무엇": "what", "뭐": "what", "뭣": "what", "무어": "what", "무슨": "what", "어떤": "what",
-    "어느": "what", "누구": "who", "누": "who", "언제": "when", "어디": "where", "왜": "why", "어떻": "how", "어떻게": "how",
+    "어느": "what",
+    "누구": "who", "누": "who", "언제": "when", "어디": "where", "왜": "why", "어떻": "how", "어떻게": "how",
     "어떠하": "how", "어찌": "how", "몇": "many", "얼마": "much", "얼마나": "much", "방법": "how",
     "이유": "why", "까닭": "why",
 }  # fmt: skip

@@ -1,11 +1,6 @@
 from rag.answer.prompt import build_prompt
 from rag.llm.tokens import estimate_tokens
-from rag.retrieve import Passage
-from rag.store.chunks import Chunk
-
-
-def passage(text: str, heading: str = "") -> Passage:
-    return Passage(Chunk("id", "/d.md", "d.md", None, heading, 0, len(text), text, text), 1.0, 0.9, 1.0)
+from tests.unit.rag.passages import passage
 
 
 def test_passages_are_numbered_fenced_and_in_the_questions_language() -> None:
