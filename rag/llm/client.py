@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pybreaker
 
-from rag.config import AnswerConfig
+from rag.config import AnswerConfig, RetryConfig
 from rag.errors import Cancelled, ServerUnavailable
 from rag.llm.background import submit
 from rag.llm.cancel import Cancellation
@@ -36,12 +36,8 @@ class ModelServer:
         self._client: AsyncOpenAI | None = None
         self._model: ServedModel | None = None
         self._described = 0.0
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=config.retry.breaker_failures,
-            reset_timeout=config.retry.breaker_reset_s,
-            exclude=[_says_nothing],
-            throw_new_error_on_trip=False,
-        )
+        # Two, since a server may list its models and fail to generate: a success there says nothing here.
+        self._listing, self._generating = _breaker(config.retry), _breaker(config.retry)
 
     @property
     def client(self) -> AsyncOpenAI:
@@ -82,7 +78,7 @@ class ModelServer:
 
     async def _describe(self, client: AsyncOpenAI) -> ServedModel:
         try:
-            with self._breaker.calling():
+            with self._listing.calling():
                 # A server that is up lists its models at once; only generating takes long.
                 brief = client.with_options(timeout=self.config.connect_timeout_s)
                 async for attempt in retrying(self.config.retry):
@@ -150,7 +146,7 @@ class ModelServer:
         """Put the pieces into the queue, then the end or the error."""
         url = self.config.base_url
         try:
-            with self._breaker.calling():
+            with self._generating.calling():
                 async with (
                     asyncio.timeout(self.config.total_timeout_s),
                     self._response(client, model, messages, max_tokens, facts) as events,
@@ -230,6 +226,15 @@ class ModelServer:
             f"alone for {self.config.retry.breaker_reset_s:.0f} s",
             mend="Look at its log (make logs)",
         )
+
+
+def _breaker(config: RetryConfig) -> pybreaker.CircuitBreaker:
+    return pybreaker.CircuitBreaker(
+        fail_max=config.breaker_failures,
+        reset_timeout=config.breaker_reset_s,
+        exclude=[_says_nothing],
+        throw_new_error_on_trip=False,
+    )
 
 
 def _says_nothing(error: Any) -> bool:
