@@ -127,7 +127,7 @@ class Answerer:
             cache.missed()
         answer = self._made(asked, model, failure)
         answer = replace(answer, guard="; ".join(filter(None, (guard_notes, answer.guard))))
-        if cache is not None and answer.mode != "blocked":
+        if cache is not None and answer.mode != "blocked" and self._describe()[0] == model:
             cache.put(scope, asked.question, to_kept(answer), vector, asked.context)
         return answer
 

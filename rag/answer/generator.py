@@ -126,6 +126,8 @@ class Generator:
                 text += piece
                 if repeats_itself(text):
                     break
+        except PromptTooLong:
+            return replace(base, mode="", reason=f"the passages do not fit {base.model}'s window")
         except ServerUnavailable as error:
             raise AnswerFailed(error, base.passages, text) from error
         text = check_citations(text, 0).text

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rag.answer.citations import check_citations
 from rag.answer.wording import PASSAGES, QUESTION, RULES, supported
 from rag.errors import QuestionTooLong
 from rag.llm.fence import harmless
@@ -60,10 +61,16 @@ def bounded_history(
         used += count(message["content"]) + _MESSAGE_TOKENS
         if used > tokens:
             break
-        recent.insert(0, {"role": message["role"], "content": harmless(message["content"])})
+        recent.insert(0, {"role": message["role"], "content": _without_numbers(message)})
     while recent and recent[0]["role"] != "user":  # templates want the turns to begin with the user's
         recent.pop(0)
     return recent
+
+
+def _without_numbers(message: Message) -> str:
+    """Return a message's text; an earlier answer's citations would point to the new passages."""
+    content = harmless(message["content"])
+    return check_citations(content, 0).text if message["role"] == "assistant" else content
 
 
 def build_short_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:

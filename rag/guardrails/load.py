@@ -58,14 +58,14 @@ class _RulesStep(_Strict):
     deny: tuple[str, ...] = ()
     mask: tuple[str, ...] = ()
     patterns: dict[str, str] = {}
-    max_characters: int | None = Field(None, ge=1)
+    max_characters: int | None = Field(default=None, ge=1)
 
 
 class _TopicsStep(_Strict):
     kind: Literal["topics"]
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
-    min_similarity: float = Field(0.83, ge=-1, le=1)
+    min_similarity: float = Field(default=0.83, ge=-1, le=1)
 
 
 class _LlmStep(_Strict):
@@ -85,7 +85,7 @@ class _GuardFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     on_failure: OnFailure = "block"
-    window_characters: int = Field(160, ge=1)
+    window_characters: int = Field(default=160, ge=1)
     messages: dict[Literal["ko", "en"], str] = {}
     input: tuple[_AnyStep, ...] = ()
     output: tuple[_AnyStep, ...] = ()

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +37,7 @@ class ModelServer:
         self._client: AsyncOpenAI | None = None
         self._model: ServedModel | None = None
         self._described = 0.0
+        self._asking: Future[ServedModel] | None = None
         # Two, since a server may list its models and fail to generate: a success there says nothing here.
         self._listing, self._generating = _breaker(config.retry), _breaker(config.retry)
 
@@ -67,14 +69,20 @@ class ModelServer:
         Raises:
             ServerUnavailable: it does not answer, or serves no model of that name.
         """
+        client = self.client
         with self._lock:
-            model, age_s = self._model, time.monotonic() - self._described
-        if model is not None and age_s < self.config.describe_ttl_s:
+            if self._model is not None and time.monotonic() - self._described < self.config.describe_ttl_s:
+                return self._model
+            asking = self._asking = self._asking or submit(self._describe(client))  # one asks for all
+        try:
+            model = asking.result()
+            with self._lock:
+                self._model, self._described = model, time.monotonic()
             return model
-        model = submit(self._describe(self.client)).result()
-        with self._lock:
-            self._model, self._described = model, time.monotonic()
-        return model
+        finally:
+            with self._lock:
+                if self._asking is asking:
+                    self._asking = None
 
     async def _describe(self, client: AsyncOpenAI) -> ServedModel:
         try:

@@ -30,13 +30,13 @@ def estimate_tokens(text: str) -> int:
 
     Letters of a word share tokens; every digit, sign and line break may be one by itself; any other
     character takes as many as it has UTF-8 bytes, which is what a byte-level tokenizer that does not know
-    the script spends on it. Blanks go with the word behind them.
+    the script spends on it. A blank before a word goes with it.
     """
     words = _WORD.findall(text)
     in_words = sum(map(len, words))
     tokens = float(sum(math.ceil(len(word) / _LETTERS_PER_TOKEN) for word in words))
     rest = _WORD.sub("", text)
-    single_blanks = len(re.findall(r"(?<! ) (?! )", text))
+    single_blanks = len(re.findall(r"(?<! ) (?=[A-Za-z])", text))
     ascii_rest = sum(character.isascii() for character in rest) - single_blanks
     other = len(text.encode()) - in_words - single_blanks - ascii_rest
     return math.ceil(tokens + max(0, ascii_rest) + other)

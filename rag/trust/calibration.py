@@ -52,16 +52,18 @@ class Entry(_Strict):
     """The limits for one embedding model, mode and reranker, and how they did where they were measured."""
 
     embedding_model: str = Field(description="last part of its path or id")
-    embedding_fingerprint: str = Field("", description="of rag.embedding.backend.fingerprint; empty: any")
+    embedding_fingerprint: str = Field(
+        default="", description="of rag.embedding.backend.fingerprint; empty: any"
+    )
     mode: RetrieveMode
-    reranker: str = Field("", description="its model; empty without one")
+    reranker: str = Field(default="", description="its model; empty without one")
     limits: tuple[Limit, ...]
     answerable: int = Field(ge=0, description="questions the documents answer")
     unanswerable: int = Field(ge=0, description="questions they do not")
     kept: float = Field(ge=0, le=1, description="share of the answerable ones that keep to the limits")
     refused: float = Field(ge=0, le=1, description="share of the unanswerable ones that do not")
-    questions_sha256: str = Field("", description="of the question file")
-    measured: str = Field("", description="date")
+    questions_sha256: str = Field(default="", description="of the question file")
+    measured: str = Field(default="", description="date")
 
 
 class Calibration(_Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,15 @@ import pytest
 from rag.answer import Answer, Answerer, AnswerFailed
 from rag.answer.wording import RULES, UNKNOWN
 from rag.cache import AnswerCache
-from rag.config import AnswerConfig, CacheConfig, EmbeddingConfig, RagConfig, RetryConfig
+from rag.config import (
+    AnswerConfig,
+    CacheConfig,
+    EmbeddingConfig,
+    RagConfig,
+    RerankConfig,
+    RetrieveConfig,
+    RetryConfig,
+)
 from rag.embedding.backend import Embedder
 from rag.errors import Cancelled, QuestionTooLong
 from rag.ingest import index_paths
@@ -271,6 +279,23 @@ def test_a_condensation_that_cannot_be_true_is_replaced_by_the_rule(bench: Bench
     history = [{"role": "user", "content": BULBS}, {"role": "assistant", "content": CELLAR}]
     answer = bench.answerer().answer("And the horn?", history=history)
     assert answer.condensed_question == f"{BULBS} And the horn?"
+
+
+def test_a_reranker_that_takes_too_long_is_told_in_the_answer(bench: Bench) -> None:
+    class Slow:
+        name = "slow-reranker"
+
+        def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+            time.sleep(1.0)
+            return [0.0] * len(texts)
+
+    rerank = RerankConfig(kind="endpoint", model="slow-reranker", timeout_s=0.1)
+    config = replace(bench.searcher.config, retrieve=RetrieveConfig(rerank=rerank))
+    embedder = bench.searcher.embedder
+    searcher = Searcher(bench.searcher.generation, config, lambda: embedder, reranker=Slow())
+    answer = replace(bench, searcher=searcher).answerer().answer(BULBS)
+    assert "cellar" in answer.passages[0].chunk.text
+    assert ["slow-reranker took longer" in note for note in answer.notes] == [True]
 
 
 def test_a_model_that_says_it_does_not_know_is_believed(bench: Bench) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answer.citations import check_citations
+from rag.answer.citations import CitationStream, check_citations
 from rag.embedding.backend import length_buckets
 from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.trust.languages import answer_languages, is_in_language
@@ -27,6 +27,7 @@ def test_fusion_of_nothing_is_empty() -> None:
         ("It is so [2][9].", "It is so [2].", (2,), 1),
         ("Both [1, 3] agree [7].", "Both [1][3] agree.", (1, 3), 1),
         ("No source [0].", "No source.", (), 1),
+        ("둘 다 그렇다 [문단 2] [passage 3].", "둘 다 그렇다 [2] [3].", (2, 3), 0),
         ("배열은 a[i]로 쓴다.", "배열은 a[i]로 쓴다.", (), 0),
     ],
 )
@@ -35,6 +36,27 @@ def test_invented_citations_are_removed(
 ) -> None:
     checked = check_citations(text, passages=3)
     assert (checked.text, checked.cited, checked.invented) == (mended, cited, invented)
+
+
+@given(st.lists(st.text(alphabet="ab [],0123 passage문단\n", max_size=12), max_size=8))
+def test_citations_of_a_stream_are_those_of_the_whole_text(pieces: list[str]) -> None:
+    stream = CitationStream(passages=2)
+    shown = "".join(stream.feed(piece) for piece in pieces) + stream.end()
+    whole = check_citations("".join(pieces), passages=2)
+    assert (shown.strip(), stream.cited, stream.invented) == (whole.text, whole.cited, whole.invented)
+
+
+def test_a_number_that_may_become_a_citation_is_held_back() -> None:
+    stream = CitationStream(passages=3)
+    assert [stream.feed(piece) for piece in ("So it is", " [", "1", "7", "]", ".")] == [
+        "So it is",
+        "",
+        "",
+        "",
+        "",
+        ".",
+    ]
+    assert [stream.feed(piece) for piece in (" a", "[i", "]")] == [" a", "[i", "]"]
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,7 @@ def waits(config: RetryConfig, retry_after: str | None) -> list[float]:
         slept.append(seconds)
 
     async def ask() -> None:
-        loop = retrying(config)
-        loop.sleep = sleep
-        async for attempt in loop:
+        async for attempt in retrying(config).copy(sleep=sleep):
             with attempt:
                 raise refusal(503, retry_after)
 
