@@ -167,6 +167,8 @@ class Answerer:
         """Generate where the model can be trusted with it; quote where it cannot, or turned out not to."""
         if asked.language not in answer_languages(model.name, self._config.answer_languages):
             return self._extract(base, asked, f"{model.name} does not write this language")
+        if is_weak(model.name) and asked.language != "en":
+            return self._extract(base, asked, f"{model.name} is too small to be trusted with this language")
         if is_weak(model.name):
             with asked.timed("extract"):
                 quotes = self._quotes(base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from rag.answer.asked import Asked
@@ -87,9 +88,10 @@ class Generator:
             language = base.language if self._config.mode == "auto" else ""
             stream = CheckedStream(len(prompt.passages), self._rails, base.question, asked.on_text, language)
             try:
-                for piece in self._server.stream(prompt.messages, facts, asked.cancellation):
-                    if not stream.feed(piece):
-                        break  # closing the stream ends the generation upstream
+                with closing(self._server.stream(prompt.messages, facts, asked.cancellation)) as pieces:
+                    for piece in pieces:
+                        if not stream.feed(piece):
+                            break  # closing the stream ends the generation upstream
                 stream.end()
                 return stream, prompt
             except PromptTooLong as error:
@@ -122,10 +124,11 @@ class Generator:
         text = ""
         try:
             messages = build_short_prompt(base.question, [quote.text for quote in quotes])
-            for piece in self._server.stream(messages, facts, asked.cancellation):
-                text += piece
-                if repeats_itself(text):
-                    break
+            with closing(self._server.stream(messages, facts, asked.cancellation)) as pieces:
+                for piece in pieces:
+                    text += piece
+                    if repeats_itself(text):
+                        break
         except PromptTooLong:
             return replace(base, mode="", reason=f"the passages do not fit {base.model}'s window")
         except ServerUnavailable as error:

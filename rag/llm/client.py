@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -111,7 +111,7 @@ class ModelServer:
         facts: StreamFacts,
         cancellation: Cancellation | None = None,
         max_tokens: int | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Yield pieces of the answer as they come; `facts` are filled meanwhile.
 
         Closing the iterator, or `cancellation`, cancels upstream: the connection is closed.

@@ -2,7 +2,7 @@
 
     calibration = load_calibration(path)          # None: the file that ships with the program
     limits = calibration.find(searcher.generation, options)
-    write_calibration(path, Calibration(entries=(fit(...), ...)))
+    write_calibration(path, calibration.with_entry(entry))      # rag.trust.measure makes an entry
 
 An entry belongs to one embedding model, retrieval mode and reranker, since scores of another have another
 scale. Each limit bounds one signal; one that is not kept makes the answer "I do not know".
@@ -72,6 +72,15 @@ class Calibration(_Strict):
     schema_version: Literal[1] = 1
     entries: tuple[Entry, ...] = ()
 
+    def with_entry(self, entry: Entry) -> Calibration:
+        """Return a copy with one entry added, or replaced where it is for the same weights and search."""
+
+        def key(one: Entry) -> tuple[str, ...]:
+            return (one.embedding_model, one.embedding_fingerprint, one.mode, one.reranker)
+
+        others = tuple(one for one in self.entries if key(one) != key(entry))
+        return self.model_copy(update={"entries": (*others, entry)})
+
     def find(self, generation: Generation, options: RetrieveConfig) -> Entry | None:
         """Return the entry for an index and a way to search it; one for the very weights comes first."""
         settings = generation.manifest.settings
@@ -111,7 +120,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 def signals_of(question: str, passages: Sequence[Passage], generation: Generation) -> Signals:
     """Return what is known of a question and its passages; a signal that was not measured is left out."""
-    signals: Signals = {"unseen_names": float(len(unseen_names(question, generation)))}
+    signals: Signals = {"unseen_names": float(len(unseen_names(question, passages, generation)))}
     similarity = [passage.similarity for passage in passages if passage.similarity is not None]
     bm25 = [passage.bm25 for passage in passages if passage.bm25 is not None]
     rerank = [passage.rerank for passage in passages if passage.rerank is not None]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from rag.retrieve.passage import Passage
 from rag.store.generation import Generation
+from rag.text import language_of
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
 _CLOSEST = 5
@@ -29,8 +32,13 @@ def names_in(question: str) -> list[str]:
     return list(names)
 
 
-def unseen_names(question: str, generation: Generation) -> list[str]:
-    """Return the names of a question that stand in no document of the index, in upper or lower case."""
+def unseen_names(question: str, passages: Sequence[Passage], generation: Generation) -> list[str]:
+    """Return the names of a question that stand in no document of the index, in upper or lower case.
+
+    None where the best passage is in another language, which writes names in its own letters.
+    """
+    if not passages or (language_of(question) == "en" and language_of(passages[0].chunk.text) != "en"):
+        return []
     return [name for name in names_in(question) if not _stands_somewhere(name, generation)]
 
 

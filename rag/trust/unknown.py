@@ -41,7 +41,7 @@ def why_unknown(
     if not broken:
         return ""
     if "unseen_names" in broken:
-        return f"no document mentions {', '.join(unseen_names(question, generation))}"
+        return f"no document mentions {', '.join(unseen_names(question, passages, generation))}"
     return f"no passage is close to the question ({', '.join(broken)} below what was measured)"
 
 

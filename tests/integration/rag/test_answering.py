@@ -30,7 +30,8 @@ from rag.ingest import index_paths
 from rag.llm import Cancellation, ModelServer
 from rag.retrieve import Searcher
 from rag.store.generation import IndexStore
-from rag.trust.calibration import Calibration
+from rag.trust.calibration import Calibration, load_calibration, write_calibration
+from rag.trust.measure import measure
 from tests.fakes.openai_server import Behaviour, FakeServer
 
 BULBS = "Where are the spare bulbs kept?"
@@ -229,6 +230,17 @@ def test_a_reader_who_leaves_stops_the_generation_upstream(bench: Bench, behavio
     assert bench.asked == 1
 
 
+def test_a_reader_whose_connection_breaks_stops_the_generation_upstream(bench: Bench) -> None:
+    bench.server.change(answer="word " * 2000, inter_token_s=0.05)
+
+    def gone(piece: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        bench.answerer(mode="generate").answer(BULBS, on_text=gone)
+    until(lambda: bench.server.cancelled == 1)
+
+
 def test_an_invented_citation_never_reaches_the_reader(bench: Bench) -> None:
     bench.server.change(answer="In the cellar [17] [1, 9] says the log.")
     streamed: list[str] = []
@@ -309,6 +321,18 @@ def test_what_no_document_mentions_is_not_asked(bench: Bench, mode: str) -> None
     answer = bench.answerer(mode=mode).answer("How do I restart the Pinecone cluster?")
     assert (answer.mode, answer.text, bench.asked) == ("unknown", UNKNOWN["en"], 0)
     assert "Pinecone" in answer.reason
+
+
+def test_limits_are_measured_written_and_kept_to(bench: Bench, tmp_path: Path) -> None:
+    asked = [(BULBS, True), ("In fog, how often does the horn sound?", True), ("When is the lamp lit?", True)]
+    asked += [("How is Kubernetes set up?", False), ("Who wrote the Iliad?", False)]
+    entry = measure(bench.searcher, bench.searcher.config.retrieve, asked, keep=1.0)
+    assert (entry.answerable, entry.unanswerable, entry.kept) == (3, 2, 1.0)
+    assert entry.refused == 1.0
+    calibration = Calibration().with_entry(entry)
+    write_calibration(tmp_path / "calibration.json", calibration.with_entry(entry))
+    answerer = bench.answerer(calibration=load_calibration(tmp_path / "calibration.json"))
+    assert [answerer.answer(question).mode for question, _ in asked] == ["generate"] * 3 + ["unknown"] * 2
 
 
 def test_another_language_is_noticed_before_it_is_shown(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rag.answer.citations import CitationStream, check_citations
 from rag.embedding.backend import length_buckets
 from rag.retrieve.fusion import reciprocal_rank_fusion
-from rag.trust.languages import answer_languages, is_in_language
+from rag.trust.languages import answer_languages, is_in_language, is_weak
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:
@@ -74,6 +74,23 @@ def test_a_number_that_may_become_a_citation_is_held_back() -> None:
 )
 def test_languages_a_model_writes(model: str, setting: str, languages: set[str]) -> None:
     assert answer_languages(model, setting) == languages
+
+
+@pytest.mark.parametrize(
+    ("model", "weak"),
+    [
+        ("SmolLM2-135M-Instruct", True),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", True),
+        ("Qwen2.5-0.5B-Instruct", True),
+        ("google/gemma-3-270m-it", True),
+        ("Qwen2.5-1.5B-Instruct", False),
+        ("Qwen2.5-7B-Instruct-GPTQ-Int4", False),
+        ("Mixtral-8x7B", False),
+        ("gpt-5", False),
+    ],
+)
+def test_models_too_small_to_be_trusted(model: str, weak: bool) -> None:
+    assert is_weak(model) is weak
 
 
 @pytest.mark.parametrize(
