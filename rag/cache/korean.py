@@ -96,8 +96,11 @@ def korean_meaning(question: str) -> Meaning:
             words.append("#")
         elif tag == "MAG" and form in ("안", "못"):
             negation = form
+        elif negation and tag in ("VV", "VA", "VX", "XSV") and form in _EMPTY:
+            words.append(f"{negation}:{form}")  # 하면 안 되나요
+            negation = ""
         elif tag in ("VX", "VV", "VA") and form in ("않", "말", "못하") and words:
-            words[-1] = f"{'못' if form == '못하' else '안'}:{words[-1].rpartition(':')[2]}"
+            words[-1] = f"{'못' if form == '못하' else '안'}:{words[-1]}"
         elif tag == "VCN":
             words.append("아니")
         elif form in _REQUESTS and _is_request(tokens[index + 1 :]):
@@ -119,6 +122,8 @@ def korean_meaning(question: str) -> Meaning:
             if negation and tag in ("VV", "VA", "VX", "NNG", "XR"):
                 word, negation = f"{negation}:{word}", ""
             words.append(word)
+    if negation:
+        words.append(negation)
     if "how" in asked:
         manner -= {"can", "must"}  # 어떻게 하나요, 어떻게 할 수 있나요, 어떻게 해야 하나요
         asked.discard("what")  # 방법은 무엇인가요

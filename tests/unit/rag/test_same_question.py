@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,31 @@ def test_no_two_of_the_sample_questions_are_taken_for_one() -> None:
     taken = [(row["question"], meaning_of(row["question"])) for row in map(json.loads, lines)]
     alike = [(a[0], b[0]) for a, b in itertools.combinations(taken, 2) if same_meaning(a[1], b[1])]
     assert alike == []
+
+
+OPPOSITES = (
+    ("이상", "이하"), ("전에", "후에"), ("최대", "최소"), ("할 수 있", "할 수 없"), ("하나요", "하지 않나요"),
+    ("되나요", "안 되나요"), ("있나요", "없나요"), ("언제", "어디서"), ("누가", "왜"), ("어떻게", "왜"),
+    ("매달", "매주"), ("국내", "해외"), ("해도", "하지 않아도"), ("maximum", "minimum"), ("before", "after"),
+    ("How many", "How much"), ("When", "Where"), ("Who", "Why"), ("can I", "can I not"),
+    ("does", "does not"), ("is ", "is not "), ("should", "should not"), ("must", "may"),
+    ("first", "second"), ("with ", "without "), ("all", "some"), ("higher", "lower"),
+)  # fmt: skip
+
+
+def changed(question: str) -> list[str]:
+    """The question with each number raised, and each word of the table turned round."""
+    found = [
+        f"{question[: number.start()]}{int(number[0]) + 3}{question[number.end() :]}"
+        for number in re.finditer(r"\d+", question)
+    ]
+    for one, other in OPPOSITES:
+        found += [question.replace(a, b, 1) for a, b in ((one, other), (other, one)) if a in question]
+    return [text for text in found if text != question]
+
+
+def test_a_changed_number_or_opposite_makes_another_question() -> None:
+    lines = (ROOT / "samples/questions.jsonl").read_text("utf-8").splitlines()
+    pairs = [(q, other) for q in (json.loads(line)["question"] for line in lines) for other in changed(q)]
+    assert len(pairs) > 150
+    assert [pair for pair in pairs if same_question(*pair)] == []
