@@ -57,6 +57,7 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "invented_citations": answer.invented_citations,
         "cached": answer.cached,
         "guard": answer.guard,
+        "guard_reason": answer.guard_reason,
         "condensed_question": answer.condensed_question,
         "retries": answer.retries,
         "notes": list(answer.notes),
@@ -75,7 +76,7 @@ def note_on(answer: Answer) -> str:
 
 def _how(answer: Answer) -> str:
     if answer.mode == "blocked":
-        return f"A guard stopped this ({answer.guard})."
+        return f"A guard stopped this ({answer.guard}: {answer.guard_reason})."
     if answer.mode == "unknown":
         return f"({answer.reason})" if answer.reason else ""
     if answer.mode == "extract":

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from rag.answer.asked import Asked, Passages, Sink
 from rag.answer.conversation import condense, condense_by_rule
@@ -15,10 +16,11 @@ from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
 from rag.answer.wording import BLOCKED, PROMPT_VERSION, UNKNOWN
 from rag.cache import AnswerCache, Scope
 from rag.cache.answers import Floats
-from rag.config import AnswerConfig
+from rag.config import AnswerConfig, CacheConfig
 from rag.errors import ServerUnavailable
-from rag.guardrails import Guardrails, load_guardrails
+from rag.guardrails import Guardrails, Verdict, load_guardrails
 from rag.llm import Cancellation, Message, ModelServer, ServedModel
+from rag.llm.tokens import estimate_tokens
 from rag.retrieve import Searcher
 from rag.text import language_of, normalise
 from rag.trust.calibration import Calibration, load_calibration
@@ -26,6 +28,8 @@ from rag.trust.languages import answer_languages, is_weak
 from rag.trust.unknown import why_unknown
 
 CACHE_FILE = "answers.db"
+_CACHES_OPEN = 16
+_BLOCKED = "a guard blocked it"
 _SETTINGS = (
     "base_url", "model", "mode", "answer_languages", "max_tokens", "temperature", "context_tokens",
     "history_tokens", "window_tokens", "min_similarity", "extract_sentences",
@@ -34,10 +38,18 @@ _SETTINGS = (
 
 
 def open_cache(searcher: Searcher, config: AnswerConfig) -> AnswerCache | None:
-    """Make the configured cache; None where it is off. One may serve many answerers and generations."""
+    """Return the configured cache, the same one for every answerer of a process; None where it is off."""
     if not config.cache.enabled:
         return None
-    return AnswerCache(config.cache.path or searcher.config.index_dir / CACHE_FILE, config.cache)
+    return _shared_cache(
+        (config.cache.path or searcher.config.index_dir / CACHE_FILE).absolute(), config.cache
+    )
+
+
+@functools.lru_cache(_CACHES_OPEN)
+def _shared_cache(path: Path, config: CacheConfig) -> AnswerCache:
+    """Open a file once in a process, so that its counters go on from one answerer to the next."""
+    return AnswerCache(path, config)
 
 
 class Answerer:
@@ -55,8 +67,8 @@ class Answerer:
     ) -> None:
         """Hold them; nothing is sent yet. What is not handed in is made as `config` says.
 
-        A program that opens index generations one after the other hands in one cache for all of them, so
-        that its counters go on.
+        A program that makes an answerer for each question reads guard file and calibration once and hands
+        them in.
 
         Raises:
             InputError, UsageError: the guard file or the calibration cannot be used.
@@ -97,7 +109,7 @@ class Answerer:
             question,
             language_of(question),
             tuple(history),
-            normalise(search_for),
+            "" if normalise(search_for) == question else normalise(search_for),
             system,
             on_text,
             on_passages,
@@ -106,11 +118,11 @@ class Answerer:
         with asked.timed("guard"):
             verdict = self.guardrails.judge(question, "input")
         if verdict.blocked:
-            return self._blocked(Answer(question, "", "", asked.language, ()), verdict.blocked)
+            return self._blocked(Answer(question, "", "", asked.language, (), seconds=asked.seconds), verdict)
         asked.question = verdict.text
-        return self._answer(asked, "; ".join(verdict.notes), use_cache)
+        return self._answer(asked, verdict, use_cache)
 
-    def _answer(self, asked: Asked, guard_notes: str, use_cache: bool) -> Answer:
+    def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
         model, failure = self._describe()
         cache = self.cache if use_cache and failure is None and self._config.temperature == 0.0 else None
         scope = self._scope(asked, model)
@@ -126,7 +138,7 @@ class Answerer:
                 return self._from_cache(asked, from_kept(kept, asked.question), kind)
             cache.missed()
         answer = self._made(asked, model, failure)
-        answer = replace(answer, guard="; ".join(filter(None, (guard_notes, answer.guard))))
+        answer = _with_verdict(answer, before)
         if cache is not None and answer.mode != "blocked" and self._describe()[0] == model:
             cache.put(scope, asked.question, to_kept(answer), vector, asked.context)
         return answer
@@ -160,7 +172,7 @@ class Answerer:
             cause = failure or ServerUnavailable("the model server was not asked")
             raise AnswerFailed(cause, found.passages) from failure
         if self._config.mode == "generate":
-            return self._or_blocked(self._generator.generate(base, asked, model, self._searcher.embedder))
+            return self._finished(self._generator.generate(base, asked, model, self._searcher.embedder))
         return self._auto(base, asked, model)
 
     def _auto(self, base: Answer, asked: Asked, model: ServedModel) -> Answer:
@@ -180,17 +192,13 @@ class Answerer:
                 asked.on_text(checked.text)
             return checked
         made = self._generator.generate(base, asked, model, self._searcher.embedder)
-        if made.mode or made.guard:
-            return self._or_blocked(made)
-        return self._extract(made, asked, made.reason)
+        return self._finished(made) if made.mode else self._extract(made, asked, made.reason)
 
-    def _or_blocked(self, made: Answer) -> Answer:
-        """Return a generation; one that a guard stopped is blocked, one without text says so."""
-        if made.mode:
-            return made
-        if made.guard:
-            return self._blocked(made, made.guard)
-        return replace(made, mode="unknown", text=UNKNOWN[made.language])
+    def _finished(self, made: Answer) -> Answer:
+        """Return a generation; one that a guard stopped says so, and one without text does."""
+        if made.mode == "blocked":
+            return replace(made, text=self._refusal(made.language), reason=_BLOCKED)
+        return made if made.mode else replace(made, mode="unknown", text=UNKNOWN[made.language])
 
     def _describe(self) -> tuple[ServedModel | None, ServerUnavailable | None]:
         """Return the served model; the failure waits until it is known whether the model is needed."""
@@ -212,9 +220,10 @@ class Answerer:
         ask: Callable[[Sequence[Message], int], str] | None = None
         if capable:
             ask = functools.partial(self._server.complete, cancellation=asked.cancellation)
+        count = estimate_tokens if model is None else self._server.tokens.of(model)
         with asked.timed("condense"):
             try:
-                return condense(asked.question, asked.history, ask, self._config.history_tokens)
+                return condense(asked.question, asked.history, ask, self._config.history_tokens, count)
             except ServerUnavailable:
                 # The answer itself needs the server next, and will say what is wrong with it.
                 return condense_by_rule(asked.question, asked.history)
@@ -241,12 +250,15 @@ class Answerer:
         """Judge a whole answer that was not streamed."""
         verdict = self.guardrails.judge(answer.text, "output", answer.question)
         if verdict.blocked:
-            return self._blocked(answer, verdict.blocked)
-        return replace(answer, text=verdict.text, guard="; ".join(verdict.notes))
+            return self._blocked(answer, verdict)
+        return replace(_with_verdict(answer, verdict), text=verdict.text)
 
-    def _blocked(self, answer: Answer, reason: str) -> Answer:
-        text = self.guardrails.messages.get(answer.language) or BLOCKED[answer.language]
-        return replace(answer, text=text, mode="blocked", cited=(), guard=reason, reason="a guard blocked it")
+    def _blocked(self, answer: Answer, verdict: Verdict) -> Answer:
+        text = self._refusal(answer.language)
+        return _with_verdict(replace(answer, text=text, mode="blocked", cited=(), reason=_BLOCKED), verdict)
+
+    def _refusal(self, language: str) -> str:
+        return self.guardrails.messages.get(language) or BLOCKED[language]
 
     def _from_cache(self, asked: Asked, answer: Answer, kind: str) -> Answer:
         asked.on_passages(answer.passages)
@@ -269,3 +281,12 @@ class Answerer:
                 "limits": limits,
             },
         )
+
+
+def _with_verdict(answer: Answer, verdict: Verdict) -> Answer:
+    """Add what a guard did to what is told of the answer."""
+    return replace(
+        answer,
+        guard=", ".join(filter(None, (verdict.acted, answer.guard))),
+        guard_reason="; ".join(filter(None, (verdict.reason, answer.guard_reason))),
+    )

@@ -17,7 +17,6 @@ from rag.embedding.backend import Embedder
 from rag.errors import PromptTooLong, ServerUnavailable
 from rag.guardrails import Guardrails
 from rag.llm import ModelServer, ServedModel, StreamFacts
-from rag.llm.tokens import TokenCounter
 from rag.retrieve import Passage
 from rag.trust.faithful import MIN_SUPPORT, repeats_itself, support
 from rag.trust.unknown import says_unknown
@@ -32,7 +31,6 @@ class Generator:
     def __init__(self, server: ModelServer, config: AnswerConfig, rails: Guardrails) -> None:
         """Nothing is sent yet."""
         self._server, self._config, self._rails = server, config, rails
-        self.counter = TokenCounter(server)
 
     def budget(self, model: ServedModel) -> int:
         """Return the most tokens of a prompt, so that the answer fits behind it."""
@@ -41,7 +39,7 @@ class Generator:
         )
 
     def generate(self, base: Answer, asked: Asked, model: ServedModel, embedder: Embedder) -> Answer:
-        """Write from the passages; `stopped` generations come back with mode "" and their reason.
+        """Write from the passages; what cannot be shown comes back with mode "", or "blocked" by a guard.
 
         Raises:
             AnswerFailed: the server failed.
@@ -56,18 +54,20 @@ class Generator:
             completion_tokens=facts.completion_tokens,
             retries=facts.retries,
             invented_citations=stream.invented,
+            guard=stream.verdict.acted,
+            guard_reason=stream.verdict.reason,
         )
         if facts.ttft_s is not None:
             base.seconds["ttft"] = facts.ttft_s
         asked.seconds.update(base.seconds)
         if stream.stopped or not stream.text:
             reason = f"{model.name} {stream.stopped or 'gave no answer'}"
-            return replace(base, mode="", reason=reason, guard=stream.blocked, withdrawn=bool(stream.shown))
-        done = replace(base, guard="; ".join(stream.guard_notes))
+            mode = "blocked" if stream.verdict.blocked else ""
+            return replace(base, mode=mode, reason=reason, withdrawn=bool(stream.shown))
         if says_unknown(stream.text):
             reason = f"{model.name} found no answer in the passages"
-            return replace(done, text=stream.text, mode="unknown", reason=reason)
-        done = replace(done, text=stream.text, mode="generate", cited=stream.cited)
+            return replace(base, text=stream.text, mode="unknown", reason=reason)
+        done = replace(base, text=stream.text, mode="generate", cited=stream.cited)
         return done if done.cited else self._attributed(done, asked, prompt.passages, embedder)
 
     def _stream(
@@ -83,7 +83,7 @@ class Generator:
                 asked.history,
                 asked.system,
                 history_tokens=self._config.history_tokens,
-                count=self.counter.of(model),
+                count=self._server.tokens.of(model),
             )
             language = base.language if self._config.mode == "auto" else ""
             stream = CheckedStream(len(prompt.passages), self._rails, base.question, asked.on_text, language)

@@ -37,7 +37,9 @@ class Answer:
     cached: str = ""
     """"exact" or "semantic" where the answer was kept from before."""
     guard: str = ""
-    """The check that blocked, and why; or what was masked."""
+    """The guard steps that blocked or masked something, like "input:topics"."""
+    guard_reason: str = ""
+    """Why they blocked, or what they masked."""
     condensed_question: str = ""
     """The question as it was searched for, where it leaned on the conversation."""
     withdrawn: bool = False

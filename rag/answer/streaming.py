@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from rag.answer.citations import CitationStream
-from rag.guardrails import GuardedStream, Guardrails
+from rag.guardrails import GuardedStream, Guardrails, Verdict
 from rag.trust.faithful import repeats_itself
 from rag.trust.languages import is_in_language
 
@@ -58,14 +58,9 @@ class CheckedStream:
         return self._citations.invented
 
     @property
-    def blocked(self) -> str:
-        """The guard's reason; empty where it passed."""
-        return self._guarded.blocked
-
-    @property
-    def guard_notes(self) -> tuple[str, ...]:
-        """What the guard masked."""
-        return self._guarded.verdict.notes
+    def verdict(self) -> Verdict:
+        """What the guard said last."""
+        return self._guarded.verdict
 
     def feed(self, piece: str) -> bool:
         """Take a piece; return whether more is wanted."""

@@ -12,12 +12,24 @@ Side = Literal["input", "output"]
 class Verdict:
     """What a step says of a text. `text` is what may go on: the same, or with something masked.
 
-    `blocked` is why nothing may; `notes` say what was masked.
+    `blocked` is why nothing may; `notes` say what was masked. `steps` are the names of the steps that
+    blocked or masked, with their side ("output:rules"); the pipeline fills them in.
     """
 
     text: str
     blocked: str = ""
     notes: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+
+    @property
+    def acted(self) -> str:
+        """The steps that blocked or masked, for a log or a metric: few and short."""
+        return ", ".join(self.steps)
+
+    @property
+    def reason(self) -> str:
+        """Why it was blocked, or what was masked."""
+        return self.blocked or "; ".join(self.notes)
 
 
 class Step(Protocol):

@@ -27,16 +27,19 @@ class Guardrails:
     def judge(self, text: str, side: Side, question: str = "") -> Verdict:
         """Run the steps of a side one after the other; the first that blocks ends it."""
         notes: list[str] = []
+        steps: list[str] = []
         for step in self.before if side == "input" else self.after:
+            name = f"{side}:{step.name}"
             try:
                 verdict = step.judge(text, side, question or text)
             except GuardFailed as error:
                 if self.on_failure == "block":
-                    return Verdict(text, f"{side}: {step.name}: {error.problem}", tuple(notes))
-                notes.append(f"{side}: {step.name}: {error.problem}")
-                continue
+                    return Verdict(text, error.problem, steps=(name,))
+                verdict = Verdict(text, notes=(f"not judged: {error.problem}",))
             if verdict.blocked:
-                return Verdict(text, f"{side}: {step.name}: {verdict.blocked}", tuple(notes))
-            notes += [f"{side}: {step.name}: {note}" for note in verdict.notes]
+                return Verdict(text, verdict.blocked, steps=(name,))
+            if verdict.notes:
+                notes += verdict.notes
+                steps.append(name)
             text = verdict.text
-        return Verdict(text, notes=tuple(notes))
+        return Verdict(text, notes=tuple(notes), steps=tuple(steps))

@@ -48,7 +48,9 @@ class GuardedStream:
         passed = self.verdict.text
         if not passed.startswith(self._shown):
             # A step changed what has been shown: that cannot be taken back, so it ends here.
-            self.verdict = Verdict(self._text, "output: something shown should have been masked")
+            self.verdict = Verdict(
+                self._text, "something shown should have been masked", steps=self.verdict.steps
+            )
             return ""
         end = max(len(self._shown), len(passed) - held)
         new = passed[len(self._shown) : end]

@@ -20,6 +20,7 @@ from rag.llm.cancel import Cancellation
 from rag.llm.failures import broke_off, failures, unavailable
 from rag.llm.retry import retrying
 from rag.llm.served import Message, ServedModel, StreamFacts, served_model
+from rag.llm.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -38,6 +39,7 @@ class ModelServer:
         self._model: ServedModel | None = None
         self._described = 0.0
         self._asking: Future[ServedModel] | None = None
+        self.tokens = TokenCounter(self._post_beside)
         # Two, since a server may list its models and fail to generate: a success there says nothing here.
         self._listing, self._generating = _breaker(config.retry), _breaker(config.retry)
 
@@ -222,7 +224,7 @@ class ModelServer:
 
             yield events()
 
-    async def post_beside(self, path: str, body: dict[str, Any]) -> Any:
+    async def _post_beside(self, path: str, body: dict[str, Any]) -> Any:
         """POST to a path beside /v1 (vLLM's /tokenize), in the event loop; raises the client's own errors."""
         url = self.config.base_url.rstrip("/").removesuffix("/v1") + path
         brief = self.client.with_options(timeout=self.config.connect_timeout_s)

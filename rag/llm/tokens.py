@@ -10,14 +10,15 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from rag.llm.background import submit
-from rag.llm.client import ModelServer
 from rag.llm.failures import failures
 from rag.llm.served import ServedModel
 
 CountTokens = Callable[[str], int]
+Post = Callable[[str, dict[str, Any]], Coroutine[Any, Any, Any]]
 _KEPT = 4096
 _BELIEVED_S = 60.0
 _WORD = re.compile(r"[A-Za-z]+")
@@ -49,9 +50,9 @@ class _NoTokenizer(Exception):
 class TokenCounter:
     """Counts for one server; results are remembered, since passages come again and again."""
 
-    def __init__(self, server: ModelServer) -> None:
-        """Nothing is asked yet."""
-        self._server = server
+    def __init__(self, post: Post) -> None:
+        """`post` sends a body to a path beside /v1; nothing is asked yet."""
+        self._post = post
         self._lock = threading.Lock()
         self._without: tuple[str, float] = ("", 0.0)
         """The model whose server does not count, and until when that is believed."""
@@ -75,7 +76,7 @@ class TokenCounter:
     def _ask(self, model: ServedModel, text: str) -> int:
         body = {"model": model.name, "prompt": text, "add_special_tokens": False}
         try:
-            answered = submit(self._server.post_beside("/tokenize", body)).result()
+            answered = submit(self._post("/tokenize", body)).result()
         except failures() as error:
             # The estimate is safe, and the request for the answer itself will tell what ails the server.
             raise _NoTokenizer from error

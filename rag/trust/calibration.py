@@ -21,7 +21,7 @@ from core.errors import InputError
 from core.files import write_json
 from rag.config import RetrieveConfig, RetrieveMode
 from rag.retrieve.passage import Passage
-from rag.store.generation import Generation
+from rag.trust.index import SearchedIndex
 from rag.trust.names import unseen_names
 
 Signal = Literal["similarity", "bm25", "rerank", "unseen_names"]
@@ -81,7 +81,7 @@ class Calibration(_Strict):
         others = tuple(one for one in self.entries if key(one) != key(entry))
         return self.model_copy(update={"entries": (*others, entry)})
 
-    def find(self, generation: Generation, options: RetrieveConfig) -> Entry | None:
+    def find(self, generation: SearchedIndex, options: RetrieveConfig) -> Entry | None:
         """Return the entry for an index and a way to search it; one for the very weights comes first."""
         settings = generation.manifest.settings
         name = PurePath(settings.embedding_model).name
@@ -118,7 +118,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     write_json(path, calibration.model_dump(mode="json", exclude_none=True))
 
 
-def signals_of(question: str, passages: Sequence[Passage], generation: Generation) -> Signals:
+def signals_of(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> Signals:
     """Return what is known of a question and its passages; a signal that was not measured is left out."""
     signals: Signals = {"unseen_names": float(len(unseen_names(question, passages, generation)))}
     similarity = [passage.similarity for passage in passages if passage.similarity is not None]

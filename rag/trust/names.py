@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from rag.retrieve.passage import Passage
-from rag.store.generation import Generation
 from rag.text import language_of
+from rag.trust.index import SearchedIndex
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
 _CLOSEST = 5
@@ -32,7 +32,7 @@ def names_in(question: str) -> list[str]:
     return list(names)
 
 
-def unseen_names(question: str, passages: Sequence[Passage], generation: Generation) -> list[str]:
+def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
     """Return the names of a question that stand in no document of the index, in upper or lower case.
 
     None where the best passage is in another language, which writes names in its own letters.
@@ -42,6 +42,6 @@ def unseen_names(question: str, passages: Sequence[Passage], generation: Generat
     return [name for name in names_in(question) if not _stands_somewhere(name, generation)]
 
 
-def _stands_somewhere(name: str, generation: Generation) -> bool:
+def _stands_somewhere(name: str, generation: SearchedIndex) -> bool:
     rows = [row for row, _ in generation.search_words(name, _CLOSEST)]
     return any(name.lower() in chunk.embedded.lower() for chunk in generation.chunks.rows(rows))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from rag.retrieve.passage import Passage
-from rag.store.generation import Generation
 from rag.trust.calibration import Entry, signals_of
+from rag.trust.index import SearchedIndex
 from rag.trust.names import unseen_names
 
 _SAYS_SO = re.compile(
@@ -25,7 +25,7 @@ _LONGEST = 200
 
 
 def why_unknown(
-    question: str, passages: Sequence[Passage], generation: Generation, entry: Entry | None, least: float
+    question: str, passages: Sequence[Passage], generation: SearchedIndex, entry: Entry | None, least: float
 ) -> str:
     """Say why nothing that was found can hold the answer; empty where something may.
 

@@ -99,7 +99,7 @@ def test_nothing_forbidden_is_ever_shown_however_the_stream_is_cut(
         shown += stream.feed(text[:cut])
         text = text[cut:]
     shown += stream.end()
-    assert stream.blocked == "output: rules: matches 'SECRET'"
+    assert (stream.blocked, stream.verdict.acted) == ("matches 'SECRET'", "output:rules")
     assert "SECRET" not in shown
     assert "SECRE" not in shown
 
@@ -124,9 +124,10 @@ class _Broken:
 
 
 def test_a_step_that_fails_blocks_unless_the_file_says_otherwise() -> None:
-    assert Guardrails(before=(_Broken(),)).judge("hello", "input").blocked == "input: broken: no answer"
+    blocked = Guardrails(before=(_Broken(),)).judge("hello", "input")
+    assert (blocked.blocked, blocked.acted) == ("no answer", "input:broken")
     passed = Guardrails(before=(_Broken(),), on_failure="pass").judge("hello", "input")
-    assert (passed.blocked, passed.notes) == ("", ("input: broken: no answer",))
+    assert (passed.blocked, passed.notes) == ("", ("not judged: no answer",))
 
 
 def load(tmp_path: Path, text: str) -> Guardrails:
@@ -156,7 +157,7 @@ def test_a_guard_file_becomes_steps(tmp_path: Path) -> None:
         """,
     )
     assert [step.name for step in (*rails.before, *rails.after)] == ["rules", "topics", "advice"]
-    assert rails.judge("about Project X", "input").blocked == "input: rules: matches 'project'"
+    assert rails.judge("about Project X", "input").reason == "matches 'project'"
     assert (rails.window_characters, rails.messages) == (80, {"ko": "안 됩니다."})
 
 
