@@ -10,22 +10,13 @@ from pathlib import Path
 from core.console import console
 from core.files import write_text
 from rag.answer import Answer, Answerer, AnswerFailed
-from rag.prompt import Message
+from rag.llm import Message
 from rag.show import note_on, passages_table
 from rag.text import normalise
 
 PROMPT = "질문> "
 ENDINGS = frozenset({"종료", "exit", "quit", "/exit", "/quit"})
 HELP = "종료 or Ctrl-D ends · /sources · /reset · /system TEXT · /save FILE"
-_FOLLOW_UP_WORDS = 4
-
-
-def search_text(question: str, history: list[Message]) -> str:
-    """Return what to search for: a question of few words takes the one before along."""
-    asked = [message["content"] for message in history if message["role"] == "user"]
-    if asked and len(question.split()) <= _FOLLOW_UP_WORDS:
-        return f"{asked[-1]} {question}"
-    return question
 
 
 def _typed_lines() -> Iterator[str]:
@@ -101,7 +92,6 @@ class Chat:
                 question,
                 on_text=on_text,
                 history=self._history,
-                search_for=search_text(question, self._history),
                 system=self._system,
             )
         except AnswerFailed as error:
@@ -109,9 +99,8 @@ class Chat:
             passages_table(error.passages)
             console.print(str(error), style="red", markup=False)
             return
-        shown = "".join(streamed)
-        if answer.mode != "generate" or not shown:
-            self._write(("\n" if shown else "") + answer.text)
+        if answer.withdrawn or not streamed:
+            self._write(("\n" if streamed else "") + answer.text)
         self._write("\n")
         places = [f"[{number}] {answer.passages[number - 1].place}" for number in answer.cited]
         console.print("  ".join([*places, note_on(answer)]).strip(), style="dim", markup=False)

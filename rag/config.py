@@ -104,6 +104,40 @@ class RetrieveConfig:
 
 
 @dataclass(frozen=True)
+class RetryConfig:
+    """When a request to the model server is made again, and when no more are made."""
+
+    attempts: int = 4
+    """Requests for one answer at most, the first included; none is repeated after the first token."""
+    first_wait_s: float = 0.25
+    max_wait_s: float = 8.0
+    """Longest wait between two requests; a Retry-After above it is an error at once."""
+    total_wait_s: float = 20.0
+    """No request is begun later than this after the first."""
+    breaker_failures: int = 5
+    """Failures in a row after which the server is left alone for `breaker_reset_s`."""
+    breaker_reset_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """What answers are kept, and for how long."""
+
+    enabled: bool = True
+    semantic: bool = True
+    """Whether a question that says the same in other words is answered from the cache, too."""
+    path: Path | None = None
+    """The SQLite file; None: answers.db in the index folder."""
+    max_entries: int = 5_000
+    max_bytes: int = 64 << 20
+    max_age_s: float = 7 * 24 * 3600.0
+    min_similarity: float = 0.92
+    """Least cosine of two questions before the stricter test looks at their words."""
+    candidates: int = 5
+    """Closest cached questions that the stricter test looks at."""
+
+
+@dataclass(frozen=True)
 class AnswerConfig:
     """How a question is answered from passages."""
 
@@ -117,14 +151,28 @@ class AnswerConfig:
     max_tokens: int = 200
     temperature: float = 0.0
     context_tokens: int = 1536
-    """Most tokens of passages in a prompt; the model's window lowers it."""
+    """Most tokens of a prompt; the model's window lowers it."""
+    history_tokens: int = 512
+    """Most tokens of earlier messages in a prompt; they never take more than a third of it."""
+    window_tokens: int = 2048
+    """Window assumed of a server that does not say what it takes."""
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 120.0
     """Longest silence while the model works; a slow machine needs long for the first token."""
+    total_timeout_s: float = 300.0
+    """Longest generation from the first request to the last token, retries included."""
+    describe_ttl_s: float = 1.0
+    """How long what /v1/models said is believed: a promoted artifact is noticed within it."""
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    calibration: Path | None = None
+    """File of measured thresholds that `rag eval` wrote; None: the one that ships with the program."""
     min_similarity: float = 0.78
-    """Below this cosine of the best passage the answer is "I do not know". It only stops questions on
-    quite other matters: this model's cosines lie close together, whether the answer is there or not."""
+    """Least cosine of the best passage where nothing was measured for the embedding model and mode: it only
+    stops questions on quite other matters."""
     extract_sentences: int = 3
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    guard_file: Path | None = None
+    """TOML file of the checks before and after an answer; None: no check. See docs/rag-answers.md."""
 
 
 @dataclass(frozen=True)

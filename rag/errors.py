@@ -5,7 +5,10 @@ QuantserveError
 │   ├── NoIndex              nothing has been indexed yet
 │   ├── IndexMismatch        the index was made with another embedding model or format
 │   ├── RerankFailed         the reranker failed or ran out of time; the order from before stands
-│   └── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
+│   ├── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
+│   │   └── PromptTooLong    it refused the prompt for its length
+│   ├── GuardFailed          a check could not judge
+│   └── Cancelled            whoever asked has left
 ├── InputError
 │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
 │   │   ├── PageRefused      a web page that may not be read (host, address, size, kind)
@@ -13,11 +16,12 @@ QuantserveError
 │   │   └── PageUnavailable  a web page that cannot be had now
 │   └── EmbeddingModelError  the embedding model's directory or package cannot be used
 └── UsageError
+    └── QuestionTooLong      a question that leaves no room for passages
 """
 
 from __future__ import annotations
 
-from core.errors import InputError, QuantserveError
+from core.errors import InputError, QuantserveError, UsageError
 
 
 class RagError(QuantserveError):
@@ -34,6 +38,22 @@ class IndexMismatch(RagError):
 
 class ServerUnavailable(RagError):
     """The model server cannot be reached, refused the request, or broke off."""
+
+
+class PromptTooLong(ServerUnavailable):
+    """The server refused the prompt for its length."""
+
+
+class GuardFailed(RagError):
+    """A check before or after an answer could not judge; the guard file says whether that blocks."""
+
+
+class Cancelled(RagError):
+    """The answer is no longer wanted; generation was stopped upstream."""
+
+
+class QuestionTooLong(UsageError):
+    """The question takes the room that passages need."""
 
 
 class RerankFailed(RagError):

@@ -55,6 +55,12 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "cited": list(answer.cited),
         "attributed": answer.attributed,
         "invented_citations": answer.invented_citations,
+        "cached": answer.cached,
+        "guard": answer.guard,
+        "guard_reason": answer.guard_reason,
+        "condensed_question": answer.condensed_question,
+        "retries": answer.retries,
+        "notes": list(answer.notes),
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "seconds": {name: round(value, 4) for name, value in answer.seconds.items()},
@@ -64,6 +70,15 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
 
 def note_on(answer: Answer) -> str:
     """Return the line that says how the answer came about; empty for a plain generated one."""
+    kept = f" Kept from before ({answer.cached})." if answer.cached else ""
+    return " ".join([*(f"{note}." for note in answer.notes), _how(answer), kept]).strip()
+
+
+def _how(answer: Answer) -> str:
+    if answer.mode == "blocked":
+        return f"A guard stopped this ({answer.guard}: {answer.guard_reason})."
+    if answer.mode == "unknown":
+        return f"({answer.reason})" if answer.reason else ""
     if answer.mode == "extract":
         return f"{_REASONS[answer.language]} ({answer.reason})."
     if answer.attributed:

@@ -30,10 +30,10 @@ from benchmarks.servers import Server
 from benchmarks.store import Measured, Run
 from benchmarks.workload.files import BILINGUAL
 from core.console import console
-from rag.client import ModelServer, StreamFacts
+from rag.answer.prompt import build_prompt
 from rag.config import AnswerConfig, RagConfig
 from rag.errors import ServerUnavailable
-from rag.prompt import build_prompt
+from rag.llm import ModelServer, StreamFacts
 from rag.retrieve import Passage, Searcher
 from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.text import language_of, normalise

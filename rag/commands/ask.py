@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def answerer(config: RagConfig) -> Answerer:
     """Put the search and the model server together."""
     from rag.answer import Answerer
-    from rag.client import ModelServer
+    from rag.llm import ModelServer
     from rag.retrieve import Searcher
 
     return Answerer(Searcher.open(config), ModelServer(config.answer), config.answer)
@@ -42,6 +42,10 @@ def ask(
     answer_mode: p.AnswerModeOption = p.DEFAULTS.answer.mode,
     answer_languages: p.LanguagesOption = p.DEFAULTS.answer.answer_languages,
     max_tokens: p.MaxTokensOption = p.DEFAULTS.answer.max_tokens,
+    cache: p.CacheOption = p.DEFAULTS.answer.cache.enabled,
+    semantic_cache: p.SemanticOption = p.DEFAULTS.answer.cache.semantic,
+    guard_file: p.GuardOption = p.DEFAULTS.answer.guard_file,
+    calibration: p.CalibrationOption = p.DEFAULTS.answer.calibration,
     mode: p.ModeOption = p.DEFAULTS.retrieve.mode,
     top_k: p.TopKOption = p.DEFAULTS.retrieve.top_k,
     index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
@@ -58,7 +62,18 @@ def ask(
         embedding_model,
         backend,
         p.retrieve_config(mode, top_k),
-        p.answer_config(base_url, api_key, model, answer_mode, answer_languages, max_tokens),
+        p.answer_config(
+            base_url,
+            api_key,
+            model,
+            answer_mode,
+            answer_languages,
+            max_tokens,
+            cache,
+            semantic_cache,
+            guard_file,
+            calibration,
+        ),
     )
     try:
         answer = answerer(config).answer(question)

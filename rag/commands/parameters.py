@@ -46,6 +46,22 @@ LanguagesOption = Annotated[
 ]
 SplitOption = Annotated[str, typer.Option("--split", help=f"{', '.join(SPLIT_PRESETS)}.")]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
+CacheOption = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Serve answers again that were given before.")
+]
+SemanticOption = Annotated[
+    bool, typer.Option("--semantic-cache/--no-semantic-cache", help="Also to the same in other words.")
+]
+GuardOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="RAG_GUARD_FILE", help="TOML file of checks before and after an answer.", show_default=False
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(envvar="RAG_CALIBRATION", help="Thresholds that `rag eval` measured.", show_default=False),
+]
 
 
 def choice(name: str, value: str, allowed: Any) -> Any:
@@ -97,7 +113,16 @@ def retrieve_config(mode: str, top_k: int) -> RetrieveConfig:
 
 
 def answer_config(
-    base_url: str, api_key: str, model: str, mode: str, languages: str, max_tokens: int
+    base_url: str,
+    api_key: str,
+    model: str,
+    mode: str,
+    languages: str,
+    max_tokens: int,
+    cache: bool = DEFAULTS.answer.cache.enabled,
+    semantic: bool = DEFAULTS.answer.cache.semantic,
+    guard_file: Path | None = None,
+    calibration: Path | None = None,
 ) -> AnswerConfig:
     """Gather how a question is answered."""
     return replace(
@@ -108,4 +133,7 @@ def answer_config(
         mode=choice("--mode", mode, AnswerMode),
         answer_languages=languages,
         max_tokens=max_tokens,
+        cache=replace(DEFAULTS.answer.cache, enabled=cache, semantic=semantic),
+        guard_file=guard_file,
+        calibration=calibration,
     )

@@ -16,8 +16,8 @@ def status(
     json_output: p.JsonOption = False,
 ) -> None:
     """Say what is indexed and whether the model server answers."""
-    from rag.client import ModelServer
     from rag.errors import ServerUnavailable
+    from rag.llm import ModelServer
     from rag.store.generation import IndexStore
 
     generation = IndexStore(index_dir).current()

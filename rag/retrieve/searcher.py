@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rag.config import EmbeddingConfig, RagConfig, RetrieveConfig
 from rag.embedding.backend import Embedder, fingerprint, load_embedder
+from rag.embedding.remember import RememberingEmbedder
 from rag.errors import IndexMismatch, RerankFailed
 from rag.rerank.base import Reranker, load_reranker, rerank_in_time
 from rag.retrieve.filters import Filters
@@ -83,7 +84,7 @@ class Searcher:
         """The embedding model, loaded when first needed."""
         with self._loading:
             if self._embedder is None:
-                self._embedder = self._load_model()
+                self._embedder = RememberingEmbedder(self._load_model())
             return self._embedder
 
     def search(

@@ -48,6 +48,12 @@ class Behaviour:
     """Refuse prompts of more words than this, as vLLM does."""
     usage: dict[str, int] | None = None
     """Replaces the true token counts."""
+    root: str | None = None
+    """What /v1/models says the model was loaded from."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """(piece of the prompt, answer): the first whose piece stands in the last message is answered."""
+    tokenizes: bool = False
+    """Offer /tokenize, which counts words."""
 
 
 @dataclass
@@ -80,6 +86,7 @@ class FakeServer:
                 Route("/v1/models", self._models),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._chat, methods=["POST"]),
+                Route("/tokenize", self._tokenize, methods=["POST"]),
                 Route("/health", self._health),
             ]
         )
@@ -130,14 +137,28 @@ class FakeServer:
             "owned_by": "fake",
             "created": 0,
         }
+        if self.behaviour.root is not None:
+            model["root"] = self.behaviour.root
         if self.behaviour.max_model_len is not None:
             model["max_model_len"] = self.behaviour.max_model_len
         return JSONResponse({"object": "list", "data": [model]})
+
+    async def _tokenize(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(Recorded(request.url.path, time.perf_counter(), body))
+        if not self.behaviour.tokenizes:
+            return _error(404, "Not Found", {})
+        words = str(body["prompt"]).split()
+        return JSONResponse({"count": len(words), "tokens": list(range(len(words)))})
 
     async def _chat(self, request: Request) -> Response:
         at = time.perf_counter()
         body = await request.json()
         behaviour = self.behaviour
+        for piece, answer in behaviour.answers:
+            if piece in str((body.get("messages") or [{}])[-1].get("content", "")):
+                behaviour = replace(behaviour, answer=answer)
+                break
         number = len(self.chats)
         self.requests.append(Recorded(request.url.path, at, body, dict(request.headers)))
         if behaviour.hang:

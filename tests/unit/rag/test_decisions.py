@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.chat import search_text
-from rag.citations import check_citations
+from rag.answer.citations import CitationStream, check_citations
 from rag.embedding.backend import length_buckets
-from rag.languages import answer_languages, is_in_language
 from rag.retrieve.fusion import reciprocal_rank_fusion
+from rag.trust.languages import answer_languages, is_in_language, is_weak
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:
@@ -28,6 +27,7 @@ def test_fusion_of_nothing_is_empty() -> None:
         ("It is so [2][9].", "It is so [2].", (2,), 1),
         ("Both [1, 3] agree [7].", "Both [1][3] agree.", (1, 3), 1),
         ("No source [0].", "No source.", (), 1),
+        ("둘 다 그렇다 [문단 2] [passage 3].", "둘 다 그렇다 [2] [3].", (2, 3), 0),
         ("배열은 a[i]로 쓴다.", "배열은 a[i]로 쓴다.", (), 0),
     ],
 )
@@ -36,6 +36,27 @@ def test_invented_citations_are_removed(
 ) -> None:
     checked = check_citations(text, passages=3)
     assert (checked.text, checked.cited, checked.invented) == (mended, cited, invented)
+
+
+@given(st.lists(st.text(alphabet="ab [],0123 passage문단\n", max_size=12), max_size=8))
+def test_citations_of_a_stream_are_those_of_the_whole_text(pieces: list[str]) -> None:
+    stream = CitationStream(passages=2)
+    shown = "".join(stream.feed(piece) for piece in pieces) + stream.end()
+    whole = check_citations("".join(pieces), passages=2)
+    assert (shown.strip(), stream.cited, stream.invented) == (whole.text, whole.cited, whole.invented)
+
+
+def test_a_number_that_may_become_a_citation_is_held_back() -> None:
+    stream = CitationStream(passages=3)
+    assert [stream.feed(piece) for piece in ("So it is", " [", "1", "7", "]", ".")] == [
+        "So it is",
+        "",
+        "",
+        "",
+        "",
+        ".",
+    ]
+    assert [stream.feed(piece) for piece in (" a", "[i", "]")] == [" a", "[i", "]"]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +74,23 @@ def test_invented_citations_are_removed(
 )
 def test_languages_a_model_writes(model: str, setting: str, languages: set[str]) -> None:
     assert answer_languages(model, setting) == languages
+
+
+@pytest.mark.parametrize(
+    ("model", "weak"),
+    [
+        ("SmolLM2-135M-Instruct", True),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", True),
+        ("Qwen2.5-0.5B-Instruct", True),
+        ("google/gemma-3-270m-it", True),
+        ("Qwen2.5-1.5B-Instruct", False),
+        ("Qwen2.5-7B-Instruct-GPTQ-Int4", False),
+        ("Mixtral-8x7B", False),
+        ("gpt-5", False),
+    ],
+)
+def test_models_too_small_to_be_trusted(model: str, weak: bool) -> None:
+    assert is_weak(model) is weak
 
 
 @pytest.mark.parametrize(
@@ -80,9 +118,3 @@ def test_buckets_hold_every_text_once_within_the_limit(lengths: list[int]) -> No
 
 def test_like_lengths_share_a_batch() -> None:
     assert length_buckets([10, 500, 12, 490], 1000) == [[1, 3], [2, 0]]
-
-
-def test_a_short_follow_up_is_searched_with_the_question_before() -> None:
-    history = [{"role": "user", "content": "해외 출장 일비는?"}, {"role": "assistant", "content": "90달러"}]
-    assert search_text("국내는?", history) == "해외 출장 일비는? 국내는?"
-    assert search_text("국내는?", []) == "국내는?"

@@ -1,10 +1,9 @@
-from rag.prompt import build_prompt, estimate_tokens
-from rag.retrieve import Passage
-from rag.store.chunks import Chunk
+import pytest
 
-
-def passage(text: str, heading: str = "") -> Passage:
-    return Passage(Chunk("id", "/d.md", "d.md", None, heading, 0, len(text), text, text), 1.0, 0.9, 1.0)
+from rag.answer.prompt import bounded_history, build_prompt
+from rag.errors import QuestionTooLong
+from rag.llm.tokens import estimate_tokens
+from tests.unit.rag.passages import passage
 
 
 def test_passages_are_numbered_fenced_and_in_the_questions_language() -> None:
@@ -39,6 +38,51 @@ def test_history_loses_its_oldest_messages() -> None:
     kept = [message["content"][0] for message in prompt.messages[1:-1]]
     assert kept == ["3", "4"] or kept == ["4"]
     assert len(prompt.passages) == 1
+
+
+def test_the_newest_messages_begin_with_a_question_and_lose_their_citations() -> None:
+    history = [
+        {"role": "user", "content": "What is kept there?"},
+        {"role": "assistant", "content": "Bulbs [1][2]."},
+        {"role": "user", "content": "Really?"},
+        {"role": "assistant", "content": "Yes [3]."},
+    ]
+    assert [m["content"] for m in bounded_history(history, 26)] == ["Really?", "Yes."]
+    assert bounded_history(history, 20) == []
+    assert [m["content"] for m in bounded_history(history, 999)][1] == "Bulbs."
+
+
+def test_a_counter_of_the_servers_own_is_used_for_every_part() -> None:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    passages = [passage("one two three four."), passage("five six. seven eight nine ten."), passage("x")]
+    prompt = build_prompt("Why?", passages, "en", 108, count=count)
+    assert sum(count(message["content"]) for message in prompt.messages) + 2 * 8 <= 108
+    assert len(prompt.passages) == 2
+    assert "five six.\n</passage>" in prompt.messages[-1]["content"]
+
+
+def test_a_question_without_room_for_passages_is_refused() -> None:
+    with pytest.raises(QuestionTooLong, match="fewer words"):
+        build_prompt("why " * 400, [passage("x")], "en", 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("가나다", 9),  # a byte-level tokenizer that does not know Hangul
+        ("가 나", 7),
+        ("0123456789", 10),
+        ("a b c d", 4),
+        ("{}[]();", 7),
+        ("internationalization", 6),
+        ("日本語", 9),
+        ("\n\n", 2),
+    ],
+)
+def test_the_estimate_is_no_less_than_what_tokenizers_take(text: str, least: int) -> None:
+    assert estimate_tokens(text) >= least
 
 
 def test_hangul_counts_for_more_tokens_than_letters() -> None:

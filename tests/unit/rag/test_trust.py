@@ -1,6 +1,6 @@
 import pytest
 
-from rag.trust import repeats_itself, support
+from rag.trust.faithful import repeats_itself, support
 
 
 @pytest.mark.parametrize(

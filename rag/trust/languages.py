@@ -12,6 +12,8 @@ _ENGLISH_ONLY = re.compile(
     re.IGNORECASE,
 )
 """Models known to write English only; whatever is not named here is taken to write every language."""
+_SIZE = re.compile(r"(?:^|[-_/])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
+_LEAST_PARAMETERS = 1e9
 _SHORT = 12
 """Letters under which an answer (a number, a name) has no language to speak of."""
 
@@ -26,8 +28,17 @@ def answer_languages(model: str, setting: str) -> frozenset[str]:
 
 
 def is_weak(model: str) -> bool:
-    """Whether a model is of the small, early kind that cannot follow a prompt with rules and numbers."""
-    return bool(_ENGLISH_ONLY.search(model))
+    """Whether a model cannot follow a prompt with rules and numbers: an early one, or one that its name
+    says is small (Qwen2.5-0.5B, gemma-3-270m)."""
+    return (
+        bool(_ENGLISH_ONLY.search(model)) or (parameters_of(model) or _LEAST_PARAMETERS) < _LEAST_PARAMETERS
+    )
+
+
+def parameters_of(model: str) -> float | None:
+    """Return how many parameters a model's name says it has; None where it says nothing."""
+    match = _SIZE.search(model)
+    return float(match[1]) * (1e9 if match[2] in "bB" else 1e6) if match else None
 
 
 def is_in_language(answer: str, language: str) -> bool:

@@ -34,6 +34,11 @@ class Quote:
     score: float
 
 
+def quotes_text(quotes: Sequence[Quote]) -> str:
+    """Write quotes with their citations, one a line."""
+    return "\n".join(f"{quote.text} [{quote.number}]" for quote in quotes)
+
+
 def _answers(sentence: str) -> bool:
     if sentence.endswith("?") or sentence.startswith(("```", "|--", "| --", "|:-")):
         return False

@@ -1,0 +1,292 @@
+"""One question to one answer: guard, cache, search, decide, extract or generate, guard, keep."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rag.answer.asked import Asked, Passages, Sink
+from rag.answer.conversation import condense, condense_by_rule
+from rag.answer.extract import Quote, best_sentences, quotes_text
+from rag.answer.generator import Generator
+from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
+from rag.answer.wording import BLOCKED, PROMPT_VERSION, UNKNOWN
+from rag.cache import AnswerCache, Scope
+from rag.cache.answers import Floats
+from rag.config import AnswerConfig, CacheConfig
+from rag.errors import ServerUnavailable
+from rag.guardrails import Guardrails, Verdict, load_guardrails
+from rag.llm import Cancellation, Message, ModelServer, ServedModel
+from rag.llm.tokens import estimate_tokens
+from rag.retrieve import Searcher
+from rag.text import language_of, normalise
+from rag.trust.calibration import Calibration, load_calibration
+from rag.trust.languages import answer_languages, is_weak
+from rag.trust.unknown import why_unknown
+
+CACHE_FILE = "answers.db"
+_CACHES_OPEN = 16
+_BLOCKED = "a guard blocked it"
+_SETTINGS = (
+    "base_url", "model", "mode", "answer_languages", "max_tokens", "temperature", "context_tokens",
+    "history_tokens", "window_tokens", "min_similarity", "extract_sentences",
+)  # fmt: skip
+"""Settings that an answer depends on."""
+
+
+def open_cache(searcher: Searcher, config: AnswerConfig) -> AnswerCache | None:
+    """Return the configured cache, the same one for every answerer of a process; None where it is off."""
+    if not config.cache.enabled:
+        return None
+    return _shared_cache(
+        (config.cache.path or searcher.config.index_dir / CACHE_FILE).absolute(), config.cache
+    )
+
+
+@functools.lru_cache(_CACHES_OPEN)
+def _shared_cache(path: Path, config: CacheConfig) -> AnswerCache:
+    """Open a file once in a process, so that its counters go on from one answerer to the next."""
+    return AnswerCache(path, config)
+
+
+class Answerer:
+    """Answers from one index through one server, for any number of threads at once."""
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        server: ModelServer,
+        config: AnswerConfig,
+        *,
+        cache: AnswerCache | None = None,
+        guardrails: Guardrails | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Hold them; nothing is sent yet. What is not handed in is made as `config` says.
+
+        A program that makes an answerer for each question reads guard file and calibration once and hands
+        them in.
+
+        Raises:
+            InputError, UsageError: the guard file or the calibration cannot be used.
+        """
+        self._searcher, self._server, self._config = searcher, server, config
+        self.cache = (cache or open_cache(searcher, config)) if config.cache.enabled else None
+        self.guardrails = guardrails or Guardrails()
+        if guardrails is None and config.guard_file is not None:
+            self.guardrails = load_guardrails(config.guard_file, server, lambda: searcher.embedder)
+        measured = calibration or load_calibration(config.calibration)
+        self._limits = measured.find(searcher.generation, searcher.config.retrieve)
+        self._generator = Generator(server, config, self.guardrails)
+
+    def answer(
+        self,
+        question: str,
+        *,
+        on_text: Sink = lambda _: None,
+        on_passages: Passages = lambda _: None,
+        history: Sequence[Message] = (),
+        search_for: str = "",
+        system: str = "",
+        cancellation: Cancellation | None = None,
+        use_cache: bool = True,
+    ) -> Answer:
+        """Answer; `on_text` receives generated text as it passes the checks.
+
+        `search_for` replaces the question in retrieval; without it a follow-up is condensed with the
+        history. `cancellation` ends it from another thread. `use_cache` neither reads nor keeps when False.
+
+        Raises:
+            AnswerFailed: the server was needed and failed; the passages are in it.
+            Cancelled: by `cancellation`.
+            QuestionTooLong: the question leaves no room for passages.
+        """
+        question = normalise(question)
+        asked = Asked(
+            question,
+            language_of(question),
+            tuple(history),
+            "" if normalise(search_for) == question else normalise(search_for),
+            system,
+            on_text,
+            on_passages,
+            cancellation or Cancellation(),
+        )
+        with asked.timed("guard"):
+            verdict = self.guardrails.judge(question, "input")
+        if verdict.blocked:
+            return self._blocked(Answer(question, "", "", asked.language, (), seconds=asked.seconds), verdict)
+        asked.question = verdict.text
+        return self._answer(asked, verdict, use_cache)
+
+    def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
+        model, failure = self._describe()
+        cache = self.cache if use_cache and failure is None and self._config.temperature == 0.0 else None
+        scope = self._scope(asked, model)
+        vector: Floats | None = None
+        if cache is not None:
+            with asked.timed("cache"):
+                kept = cache.exact(scope, asked.question, asked.context)
+                kind = "exact"
+                if kept is None and cache.config.semantic and not asked.context:
+                    vector = self._searcher.embedder.embed_queries([asked.question])[0]
+                    kept, kind = cache.semantic(scope, asked.question, vector), "semantic"
+            if kept is not None:
+                return self._from_cache(asked, from_kept(kept, asked.question), kind)
+            cache.missed()
+        answer = self._made(asked, model, failure)
+        answer = _with_verdict(answer, before)
+        if cache is not None and answer.mode != "blocked" and self._describe()[0] == model:
+            cache.put(scope, asked.question, to_kept(answer), vector, asked.context)
+        return answer
+
+    def _made(self, asked: Asked, model: ServedModel | None, failure: ServerUnavailable | None) -> Answer:
+        """Answer without the cache."""
+        searched = asked.search_for or self._condensed(asked, model)
+        with asked.timed("retrieve"):
+            found = self._searcher.find(searched)
+        asked.seconds.update(found.seconds)
+        asked.on_passages(found.passages)
+        base = Answer(
+            asked.question,
+            "",
+            "unknown",
+            asked.language,
+            found.passages,
+            model=model.name if model else "",
+            seconds=asked.seconds,
+            condensed_question=searched if searched != asked.question else "",
+            notes=found.notes,
+        )
+        why = why_unknown(
+            searched, found.passages, self._searcher.generation, self._limits, self._config.min_similarity
+        )
+        if why:
+            return replace(base, text=UNKNOWN[asked.language], reason=why)
+        if self._config.mode == "extract":
+            return self._extract(base, asked, "asked for")
+        if model is None:
+            cause = failure or ServerUnavailable("the model server was not asked")
+            raise AnswerFailed(cause, found.passages) from failure
+        if self._config.mode == "generate":
+            return self._finished(self._generator.generate(base, asked, model, self._searcher.embedder))
+        return self._auto(base, asked, model)
+
+    def _auto(self, base: Answer, asked: Asked, model: ServedModel) -> Answer:
+        """Generate where the model can be trusted with it; quote where it cannot, or turned out not to."""
+        if asked.language not in answer_languages(model.name, self._config.answer_languages):
+            return self._extract(base, asked, f"{model.name} does not write this language")
+        if is_weak(model.name) and asked.language != "en":
+            return self._extract(base, asked, f"{model.name} is too small to be trusted with this language")
+        if is_weak(model.name):
+            with asked.timed("extract"):
+                quotes = self._quotes(base)
+            made = self._generator.from_quotes(base, asked, quotes)
+            if not made.mode:
+                return self._extract(made, asked, made.reason, quotes)
+            checked = self._guarded(made)
+            if checked.mode == "generate":
+                asked.on_text(checked.text)
+            return checked
+        made = self._generator.generate(base, asked, model, self._searcher.embedder)
+        return self._finished(made) if made.mode else self._extract(made, asked, made.reason)
+
+    def _finished(self, made: Answer) -> Answer:
+        """Return a generation; one that a guard stopped says so, and one without text does."""
+        if made.mode == "blocked":
+            return replace(made, text=self._refusal(made.language), reason=_BLOCKED)
+        return made if made.mode else replace(made, mode="unknown", text=UNKNOWN[made.language])
+
+    def _describe(self) -> tuple[ServedModel | None, ServerUnavailable | None]:
+        """Return the served model; the failure waits until it is known whether the model is needed."""
+        if self._config.mode == "extract":
+            return None, None
+        try:
+            return self._server.describe(), None
+        except ServerUnavailable as error:
+            return None, error
+
+    def _condensed(self, asked: Asked, model: ServedModel | None) -> str:
+        if not asked.history:
+            return asked.question
+        capable = (
+            model is not None
+            and not is_weak(model.name)
+            and asked.language in answer_languages(model.name, self._config.answer_languages)
+        )
+        ask: Callable[[Sequence[Message], int], str] | None = None
+        if capable:
+            ask = functools.partial(self._server.complete, cancellation=asked.cancellation)
+        count = estimate_tokens if model is None else self._server.tokens.of(model)
+        with asked.timed("condense"):
+            try:
+                return condense(asked.question, asked.history, ask, self._config.history_tokens, count)
+            except ServerUnavailable:
+                # The answer itself needs the server next, and will say what is wrong with it.
+                return condense_by_rule(asked.question, asked.history)
+
+    def _quotes(self, base: Answer) -> list[Quote]:
+        return best_sentences(
+            base.question, base.passages, self._searcher.embedder, self._config.extract_sentences
+        )
+
+    def _extract(
+        self, base: Answer, asked: Asked, reason: str, quotes: Sequence[Quote] | None = None
+    ) -> Answer:
+        if quotes is None:
+            with asked.timed("extract"):
+                quotes = self._quotes(base)
+        if not quotes:
+            return replace(base, text=UNKNOWN[base.language], mode="unknown", reason="no sentence answers")
+        cited = tuple(dict.fromkeys(quote.number for quote in quotes))
+        return self._guarded(
+            replace(base, text=quotes_text(quotes), mode="extract", cited=cited, reason=reason)
+        )
+
+    def _guarded(self, answer: Answer) -> Answer:
+        """Judge a whole answer that was not streamed."""
+        verdict = self.guardrails.judge(answer.text, "output", answer.question)
+        if verdict.blocked:
+            return self._blocked(answer, verdict)
+        return replace(_with_verdict(answer, verdict), text=verdict.text)
+
+    def _blocked(self, answer: Answer, verdict: Verdict) -> Answer:
+        text = self._refusal(answer.language)
+        return _with_verdict(replace(answer, text=text, mode="blocked", cited=(), reason=_BLOCKED), verdict)
+
+    def _refusal(self, language: str) -> str:
+        return self.guardrails.messages.get(language) or BLOCKED[language]
+
+    def _from_cache(self, asked: Asked, answer: Answer, kind: str) -> Answer:
+        asked.on_passages(answer.passages)
+        if answer.mode == "generate":
+            asked.on_text(answer.text)
+        return replace(answer, cached=kind, seconds=asked.seconds)
+
+    def _scope(self, asked: Asked, model: ServedModel | None) -> Scope:
+        manifest = self._searcher.generation.manifest.model_dump_json()
+        limits = self._limits.model_dump(mode="json") if self._limits else None
+        return Scope(
+            index=hashlib.sha256(manifest.encode()).hexdigest()[:32],
+            model=model.fingerprint if model else "",
+            prompt_version=PROMPT_VERSION,
+            settings={
+                **{name: getattr(self._config, name) for name in _SETTINGS},
+                "retrieve": asdict(self._searcher.config.retrieve),
+                "system": asked.system,
+                "guard": self.guardrails.fingerprint,
+                "limits": limits,
+            },
+        )
+
+
+def _with_verdict(answer: Answer, verdict: Verdict) -> Answer:
+    """Add what a guard did to what is told of the answer."""
+    return replace(
+        answer,
+        guard=", ".join(filter(None, (verdict.acted, answer.guard))),
+        guard_reason="; ".join(filter(None, (verdict.reason, answer.guard_reason))),
+    )

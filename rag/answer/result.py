@@ -1,0 +1,78 @@
+"""What an answer is, and how answering fails."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rag.errors import ServerUnavailable
+from rag.retrieve import Passage
+from rag.store.chunks import Chunk
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer. `mode` is generate, extract, unknown or blocked; `reason` says why it was not generated.
+
+    `cited` are passage numbers from 1. `attributed` is True when the model cited nothing and the
+    citation was found by comparing its answer with the passages. `withdrawn` is True when text was streamed
+    that does not stand: `text` alone counts.
+    """
+
+    question: str
+    text: str
+    mode: str
+    language: str
+    passages: tuple[Passage, ...]
+    cited: tuple[int, ...] = ()
+    invented_citations: int = 0
+    attributed: bool = False
+    reason: str = ""
+    model: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage: guard, condense, cache, retrieve (with embed, dense, bm25, rerank in it), extract, generate;
+    ttft is a part of generate."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached: str = ""
+    """"exact" or "semantic" where the answer was kept from before."""
+    guard: str = ""
+    """The guard steps that blocked or masked something, like "input:topics"."""
+    guard_reason: str = ""
+    """Why they blocked, or what they masked."""
+    condensed_question: str = ""
+    """The question as it was searched for, where it leaned on the conversation."""
+    withdrawn: bool = False
+    notes: tuple[str, ...] = ()
+    """What did not happen as asked: a reranker that ran out of time."""
+    retries: int = 0
+
+
+class AnswerFailed(ServerUnavailable):
+    """The server failed; the passages that were found are here."""
+
+    def __init__(self, cause: ServerUnavailable, passages: tuple[Passage, ...], partial: str = "") -> None:
+        """Keep the cause's message; `partial` is what had arrived."""
+        super().__init__(cause.problem, mend=cause.mend)
+        self.passages = passages
+        self.partial = partial
+
+
+_KEPT = ("text", "mode", "language", "cited", "invented_citations", "attributed", "reason", "model")
+
+
+def to_kept(answer: Answer) -> dict[str, Any]:
+    """Return what the cache keeps of an answer."""
+    return {
+        **{name: getattr(answer, name) for name in _KEPT},
+        "passages": [asdict(passage) for passage in answer.passages],
+    }
+
+
+def from_kept(kept: dict[str, Any], question: str) -> Answer:
+    """Return a kept answer, as one to `question`."""
+    passages = tuple(
+        Passage(**{**passage, "chunk": Chunk(**passage["chunk"])}) for passage in kept["passages"]
+    )
+    told = {name: kept[name] for name in _KEPT}
+    return Answer(question=question, passages=passages, **{**told, "cited": tuple(told["cited"])})

@@ -1,0 +1,66 @@
+"""Find the limits from questions of which it is known whether the documents answer them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag.trust.calibration import Limit, Signal, Signals
+
+KEEP = 0.97
+"""Share of the answerable questions that must be kept: a wrong "I do not know" is the worse mistake."""
+_LOW: tuple[Signal, ...] = ("similarity", "bm25", "rerank")
+"""Signals that are low where there is no answer; unseen_names is high there."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question's signals, and whether the documents answer it."""
+
+    signals: Signals
+    answerable: bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The limits, the share of answerable questions they keep, of unanswerable ones they refuse."""
+
+    limits: tuple[Limit, ...]
+    kept: float
+    refused: float
+
+
+def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
+    """Return limits that together keep at least `keep` of the answerable questions.
+
+    Every signal may lose an equal part of the rest; a limit that refuses no larger share of the
+    unanswerable questions than it loses of the answerable ones says nothing and is left out.
+
+    Raises:
+        ValueError: there is no answerable or no unanswerable question.
+    """
+    good = [asked.signals for asked in questions if asked.answerable]
+    bad = [asked.signals for asked in questions if not asked.answerable]
+    if not good or not bad:
+        raise ValueError("limits need questions that are answered and questions that are not")
+    present = {signal for signals in good for signal in signals}
+    share = (1.0 - keep) / max(1, len(present))
+    found = [_lowest(signal, good, share) for signal in _LOW if signal in present]
+    if "unseen_names" in present and _share_kept([Limit(signal="unseen_names", most=0)], good) >= keep:
+        found.append(Limit(signal="unseen_names", most=0))
+    limits = [limit for limit in found if 1.0 - _share_kept([limit], bad) > 1.0 - _share_kept([limit], good)]
+    while limits and _share_kept(limits, good) < keep:
+        limits.remove(min(limits, key=lambda limit: 1.0 - _share_kept([limit], bad)))
+    return Fitted(tuple(limits), _share_kept(limits, good), 1.0 - _share_kept(limits, bad))
+
+
+def _lowest(signal: Signal, good: Sequence[Signals], share: float) -> Limit:
+    """Return the limit under which at most `share` of the answerable questions lie."""
+    values = sorted(signals[signal] for signals in good if signal in signals)
+    lost = math.floor(share * len(values))
+    return Limit(signal=signal, least=math.floor(values[lost] * 1e4) / 1e4)
+
+
+def _share_kept(limits: Sequence[Limit], asked: Sequence[Signals]) -> float:
+    return sum(all(limit.keeps(signals) for limit in limits) for signals in asked) / len(asked)
