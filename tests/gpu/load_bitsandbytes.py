@@ -48,7 +48,9 @@ def main() -> None:
         words = tokenizer(PROMPT, return_tensors="pt").to(model.device)
         answer = model.generate(**words, max_new_tokens=8, do_sample=False)
         told[str(directory)] = {
-            "modules": sorted({type(module).__name__ for module in model.modules() if "bit" in type(module).__name__}),
+            "modules": sorted(
+                {type(module).__name__ for module in model.modules() if "bit" in type(module).__name__}
+            ),
             "footprint": model.get_memory_footprint() / original.get_memory_footprint(),
             # Half the sum of differences: the share of probability that went elsewhere.
             "moved": 0.5 * (found - expected).abs().sum().item(),

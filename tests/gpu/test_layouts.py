@@ -61,9 +61,7 @@ def ask(made: Facts, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tupl
         plan = last_json(SERVING, "-m", "serving", "plan", first, "--json", "--", *small, cwd=home)
         (home / "flags.json").write_text(json.dumps(plan["argv"][3:]), encoding="utf-8")
         words = [_PROGRAMS / "load_with_vllm.py", "flags.json", json.dumps(PROMPT), *directories.values()]
-        told = last_json(
-            SERVING, *words, cwd=home, **{**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-        )
+        told = last_json(SERVING, *words, cwd=home, **{**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
         return {case: told[directory] for case, directory in directories.items()}
 
     return load
@@ -100,4 +98,3 @@ def test_the_engine_computes_with_the_same_weights_on_the_kernel_meant_for_them(
     # A wrong zero point or order gives 1 and more.
     assert difference < (0.4 if case in _ROUNDS_ACTIVATIONS else 0.2)
     assert told["text"]
-
