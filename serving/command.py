@@ -115,7 +115,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     choose = choose_gpu_dtype if on_gpu else choose_cpu_dtype
     choice = choose(inputs.hardware, facts, _user_value(inputs, "--dtype") or wanted)
     length, length_item = _length(inputs)
-    kv, memory_items = _gpu_memory(inputs) if on_gpu else _cpu_memory(inputs, choice, length)
+    kv, memory_items = (_gpu_memory if on_gpu else _cpu_memory)(inputs, choice, length)
     common = _common_flags(inputs, choice, length_item)
     flags = _override([*common, *_quantization_flags(inputs), *memory_items, *_device_flags(inputs)], inputs)
     return Plan(
@@ -212,7 +212,7 @@ def _cpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[K
     return estimate, [Item("--kv-cache-memory-bytes", str(size), "hardware", reason)]
 
 
-def _gpu_memory(inputs: PlanInputs) -> tuple[KvEstimate, list[Item]]:
+def _gpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[KvEstimate, list[Item]]:
     facts, profile = inputs.target.facts, inputs.profile
     gpus = profile.tensor_parallel * profile.pipeline_parallel
     if gpus > len(inputs.hardware.gpus):
@@ -220,19 +220,21 @@ def _gpu_memory(inputs: PlanInputs) -> tuple[KvEstimate, list[Item]]:
             f"profile {inputs.profile_name!r} wants {gpus} GPUs, torch sees {len(inputs.hardware.gpus)}",
             mend="Lower tensor_parallel, or use several nodes on Ray",
         )
-    per_gpu = min(gpu.total_bytes for gpu in inputs.hardware.gpus[:gpus]) * profile.gpu_memory_utilization
-    weights = weights_in_memory(facts, "bfloat16")
+    share = _number(inputs, "--gpu-memory-utilization") or profile.gpu_memory_utilization
+    per_gpu = min(gpu.total_bytes for gpu in inputs.hardware.gpus[:gpus]) * share
+    weights = weights_in_memory(facts, choice.dtype)
     working = activation_bytes(facts, profile.max_batched_tokens, profile.max_sequences) + GIB
-    size = int(per_gpu * gpus - weights - working * gpus)
-    length = _length(inputs)[0]
-    least = kv_bytes_for(facts, "bfloat16", length, BLOCK_TOKENS_GPU)
+    given = _number(inputs, "--kv-cache-memory-bytes")
+    size = int(given) if given else int(per_gpu * gpus - weights - working * gpus)
+    cached_as = _kv_dtype(inputs, choice)
+    least = kv_bytes_for(facts, cached_as, length, BLOCK_TOKENS_GPU)
     if size < least:
         raise NotEnoughMemory(
             f"{inputs.target.name} does not fit: weights {weights / GIB:.1f} GiB and a cache of "
             f"{least / GIB:.1f} GiB for {length} tokens on {gpus} × {per_gpu / GIB:.1f} usable GiB",
             mend="Quantize it to fewer bits, shorten requests (-- --max-model-len N), or use more GPUs",
         )
-    estimate = kv_estimate(facts, "bfloat16", size, BLOCK_TOKENS_GPU, length)
+    estimate = kv_estimate(facts, cached_as, size, BLOCK_TOKENS_GPU, length)
     items = [
         Item(
             "--gpu-memory-utilization",
@@ -250,6 +252,20 @@ def _gpu_memory(inputs: PlanInputs) -> tuple[KvEstimate, list[Item]]:
             Item("--pipeline-parallel-size", str(profile.pipeline_parallel), "profile", "layers in stages")
         )
     return estimate, items
+
+
+def _number(inputs: PlanInputs, name: str) -> float | None:
+    """Return the number the user gave a flag, or None; vLLM itself refuses what is no number."""
+    try:
+        return float(_user_value(inputs, name) or "")
+    except ValueError:
+        return None
+
+
+def _kv_dtype(inputs: PlanInputs, choice: DtypeChoice) -> str:
+    """Return the format of the KV cache: the weights' own unless the user or the profile says FP8."""
+    wished = _user_value(inputs, "--kv-cache-dtype") or str(inputs.profile.vllm.get("kv-cache-dtype", "auto"))
+    return "fp8" if wished.startswith("fp8") else choice.dtype
 
 
 def _common_flags(inputs: PlanInputs, choice: DtypeChoice, length: Item) -> list[Item]:

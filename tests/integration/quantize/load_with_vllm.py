@@ -3,7 +3,7 @@
     python load_with_vllm.py FLAGS.json '[5, 77, …]' CHECKPOINT…
 
 FLAGS.json is the argv that `serving plan --json` prints, without the program. The last line of stdout is
-JSON by checkpoint: log-probabilities of the prompt, and a greedy answer.
+JSON by checkpoint: log-probabilities of the prompt, a greedy answer, and the classes that multiply.
 """
 
 from __future__ import annotations
@@ -25,6 +25,19 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser  # noqa: E402
 from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: E402
 
 
+def kernels(model: Any) -> list[str]:
+    """Return the kernels of a model's quantized layers, or what multiplies where there is no kernel class."""
+    found = set()
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        owners = [owner for owner in (method, getattr(module, "scheme", None)) if owner is not None]
+        chosen = [getattr(owner, name, None) for owner in owners for name in ("kernel", "fp8_linear")]
+        found |= {type(kernel).__name__ for kernel in chosen if kernel is not None}
+        if "BitsAndBytes" in type(method).__name__:
+            found.add(type(method).__name__)
+    return sorted(found)
+
+
 def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
     """Load one checkpoint, ask it, and forget it."""
     model = LLM.from_engine_args(args)
@@ -32,7 +45,8 @@ def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
     (reply,) = model.generate({"prompt_token_ids": prompt}, wanted, use_tqdm=False)
     entries = (reply.prompt_logprobs or [])[1:]
     found = [entry[token].logprob for entry, token in zip(entries, prompt[1:], strict=True) if entry]
-    return {"logprobs": found, "text": reply.outputs[0].text}
+    (used,) = model.apply_model(kernels)
+    return {"logprobs": found, "text": reply.outputs[0].text, "kernels": used}
 
 
 def main() -> None:

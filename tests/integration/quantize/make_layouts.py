@@ -133,12 +133,13 @@ def main() -> None:
         options = asdict(make_options(find(method), given, "cuda"))
         output = folder / "checkpoint"
         job = Job(str(base), str(folder), str(output), method, options, text(), 4, 64, 0)
-        quantize(job, lambda event, **values: None)
+        done = quantize(job, lambda event, **values: None)
         weights, meant = unpack(output), intended(folder)
         assert set(weights) == set(original), case
         config = json.loads((output / "config.json").read_text())
         facts[case] = {
-            "directory": str(output),
+            "directory": str(output.resolve()),
+            "device": done["device"],
             "method": config["quantization_config"]["quant_method"],
             # The engine stores scales in 16 bits: nothing else may differ.
             "largest_difference": max(
