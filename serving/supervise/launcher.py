@@ -31,6 +31,7 @@ from serving.supervise.signals import StopAsked, StopSignals
 _TICK_S = 0.05
 _RETRY_PROBE_S = 0.5
 _METRICS_TIMEOUT_S = 3.0
+_LAST_WORDS_S = 2.0
 _USUAL_START_S = 30.0
 """What clients are told to wait before a start has been timed."""
 _RETRY_WHEN_STOPPING_S = 5
@@ -142,10 +143,10 @@ class Launcher:
         """Probe until the engine dies or hangs, which is raised."""
         options = self._options.probe
         failures = 0
-        while engine.wait(options.interval_s) is None:
+        while not engine.wait_until_ended(options.interval_s):
             before = self._work_done()
             probe = self._probe(options.timeout_s)
-            if engine.poll() is not None:
+            if engine.ended:
                 break
             after = None if probe.ok else self._work_done()
             failures = failures_in_a_row(failures, Round(probe.ok, before, after))
@@ -172,6 +173,8 @@ class Launcher:
             self._tell(phase="restarting")
             self._listener.answer_unavailable()
             if self._engine is not None:
+                if self._engine.ended:
+                    self._engine.wait(_LAST_WORDS_S)  # its server still tells its clients what happened
                 self._engine.kill()
                 if self._reaper is not None:
                     self._reaper.forget(self._engine.pid)
