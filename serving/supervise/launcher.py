@@ -148,7 +148,7 @@ class Launcher:
             probe = self._probe(options.timeout_s)
             if engine.ended:
                 break
-            after = None if probe.ok else self._work_done()
+            after = None if probe.ok or before is None else self._work_done()
             failures = failures_in_a_row(failures, Round(probe.ok, before, after))
             self._tell()
             self._record()

@@ -45,7 +45,8 @@ class Launched:
     """`run_launcher` as a child of the test."""
 
     def __init__(self, directory: Path, *words: str) -> None:
-        self.directory = directory
+        self.hold = directory / "hold"
+        """While this file exists no engine starts and the prompt "hold" does not end."""
         self.ready_file, self.state_file = directory / "ready.json", directory / "state.json"
         command = [sys.executable, "-m", "tests.integration.serving.run_launcher", str(directory), *words]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
