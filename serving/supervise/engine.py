@@ -95,7 +95,8 @@ class Engine:
         return True
 
     def _has_said(self, word: str) -> bool:
-        self._heard.update(self._line.lines())
+        if self._line.fileno() >= 0:  # not closed yet
+            self._heard.update(self._line.lines())
         return word.encode() in self._heard
 
     @property
@@ -146,3 +147,4 @@ class Engine:
         if group_alive(self.pid):
             end_group(self.pid, 3.0)
         self._process.wait()
+        self._line.close()

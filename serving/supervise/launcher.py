@@ -224,8 +224,15 @@ class Launcher:
 
     def _record(self, **fields: object) -> None:
         self._state = self._state.changed(**fields)
-        if self._state_file is not None:
+        if self._state_file is None:
+            return
+        try:
             write_state(self._state_file, self._state)
+        except OSError as error:
+            if self._state.ready_s is None:
+                raise
+            # A full disk is no reason to end a server that serves.
+            console.print(f"cannot write {self._state_file}: {error.strerror}", markup=False)
 
     def _where(self) -> str:
         return f"The whole log: {self._options.log}" if self._options.log is not None else ""
