@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,30 @@ class Stream:
         self._thread.join(30)
         assert not self._thread.is_alive(), "the stream hangs"
         return self.lines[-1:] == ["data: [DONE]"]
+
+
+class Caller:
+    """Asks again and again, each time on a connection of its own, until it is stopped."""
+
+    def __init__(self, ask: Callable[[], httpx.Response]) -> None:
+        self.statuses: list[int] = []
+        self.errors: list[httpx.HTTPError] = []
+        self._ask = ask
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._call, daemon=True)
+        self._thread.start()
+
+    def _call(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.statuses.append(self._ask().status_code)
+            except httpx.HTTPError as error:
+                self.errors.append(error)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "a request hangs"
 
 
 class Launched:

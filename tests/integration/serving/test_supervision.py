@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.integration.serving.conftest import wait_for
-from tests.integration.serving.launched import Launched
+from tests.integration.serving.launched import Caller, Launched
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,8 @@ def test_engine_killed_during_streams_is_replaced_and_clients_are_told(launched:
     streams = [launched.stream(words=100_000) for _ in range(4)]
     engine = psutil.Process(launched.state["engine_pid"])
     family = [engine, *engine.children(recursive=True)]
+    caller = Caller(launched.ask)
+    assert wait_for(lambda: len(caller.statuses) > 5, 20)
     launched.hold.touch()
     engine.kill()
     assert not any(stream.finished() for stream in streams)
@@ -77,6 +79,9 @@ def test_engine_killed_during_streams_is_replaced_and_clients_are_told(launched:
     assert launched.state["status"] == "restarting"
     launched.hold.unlink()
     assert serves_again(launched, 1)
+    caller.stop()
+    assert set(caller.statuses) == {200, 503}
+    assert len(caller.errors) <= 1  # the one request that was under way when the engine was killed
     assert launched.metric("quantserve_engine_restarts_total") == 1
     assert launched.state["last_failure"].startswith("the engine died by SIGKILL")
     assert not any(process.is_running() for process in family)
