@@ -73,7 +73,8 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not offered here"})
         else:
-            await self._app(scope, receive, self._supervisor.at_startup(send))
+            await self._app(scope, receive, self._supervisor.at_startup(scope, send))
+            self._supervisor.at_shutdown()
             self.close()
 
     def close(self) -> None:

@@ -14,8 +14,10 @@ from serving.guard.exchange import Message, Scope, Send
 from serving.guard.refusal import Refusal, unavailable
 from serving.guard.settings import Artifact
 from serving.supervise.facts import Facts
-from serving.supervise.line import DRAINED, LINE_VARIABLE, LISTENING, Line, inherited
+from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENING, Line, inherited
 from serving.supervise.metrics import FactsCollector
+
+_CORE_WATCH_S = 0.2
 
 
 class Supervisor:
@@ -30,16 +32,29 @@ class Supervisor:
         if self._line is not None:
             REGISTRY.register(FactsCollector(lambda: self.facts, artifact))
 
-    def at_startup(self, send: Send) -> Send:
+    def at_startup(self, scope: Scope, send: Send) -> Send:
         """Return a `send` for the server's lifespan that reports once its HTTP side is about to listen."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete" and self._line is not None:
                 asyncio.get_running_loop().add_reader(self._line.fileno(), self._read)
                 self._line.say(LISTENING)
+                self._watch_core(scope)
             await send(message)
 
         return sending
+
+    def at_shutdown(self) -> None:
+        """Report that the HTTP side takes nothing any more; the process may need seconds to end."""
+        if self._line is not None:
+            self._line.say(ENDED)
+
+    def _watch_core(self, scope: Scope) -> None:
+        """Report a dead core at once; vLLM's own watch needs up to five seconds."""
+        if self.engine_dead(scope) is not None:
+            self.at_shutdown()
+        else:
+            asyncio.get_running_loop().call_later(_CORE_WATCH_S, self._watch_core, scope)
 
     def open(self, scope: Scope) -> bool:
         """Whether requests may come in now."""

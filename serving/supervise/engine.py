@@ -16,10 +16,11 @@ from typing import IO
 from serving.logs import read_tail, telling_line
 from serving.processes import end_group, group_alive, signal_group
 from serving.supervise.facts import Facts
-from serving.supervise.line import DRAINED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
+from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_LINES = 2000
+_TICK_S = 0.05
 
 
 class Engine:
@@ -79,8 +80,23 @@ class Engine:
         """Whether it has said, after being told to stop, that no request is left."""
         return self._has_said(DRAINED)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no requests any more, be the process gone or not yet."""
+        return self.poll() is not None or self._has_said(ENDED)
+
+    def wait_until_ended(self, timeout_s: float) -> bool:
+        """Return True as soon as it takes no requests any more, False after `timeout_s`."""
+        end = time.monotonic() + timeout_s
+        while not self.ended:
+            if time.monotonic() > end:
+                return False
+            self.wait(_TICK_S)
+        return True
+
     def _has_said(self, word: str) -> bool:
-        self._heard.update(self._line.lines())
+        if self._line.fileno() >= 0:  # not closed yet
+            self._heard.update(self._line.lines())
         return word.encode() in self._heard
 
     @property
@@ -109,7 +125,7 @@ class Engine:
         """Say how it ended, for people."""
         code = self.poll()
         if code is None:
-            return "still runs"
+            return "takes no requests any more"
         return f"died by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
     def stop(self, grace_s: float) -> None:
@@ -131,3 +147,4 @@ class Engine:
         if group_alive(self.pid):
             end_group(self.pid, 3.0)
         self._process.wait()
+        self._line.close()

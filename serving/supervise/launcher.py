@@ -31,6 +31,7 @@ from serving.supervise.signals import StopAsked, StopSignals
 _TICK_S = 0.05
 _RETRY_PROBE_S = 0.5
 _METRICS_TIMEOUT_S = 3.0
+_LAST_WORDS_S = 2.0
 _USUAL_START_S = 30.0
 """What clients are told to wait before a start has been timed."""
 _RETRY_WHEN_STOPPING_S = 5
@@ -142,12 +143,12 @@ class Launcher:
         """Probe until the engine dies or hangs, which is raised."""
         options = self._options.probe
         failures = 0
-        while engine.wait(options.interval_s) is None:
+        while not engine.wait_until_ended(options.interval_s):
             before = self._work_done()
             probe = self._probe(options.timeout_s)
-            if engine.poll() is not None:
+            if engine.ended:
                 break
-            after = None if probe.ok else self._work_done()
+            after = None if probe.ok or before is None else self._work_done()
             failures = failures_in_a_row(failures, Round(probe.ok, before, after))
             self._tell()
             self._record()
@@ -172,6 +173,8 @@ class Launcher:
             self._tell(phase="restarting")
             self._listener.answer_unavailable()
             if self._engine is not None:
+                if self._engine.ended:
+                    self._engine.wait(_LAST_WORDS_S)  # its server still tells its clients what happened
                 self._engine.kill()
                 if self._reaper is not None:
                     self._reaper.forget(self._engine.pid)
@@ -221,8 +224,15 @@ class Launcher:
 
     def _record(self, **fields: object) -> None:
         self._state = self._state.changed(**fields)
-        if self._state_file is not None:
+        if self._state_file is None:
+            return
+        try:
             write_state(self._state_file, self._state)
+        except OSError as error:
+            if self._state.ready_s is None:
+                raise
+            # A full disk is no reason to end a server that serves.
+            console.print(f"cannot write {self._state_file}: {error.strerror}", markup=False)
 
     def _where(self) -> str:
         return f"The whole log: {self._options.log}" if self._options.log is not None else ""

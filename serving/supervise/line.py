@@ -3,6 +3,7 @@
     launcher → engine   Facts, one JSON line each: may requests come in, what should /metrics show
     engine → launcher   "listening"   its HTTP server takes connections now
                         "drained"     it was told to stop and no request is left
+                        "ended"       its core is dead or its HTTP server closed, though the process runs
 
 The listening socket is inherited in the same way. Both descriptors are named in the environment.
 """
@@ -19,6 +20,7 @@ LINE_VARIABLE = "QUANTSERVE_LINE_FD"
 LISTENER_VARIABLE = "QUANTSERVE_LISTEN_FD"
 LISTENING = "listening"
 DRAINED = "drained"
+ENDED = "ended"
 # The other side is gone or hangs: that is found out by its end and by probes, not here.
 _GONE = (BrokenPipeError, ConnectionResetError, BlockingIOError)
 

@@ -23,7 +23,19 @@ from serving.supervise.metrics import FactsCollector
 
 _BODY_LIMIT_BYTES = 32 << 20
 _BODY_TIMEOUT_S = 2.0
-_SLOW_CLIENT_S = 1.0
+_SLOW_CLIENT_S = 1
+_ARRIVING_S = 0.1
+
+
+class _Server(uvicorn.Server):
+    """Answers also the connections whose request had not arrived yet when it was told to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, give requests on their way a moment, then close what is idle."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_ARRIVING_S)
+        await super().shutdown(sockets)
 
 
 class StandIn:
@@ -57,9 +69,9 @@ class StandIn:
             lifespan="off",
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=int(_SLOW_CLIENT_S),
+            timeout_graceful_shutdown=_SLOW_CLIENT_S,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         sockets = [self._listener.dup()]
         self._thread = threading.Thread(target=self._server.run, args=(sockets,), daemon=True)
         self._thread.start()

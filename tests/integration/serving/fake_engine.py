@@ -4,7 +4,8 @@ python fake_engine.py [die]        "die" ends at once with an error like vLLM's
 
 A completion streams as many words as max_tokens says, fifty a second. The prompt steers the rest: "hang" and
 "busy" let no completion end from then on, "busy" counts tokens of others meanwhile; "core dies" is an engine
-core that died under its server; "leave" ends the process.
+core that died under its server; "leave" ends the process; "hold" streams on while the file HOLD exists. An
+engine does not start while it exists.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -26,6 +29,7 @@ from serving.supervise.line import LISTENER_VARIABLE, inherited
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
 TOKENS = Counter("vllm:generation_tokens", "tokens of all requests")
 WORD_S = 0.02
+HOLD = Path(os.environ["HOLD"])
 
 
 class Engine:
@@ -73,6 +77,8 @@ class Engine:
         for _ in range(count):
             await asyncio.sleep(WORD_S)
             await send({"type": "http.response.body", "body": b"data: word\n\n", "more_body": True})
+        while prompt == "hold" and HOLD.exists():
+            await asyncio.sleep(WORD_S)
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
 
@@ -88,6 +94,8 @@ def main() -> None:
         print("RuntimeError: Engine core initialization failed. See root cause above.")
         sys.exit(1)
     subprocess.Popen([sys.executable, "-c", CHILD])
+    while HOLD.exists():
+        time.sleep(WORD_S)
     listener = inherited(LISTENER_VARIABLE)
     assert listener is not None
     engine = Engine()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,36 @@ class Stream:
         return self.lines[-1:] == ["data: [DONE]"]
 
 
+class Caller:
+    """Asks again and again, each time on a connection of its own, until it is stopped."""
+
+    def __init__(self, ask: Callable[[], httpx.Response]) -> None:
+        self.statuses: list[int] = []
+        self.errors: list[httpx.HTTPError] = []
+        self._ask = ask
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._call, daemon=True)
+        self._thread.start()
+
+    def _call(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.statuses.append(self._ask().status_code)
+            except httpx.HTTPError as error:
+                self.errors.append(error)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "a request hangs"
+
+
 class Launched:
     """`run_launcher` as a child of the test."""
 
     def __init__(self, directory: Path, *words: str) -> None:
-        self.directory = directory
+        self.hold = directory / "hold"
+        """While this file exists no engine starts and the prompt "hold" does not end."""
         self.ready_file, self.state_file = directory / "ready.json", directory / "state.json"
         command = [sys.executable, "-m", "tests.integration.serving.run_launcher", str(directory), *words]
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)

@@ -43,7 +43,7 @@ def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 2
         stop_margin_s=1.0,
         orphan_grace_s=0.5,
         restart=RestartOptions(limit=2, first_delay_s=0.5),
-        probe=ProbeOptions(interval_s=0.2, timeout_s=0.5, failures=2),
+        probe=ProbeOptions(interval_s=0.2, timeout_s=1.5, failures=2),
     )
     with Listener("127.0.0.1", 0) as listener:
         listener.know(guard)
@@ -64,7 +64,7 @@ def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 2
             dtype="float32",
             log=None,
             argv=[sys.executable, str(ENGINE), mode],
-            env={VARIABLE: guard.model_dump_json()},
+            env={VARIABLE: guard.model_dump_json(), "HOLD": str(directory / "hold")},
             request={},
             started_at=time.time(),
         )

@@ -79,10 +79,10 @@ def test_concurrency_of_64(server: Server) -> None:
 
 
 def test_client_that_leaves_frees_its_slot_within_a_second(server: Server) -> None:
-    url, aborted = server.ready["url"], 'finished_reason="abort"'
+    url = server.ready["url"]
     taken_s = []
     for _ in range(3):  # the best of three: the machine may be busy with something else
-        before = sample(url, "vllm:request_success_total", aborted)
+        before = sample(url, "vllm:generation_tokens_total")
         body = completion(480, stream=True)
         with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
             next(answer.iter_lines())
@@ -90,7 +90,7 @@ def test_client_that_leaves_frees_its_slot_within_a_second(server: Server) -> No
         while sample(url, "vllm:num_requests_running") or sample(url, "quantserve_guard_sequences"):
             assert time.perf_counter() - left < 60
         taken_s.append(time.perf_counter() - left)
-        assert sample(url, "vllm:request_success_total", aborted) == before + 1
+        assert sample(url, "vllm:generation_tokens_total") - before < 480  # it did not run to its end
     assert min(taken_s) < 1.0
 
 

@@ -11,15 +11,18 @@ import psutil
 import pytest
 
 from tests.integration.serving.conftest import wait_for
-from tests.integration.serving.launched import Launched
+from tests.integration.serving.launched import Caller, Launched
 
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    started = Launched(tmp_path_factory.mktemp("supervised"))
+    directory = tmp_path_factory.mktemp("supervised")
+    (directory / "hold").touch()
+    started = Launched(directory)
     try:
         early = started.ask()  # before there is an engine
         assert (early.status_code, early.json()["error"]["code"]) == (503, "starting")
+        started.hold.unlink()
         started.wait_until_ready()
         yield started
     finally:
@@ -56,6 +59,9 @@ def test_engine_killed_during_streams_is_replaced_and_clients_are_told(launched:
     streams = [launched.stream(words=100_000) for _ in range(4)]
     engine = psutil.Process(launched.state["engine_pid"])
     family = [engine, *engine.children(recursive=True)]
+    caller = Caller(launched.ask)
+    assert wait_for(lambda: len(caller.statuses) > 5, 20)
+    launched.hold.touch()
     engine.kill()
     assert not any(stream.finished() for stream in streams)
     refused = launched.ask()
@@ -70,7 +76,12 @@ def test_engine_killed_during_streams_is_replaced_and_clients_are_told(launched:
     assert launched.get("/health").status_code == 503
     assert launched.metric("quantserve_serving") == 0
     assert not launched.ready_file.exists()
+    assert launched.state["status"] == "restarting"
+    launched.hold.unlink()
     assert serves_again(launched, 1)
+    caller.stop()
+    assert set(caller.statuses) == {200, 503}
+    assert len(caller.errors) <= 1  # the one request that was under way when the engine was killed
     assert launched.metric("quantserve_engine_restarts_total") == 1
     assert launched.state["last_failure"].startswith("the engine died by SIGKILL")
     assert not any(process.is_running() for process in family)
@@ -81,7 +92,7 @@ def test_dead_core_under_a_living_server_is_503_and_its_engine_is_replaced(launc
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "restarting")
     assert int(answer.headers["retry-after"]) >= 1
     assert serves_again(launched, 2)
-    assert "hangs: 2 probes brought no token" in launched.state["last_failure"]
+    assert "takes no requests any more" in launched.state["last_failure"]
 
 
 def test_restarts_beyond_the_limit_end_the_launcher(launched: Launched) -> None:
@@ -102,10 +113,11 @@ def test_engine_that_brings_no_token_is_replaced_but_a_busy_one_is_not(tmp_path:
         launched.wait_until_ready()
         engine = launched.state["engine_pid"]
         others = launched.stream_in_background("busy")
-        assert wait_for(lambda: launched.failed_probes() >= 4, 30)  # 2 would do, were nobody served
+        assert wait_for(lambda: launched.failed_probes() >= 3, 30)  # 2 would do, were nobody served
         assert launched.state["engine_pid"] == engine
         psutil.Process(engine).suspend()
         assert serves_again(launched, 1)
+        assert "hangs: 2 probes brought no token" in launched.state["last_failure"]
         assert not others.finished()
 
         stuck = launched.stream_in_background("hang")
@@ -124,15 +136,17 @@ def test_stop_under_load_finishes_streams_and_refuses_new_requests(tmp_path: Pat
         launched.wait_until_ready()
         with httpx.Client(trust_env=False) as kept_alive:
             assert launched.ask(client=kept_alive).status_code == 200
-            streams = [launched.stream(words=80) for _ in range(4)]
+            launched.hold.touch()
+            streams = [launched.stream("hold", words=5) for _ in range(4)]
             launched.process.send_signal(signal.SIGTERM)
             assert wait_for(lambda: launched.get("/health").status_code == 503, 10)
             for refused in (launched.ask(client=kept_alive), launched.ask()):
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
                 assert refused.headers["retry-after"] == "5"
             assert launched.state["status"] == "stopping"
+            launched.hold.unlink()
         assert all(stream.finished() for stream in streams)
-        assert [len(stream.lines) for stream in streams] == [81] * 4
+        assert [len(stream.lines) for stream in streams] == [6] * 4
         assert launched.outcome()[0] == 0
     finally:
         launched.close()
