@@ -63,7 +63,8 @@ def read_adapters(wanted: Mapping[str, Path], model: str, facts: ModelFacts) -> 
 def _read(name: str, path: Path, model: str, facts: ModelFacts) -> Adapter:
     if not _NAME.fullmatch(name) or name == model:
         raise UsageError(
-            f"{name!r} cannot be an adapter's name", mend="Use letters, digits, . _ - and not the model's name"
+            f"an adapter cannot be named {name!r}",
+            mend="Use letters, digits and . _ -",
         )
     directory = path.resolve()
     config_file, weights = directory / _CONFIG, directory / WEIGHTS

@@ -121,8 +121,12 @@ def _common_flags(inputs: PlanInputs, choice: DtypeChoice, length: Item) -> list
             "running and waiting; vLLM's own queue has no bound",
         ),
         Item("--shutdown-timeout", str(profile.drain_s), "safety", "running requests finish; vLLM aborts"),
-        _switch("prefix-caching", profile.prefix_caching and causal, "shared prompt beginnings are computed once"),
-        _switch("chunked-prefill", profile.chunked_prefill and causal, "long prompts do not stop running answers"),
+        _switch(
+            "prefix-caching", profile.prefix_caching and causal, "shared prompt beginnings are computed once"
+        ),
+        _switch(
+            "chunked-prefill", profile.chunked_prefill and causal, "long prompts do not stop running answers"
+        ),
     ]
 
 
@@ -168,7 +172,11 @@ def _notes(inputs: PlanInputs) -> list[Item]:
     facts = inputs.target.facts
     found: list[Item] = []
     if facts.sliding_window is not None:
-        what = "every layer" if facts.sliding_layers == facts.layers else f"{facts.sliding_layers} of {facts.layers} layers"
+        what = (
+            "every layer"
+            if facts.sliding_layers == facts.layers
+            else f"{facts.sliding_layers} of {facts.layers} layers"
+        )
         found.append(
             Item(
                 "sliding window",

@@ -15,7 +15,17 @@ TASKS: tuple[Task, ...] = get_args(Task)
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float": 4, "half": 2}
 # Encoders read the whole text at once and keep no cache.
 _ENCODERS = frozenset(
-    {"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "nomic_bert", "deberta-v2", "new"}
+    {
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "electra",
+        "modernbert",
+        "nomic_bert",
+        "deberta-v2",
+        "new",
+    }
 )
 # Their positions begin behind the padding token's.
 _SHIFTED_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})

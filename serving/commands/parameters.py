@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
+from serving.adapters import parse_adapters
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 
 SERVE = ServeOptions()
@@ -27,6 +28,10 @@ ProfileOption = Annotated[
     str | None, typer.Option(help="Profile name or YAML file. By default the hardware decides.")
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name clients use. By default the artifact's name.")]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="NAME=DIRECTORY", help="LoRA adapter to offer as a model; repeatable."),
+]
 FullCheckOption = Annotated[
     bool, typer.Option("--full-check", help="Hash every file of the artifact first, not only sizes.")
 ]
@@ -39,6 +44,12 @@ PrivateOption = Annotated[
 ]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def with_lora(options: ServeOptions, lora: list[str] | None) -> ServeOptions:
+    """Add the adapters, their directories made absolute."""
+    wanted = parse_adapters(tuple(lora or ()))
+    return replace(options, lora=tuple(f"{name}={path.resolve()}" for name, path in wanted.items()))
 
 
 def guarded(

@@ -46,7 +46,10 @@ def _on_gpu(inputs: PlanInputs, cache: str) -> tuple[list[Item], list[Item]]:
     elif major == 10:
         name, reason = "FLASHINFER", f"compute capability {major}.{minor}: TensorRT-LLM's kernels"
     elif cache.startswith("fp8") and major != 9:
-        name, reason = "FLASHINFER", f"FlashAttention reads an 8-bit cache on 9.x only, this is {major}.{minor}"
+        name, reason = (
+            "FLASHINFER",
+            f"FlashAttention reads an 8-bit cache on 9.x only, this is {major}.{minor}",
+        )
     else:
         name, reason = "FLASH_ATTN", f"FlashAttention, for compute capability {major}.{minor}"
     return [Item("--attention-backend", name, "hardware", reason)], []

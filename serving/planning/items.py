@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.errors import UsageError
+from serving.adapters import Adapter
 from serving.config import ServeOptions
 from serving.hardware.facts import Hardware
 from serving.kv import KvEstimate
 from serving.model import ModelFacts, Task
 from serving.profiles import Profile
-from serving.adapters import Adapter
 from serving.target import Target
 
 ENGINE_MODULE = "serving.vllm_server"
@@ -53,9 +53,7 @@ class PlanInputs:
     @property
     def on_gpu(self) -> bool:
         """Whether a GPU computes; a profile for both takes one where there is one."""
-        return self.profile.device == "gpu" or (
-            self.profile.device == "auto" and bool(self.hardware.gpus)
-        )
+        return self.profile.device == "gpu" or (self.profile.device == "auto" and bool(self.hardware.gpus))
 
     def given(self, name: str) -> str | None:
         """Return the value of a flag the user gave after --."""

@@ -156,9 +156,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
         f"{estimate.tokens} tokens at {estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
         f"{estimate.sequences:g} requests of full length; {left / GIB:.1f} GiB were free for it"
     )
-    return MemoryChoice(
-        parallel, estimate, (Item("--kv-cache-memory-bytes", str(size), "hardware", reason),)
-    )
+    return MemoryChoice(parallel, estimate, (Item("--kv-cache-memory-bytes", str(size), "hardware", reason),))
 
 
 def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
@@ -198,9 +196,7 @@ def _gpu_room(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> in
     return int(smallest * share - weights - _working(inputs) - FIXED_GPU_BYTES)
 
 
-def _on_these_gpus(
-    inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, room: int
-) -> MemoryChoice:
+def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, room: int) -> MemoryChoice:
     facts, share = inputs.target.facts, inputs.profile.gpu_memory_utilization
     if not facts.causal:
         item = Item("--gpu-memory-utilization", f"{share:g}", "profile", facts.attention)

@@ -71,9 +71,7 @@ def _wish(inputs: PlanInputs, flag: str, wish: int | str) -> int | str:
 
 
 def _largest_split(inputs: PlanInputs, devices: int) -> int:
-    return max(
-        count for count in range(1, devices + 1) if devices % count == 0 and (splits(inputs, count))
-    )
+    return max(count for count in range(1, devices + 1) if devices % count == 0 and (splits(inputs, count)))
 
 
 def _usable(inputs: PlanInputs, count: int) -> bool:
@@ -92,7 +90,9 @@ def _of_one_machine(inputs: PlanInputs, count: int) -> Parallel:
         parts = _largest_split(inputs, count)
         heads = inputs.target.facts.attention_heads
         return Parallel(
-            parts, count // parts, f"{heads} heads cannot be shared out to {count} GPUs: {count // parts} stages"
+            parts,
+            count // parts,
+            f"{heads} heads cannot be shared out to {count} GPUs: {count // parts} stages",
         )
     if not peers_reach_each_other(inputs.hardware, count):
         return Parallel(
