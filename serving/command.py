@@ -90,7 +90,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         environment=(*environment(inputs, choice, memory.parallel), *lora_environment),
         warnings=(*_warnings(inputs, choice), *parallel.warnings(inputs, memory.parallel)),
         task=inputs.profile.task,
-        notes=tuple([*notes, *_notes(inputs)]),
+        notes=(*notes, *_notes(inputs)),
         adapters=inputs.adapters,
     )
 
@@ -121,11 +121,9 @@ def _common_flags(inputs: PlanInputs, choice: DtypeChoice, length: Item) -> list
             "running and waiting; vLLM's own queue has no bound",
         ),
         Item("--shutdown-timeout", str(profile.drain_s), "safety", "running requests finish; vLLM aborts"),
+        _switch("prefix-caching", profile.prefix_caching and causal, "equal beginnings are computed once"),
         _switch(
-            "prefix-caching", profile.prefix_caching and causal, "shared prompt beginnings are computed once"
-        ),
-        _switch(
-            "chunked-prefill", profile.chunked_prefill and causal, "long prompts do not stop running answers"
+            "chunked-prefill", profile.chunked_prefill and causal, "a long prompt stops no running answer"
         ),
     ]
 

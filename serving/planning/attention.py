@@ -1,4 +1,4 @@
-"""Which attention kernel computes, and why: vLLM's own order of preference, checked against the hardware. Pure."""
+"""Which attention kernel computes, and why: vLLM's own preference, checked against the hardware. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def _on_cpu(inputs: PlanInputs, dtype: str) -> list[Item]:
 
 
 def _on_gpu(inputs: PlanInputs, cache: str) -> tuple[list[Item], list[Item]]:
-    facts = inputs.target.facts
     major, minor = min(gpu.capability for gpu in inputs.hardware.gpus)
     special = _special(inputs)
     if special:
@@ -48,7 +47,7 @@ def _on_gpu(inputs: PlanInputs, cache: str) -> tuple[list[Item], list[Item]]:
     elif cache.startswith("fp8") and major != 9:
         name, reason = (
             "FLASHINFER",
-            f"FlashAttention reads an 8-bit cache on 9.x only, this is {major}.{minor}",
+            f"FlashAttention reads 8-bit caches on 9.x only, not {major}.{minor}",
         )
     else:
         name, reason = "FLASH_ATTN", f"FlashAttention, for compute capability {major}.{minor}"

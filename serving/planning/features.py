@@ -1,4 +1,4 @@
-"""Optional features: LoRA adapters, speculation, tool calls, quantized loading, options passed through. Pure."""
+"""Optional features: LoRA adapters, speculation, tool calls, quantized loading, passed options. Pure."""
 
 from __future__ import annotations
 

@@ -181,7 +181,8 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
     usable = inputs.hardware.gpus[0].total_bytes * inputs.profile.gpu_memory_utilization
     raise NotEnoughMemory(
         f"{inputs.target.name} does not fit: weights {weights / GIB:.1f} GiB and a cache of "
-        f"{least / GIB:.1f} GiB for {shape.length} tokens on {widest.devices} × {usable / GIB:.1f} usable GiB",
+        f"{least / GIB:.1f} GiB for {shape.length} tokens on {widest.devices} × "
+        f"{usable / GIB:.1f} usable GiB",
         mend="Quantize it to fewer bits (make quantize METHOD=awq), shorten requests "
         "(-- --max-model-len N), or use more GPUs",
     )
@@ -205,7 +206,8 @@ def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, 
     each = f" on each of {parallel.devices} GPUs" if parallel.devices > 1 else ""
     reason = (
         f"leaves about {room / GIB:.1f} GiB{each} for the cache: {estimate.tokens} tokens at "
-        f"{estimate.bytes_per_token:.0f} bytes ({facts.attention}), {estimate.sequences:g} requests of full length"
+        f"{estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
+        f"{estimate.sequences:g} requests of full length"
     )
     return MemoryChoice(
         parallel, estimate, (Item("--gpu-memory-utilization", f"{share:g}", "profile", reason),)

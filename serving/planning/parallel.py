@@ -132,11 +132,11 @@ def warnings(inputs: PlanInputs, parallel: Parallel) -> list[str]:
     found: list[str] = []
     if inputs.profile.nodes > 1:
         found.append(
-            f"{inputs.profile.nodes} machines with {here} GPUs each are assumed. First: ray start --head here, "
+            f"{inputs.profile.nodes} machines with {here} GPUs each are assumed. First: ray start --head, "
             "ray start --address=HOST:6379 on the others, the model in the same directory on all"
         )
     elif inputs.on_gpu and inputs.profile.tensor_parallel == "auto" and parallel.devices < here:
         found.append(
-            f"{here - parallel.devices} of {here} GPUs stay free: --replicas, or --profile multi-gpu, uses them"
+            f"{here - parallel.devices} of {here} GPUs stay free: --replicas or --profile multi-gpu uses them"
         )
     return found

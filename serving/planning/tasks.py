@@ -12,7 +12,7 @@ PROFILE_OF: dict[Task, str] = {
     "classify": "classification",
     "transcribe": "transcription",
 }
-# What else a profile's task may be asked of: an embedding of a chat model's last token, a score of two embeddings.
+# Other models that serve a task: a chat model's last hidden state embeds, two embeddings score.
 _ALSO: dict[Task, frozenset[Task]] = {
     "embed": frozenset({"generate"}),
     "score": frozenset({"embed"}),
