@@ -13,8 +13,6 @@ from core.console import console, emit_json, progress
 from core.errors import UsageError
 from serving.batch.run import BatchOptions, count_lines, run_batch
 from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.state import read_state
 from serving.temporary import Address, temporary_server
 
 _BATCH = BatchOptions()
@@ -48,7 +46,7 @@ def batch(
         (
             temporary_server(target, profile=profile, run=run_dir)
             if target is not None
-            else nullcontext(Address(base_url or _running_url(run_dir), ""))
+            else nullcontext(Address(base_url or p.running_url(run_dir), ""))
         ) as address,
         progress() as bar,
     ):
@@ -62,8 +60,3 @@ def batch(
     )
     emit_json({**asdict(result), "lines": result.lines, "output": str(output)})
     raise typer.Exit(1 if result.refused or result.bad_lines else 0)
-
-
-def _running_url(run_dir: Path) -> str:
-    state = read_state(RunDirectory(run_dir).state)
-    return state.base_url if state is not None else f"http://{p.SERVE.host}:{p.SERVE.port}/v1"

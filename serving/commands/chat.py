@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import normalize
 
@@ -15,10 +14,8 @@ from core.console import console
 from core.errors import UsageError
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
-from serving.config import RunDirectory
 from serving.errors import ServingError
 from serving.offline import first_model
-from serving.state import read_state
 
 if TYPE_CHECKING:
     import openai  # takes a second to import; the other commands need not wait for it
@@ -41,16 +38,11 @@ def chat(
     import openai
 
     client = openai.OpenAI(
-        base_url=base_url or _running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
+        base_url=base_url or p.running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
     )
     chosen = model or first_model(str(client.base_url), api_key)
     console.print(f"[bold]{chosen}[/] at {client.base_url}  (/help; 종료 or Ctrl-D ends)")
     talk(Conversation(system), _completer(client, chosen, max_tokens, temperature))
-
-
-def _running_url(run_dir: Path) -> str:
-    state = read_state(RunDirectory(run_dir).state)
-    return state.base_url if state is not None else f"http://{p.SERVE.host}:{p.SERVE.port}/v1"
 
 
 def _completer(client: openai.OpenAI, model: str, max_tokens: int, temperature: float) -> Complete:

@@ -11,6 +11,7 @@ import typer
 from core.errors import UsageError
 from serving.adapters import parse_adapters
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
+from serving.state import read_state
 
 SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
@@ -44,6 +45,12 @@ PrivateOption = Annotated[
 ]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def running_url(run: Path) -> str:
+    """Return the address (with /v1) of the server `up` started, else of the default port."""
+    state = read_state(RunDirectory(run).state)
+    return state.base_url if state is not None else f"http://{SERVE.host}:{SERVE.port}/v1"
 
 
 def with_lora(options: ServeOptions, lora: list[str] | None) -> ServeOptions:

@@ -121,7 +121,7 @@ def test_usage_is_read_from_a_stream_without_the_client_noticing(opened: Guarded
     assert opened.engine.seen[-1]["stream_options"] == {"include_usage": True}
     assert "usage" not in answer.text
     assert answer.text.count("data: ") == 4
-    assert count("quantserve_guard_tokens_total", kind="completion") == before + 3
+    wait_until(lambda: count("quantserve_guard_tokens_total", kind="completion") == before + 3)
 
 
 def test_client_that_asks_for_usage_gets_it(opened: GuardedServer) -> None:
