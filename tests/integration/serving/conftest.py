@@ -28,6 +28,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def task_models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints for the other tasks, and adapters of the tiny model."""
+    directory = tmp_path_factory.mktemp("tasks")
+    script = Path(__file__).with_name("make_task_models.py")
+    words = [PYTHON, str(script), str(directory), str(tiny_model)]
+    subprocess.run(words, check=True, capture_output=True, timeout=180)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run directory for the whole session, so that the machine is probed once."""
     return tmp_path_factory.mktemp("run")
@@ -61,7 +71,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 class Server:
     """`serving serve` as a child of the test."""
 
-    def __init__(self, target: Path, run_dir: Path, ready_file: Path) -> None:
+    def __init__(self, target: Path, run_dir: Path, ready_file: Path, *more: str) -> None:
         self.ready_file = ready_file
         words = ["serve", str(target), "--port", "0", "--ready-file", str(ready_file)]
         words += [
@@ -70,6 +80,7 @@ class Server:
             "--log",
             str(ready_file.with_suffix(".log")),
             "--die-with-parent",
+            *more,
         ]
         self.process = subprocess.Popen([PYTHON, "-m", "serving", *words], cwd=ROOT, stderr=subprocess.PIPE)
         ready = wait_for(lambda: ready_file.is_file() or self.process.poll() is not None, READY_TIMEOUT_S)

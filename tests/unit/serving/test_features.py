@@ -61,11 +61,11 @@ def test_adapters_of_a_model_that_does_not_generate_are_refused() -> None:
     ("wish", "config"),
     [
         (
-            Speculation(method="ngram", tokens=3, lookup_tokens=5),
+            Speculation.model_validate({"method": "ngram", "tokens": 3, "lookup_tokens": 5}),
             {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 5},
         ),
         (
-            Speculation(method="draft_model", tokens=2, draft=Path("/models/small")),
+            Speculation.model_validate({"method": "draft_model", "tokens": 2, "draft": "/models/small"}),
             {"method": "draft_model", "num_speculative_tokens": 2, "model": "/models/small"},
         ),
     ],
@@ -76,7 +76,7 @@ def test_speculation_is_one_json_flag(wish: Speculation, config: dict[str, Any])
 
 
 def test_draft_model_of_another_vocabulary_is_refused() -> None:
-    wish = Speculation(method="draft_model", draft=Path("/models/small"))
+    wish = Speculation.model_validate({"method": "draft_model", "draft": "/models/small"})
     with pytest.raises(TargetError, match="knows 1024 tokens"):
         make_plan(inputs(AMD, wishes={"speculation": wish}, draft=replace(SMOLLM2, vocabulary=1024)))
 
