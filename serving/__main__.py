@@ -6,6 +6,7 @@ python -m serving plan TARGET                    what would be started, and why
 python -m serving doctor                         what this machine can do
 python -m serving keys create NAME               API keys: create, list, revoke
 python -m serving chat                           talk to the running model
+python -m serving batch IN.jsonl OUT.jsonl       answer a file of requests, resumable
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import typer
 
 from core.console import run_app
+from serving.commands.batch import batch
 from serving.commands.chat import chat
 from serving.commands.doctor import doctor
 from serving.commands.down import down
@@ -27,7 +29,7 @@ from serving.commands.up import up
 app = typer.Typer(
     help="Serve a model with vLLM and look after it.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for command in (serve, up, down, restart, status, logs, plan, doctor, chat):
+for command in (serve, up, down, restart, status, logs, plan, doctor, chat, batch):
     app.command()(command)
 app.add_typer(keys, name="keys")
 

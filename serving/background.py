@@ -42,6 +42,8 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
         words += ["--guard", options.guard]
     if options.private:
         words.append("--private")
+    for adapter in options.lora:
+        words += ["--lora", adapter]
     return [*words, "--", *options.vllm_args] if options.vllm_args else words
 
 

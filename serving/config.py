@@ -26,6 +26,8 @@ class ServeOptions:
     """YAML file with the guard's settings; None leaves them to the plan."""
     private: bool = False
     """For the program that starts it, on loopback: no keys and no audit log."""
+    lora: tuple[str, ...] = field(default=())
+    """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
 

@@ -1,31 +1,18 @@
-"""How much memory a model needs, before it is loaded.
+"""How much memory a model needs beside its KV cache, before it is loaded.
 
 Figures are estimates of the resident size; `FIXED_BYTES` was measured (SmolLM2-135M, vLLM 0.32 on CPU).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from serving.kv import ELEMENT_BYTES
 from serving.model import ModelFacts
 
 GIB = 1 << 30
 FIXED_BYTES = int(1.6 * GIB)
 """API server, engine core and worker with nothing loaded."""
-BLOCK_TOKENS_CPU = 128
-BLOCK_TOKENS_GPU = 16
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "auto": 2, "fp8": 1}
-
-
-@dataclass(frozen=True)
-class KvEstimate:
-    """What a KV cache of a size holds."""
-
-    bytes_per_token: float
-    size_bytes: int
-    tokens: int
-    sequences: float
-    """How many requests of the full model length fit at once."""
+FIXED_GPU_BYTES = GIB
+"""CUDA context, workspaces and graphs, on each device."""
 
 
 def weights_in_memory(facts: ModelFacts, dtype: str) -> int:
@@ -40,17 +27,3 @@ def activation_bytes(facts: ModelFacts, batched_tokens: int, sequences: int) -> 
     hidden = batched_tokens * facts.hidden_size * 4 * 12
     logits = sequences * facts.vocabulary * 4 * 3
     return hidden + logits
-
-
-def kv_estimate(facts: ModelFacts, dtype: str, size_bytes: int, block: int, length: int) -> KvEstimate:
-    """Say how many tokens a cache of `size_bytes` holds, in whole blocks of `block` tokens."""
-    per_token = facts.kv_bytes_per_token(ELEMENT_BYTES.get(dtype, 2))
-    blocks = int(size_bytes // (per_token * block)) if per_token else 0
-    tokens = blocks * block
-    return KvEstimate(per_token, size_bytes, tokens, round(tokens / length, 2) if length else 0.0)
-
-
-def kv_bytes_for(facts: ModelFacts, dtype: str, tokens: int, block: int) -> int:
-    """Bytes of the smallest cache of whole blocks that holds `tokens`."""
-    blocks = -(-tokens // block)
-    return int(blocks * block * facts.kv_bytes_per_token(ELEMENT_BYTES.get(dtype, 2)))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from serving.adapters import parse_adapters, read_adapters
 from serving.command import Plan, PlanInputs, default_profile, make_plan
 from serving.config import RunDirectory, ServeOptions
 from serving.guard.prepare import guarded
@@ -19,15 +20,21 @@ def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Tar
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
     resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
     hardware = load_or_probe(run.hardware)
-    name = options.profile or default_profile(hardware)
+    name = options.profile or default_profile(hardware, resolved.facts)
+    profile = load_profile(name)
+    wanted = {**profile.lora.adapters, **parse_adapters(options.lora)}
+    served = options.served_model_name or resolved.name
+    draft = profile.speculation.draft if profile.speculation is not None else None
     plan = make_plan(
         PlanInputs(
             target=resolved,
             hardware=hardware,
             profile_name=name,
-            profile=load_profile(name),
+            profile=profile,
             options=options,
             available_bytes=read_memory().available_bytes,
+            adapters=read_adapters(wanted, served, resolved.facts),
+            draft=resolve_target(draft).facts if draft is not None else None,
         )
     )
     return resolved, guarded(plan, resolved, options, run)
@@ -36,5 +43,5 @@ def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Tar
 def request_of(target: Path, options: ServeOptions) -> dict[str, Any]:
     """Return what identifies a server: two equal requests are the same server."""
     asked = asdict(options)
-    asked["vllm_args"] = list(options.vllm_args)
+    asked["vllm_args"], asked["lora"] = list(options.vllm_args), list(options.lora)
     return {"target": str(target.resolve()), **asked}

@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
@@ -48,7 +49,7 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
         name, version, method, bits = directory.name, None, None, None
     _refuse_unsafe(directory)
     for file in sorted(directory.glob("*.safetensors")):
-        _check_safetensors(file)
+        check_safetensors(file)
     return Target(directory, name, version, method, bits, read_model_facts(directory))
 
 
@@ -80,8 +81,8 @@ def _refuse_unsafe(directory: Path) -> None:
         raise TargetError(f"{directory} has no tokenizer", mend="Copy tokenizer.json beside the weights")
 
 
-def _check_safetensors(path: Path) -> None:
-    """Compare a safetensors file's length with what its header says, so a cut file is found at once.
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a safetensors file's header and the length the file should have.
 
     Format: 8 bytes little-endian header length, JSON header, tensor data.
     """
@@ -93,12 +94,31 @@ def _check_safetensors(path: Path) -> None:
             raise TargetError(f"{path} is not a whole safetensors file", mend="Fetch it again")
         try:
             header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+            tensors = {key: entry for key, entry in header.items() if key != "__metadata__"}
+            ends = [entry["data_offsets"][1] for entry in tensors.values()]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TargetError(f"{path} has a damaged header", mend="Fetch it again") from error
-    expected = 8 + length + max(ends, default=0)
+    return tensors, 8 + length + max(ends, default=0)
+
+
+def check_safetensors(path: Path) -> None:
+    """Compare a file's length with what its header says, so a cut file is found at once.
+
+    Raises:
+        TargetError: it is truncated or damaged.
+    """
+    size, expected = path.stat().st_size, _read_header(path)[1]
     if size != expected:
         raise TargetError(
             f"{path} is truncated or damaged: {size} bytes, its header says {expected}",
             mend="Fetch it again",
         )
+
+
+def safetensors_shapes(path: Path) -> dict[str, list[int]]:
+    """Return each tensor's shape, without reading the tensors.
+
+    Raises:
+        TargetError: the header is damaged.
+    """
+    return {name: list(entry["shape"]) for name, entry in _read_header(path)[0].items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import normalize
 
 import typer
 
@@ -14,9 +14,8 @@ from core.console import console
 from core.errors import UsageError
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.errors import NotRunning, ServingError
-from serving.state import read_state
+from serving.errors import ServingError
+from serving.offline import first_model
 
 if TYPE_CHECKING:
     import openai  # takes a second to import; the other commands need not wait for it
@@ -39,21 +38,11 @@ def chat(
     import openai
 
     client = openai.OpenAI(
-        base_url=base_url or _running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
+        base_url=base_url or p.running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
     )
-    try:
-        chosen = model or client.models.list().data[0].id
-    except openai.OpenAIError as error:
-        raise NotRunning(
-            f"no server answers at {client.base_url}: {error}", mend="Start one: python -m serving up TARGET"
-        ) from error
+    chosen = model or first_model(str(client.base_url), api_key)
     console.print(f"[bold]{chosen}[/] at {client.base_url}  (/help; 종료 or Ctrl-D ends)")
     talk(Conversation(system), _completer(client, chosen, max_tokens, temperature))
-
-
-def _running_url(run_dir: Path) -> str:
-    state = read_state(RunDirectory(run_dir).state)
-    return state.base_url if state is not None else f"http://{p.SERVE.host}:{p.SERVE.port}/v1"
 
 
 def _completer(client: openai.OpenAI, model: str, max_tokens: int, temperature: float) -> Complete:
@@ -68,6 +57,8 @@ def _completer(client: openai.OpenAI, model: str, max_tokens: int, temperature: 
                 for chunk in stream:
                     if chunk.choices and chunk.choices[0].delta.content:
                         yield chunk.choices[0].delta.content
+        except openai.BadRequestError as error:
+            raise ServingError(f"the server refused: {error}", mend="/reset forgets a long talk") from error
         except openai.OpenAIError as error:
             raise ServingError(f"the server did not answer: {error}") from error
 
@@ -80,7 +71,8 @@ def talk(conversation: Conversation, complete: Complete) -> None:
         import readline  # noqa: F401  gives input() line editing and history
     while True:
         try:
-            line = input("\n> " if sys.stdin.isatty() else "").strip()
+            # Some keyboards send Hangul as loose letters, which would not be the word that ends the chat.
+            line = normalize("NFC", input("\n> " if sys.stdin.isatty() else "").strip())
         except EOFError:
             break
         if line in END_WORDS:

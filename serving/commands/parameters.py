@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
+from serving.adapters import parse_adapters
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
+from serving.state import read_state
 
 SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
@@ -29,6 +31,10 @@ ProfileOption = Annotated[
     str | None, typer.Option(help="Profile name or YAML file. By default the hardware decides.")
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name clients use. By default the artifact's name.")]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="NAME=DIRECTORY", help="LoRA adapter to offer as a model; repeatable."),
+]
 FullCheckOption = Annotated[
     bool,
     typer.Option(
@@ -44,6 +50,18 @@ PrivateOption = Annotated[
 ]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def running_url(run: Path) -> str:
+    """Return the address (with /v1) of the server `up` started, else of the default port."""
+    state = read_state(RunDirectory(run).state)
+    return state.base_url if state is not None else f"http://{SERVE.host}:{SERVE.port}/v1"
+
+
+def with_lora(options: ServeOptions, lora: list[str] | None) -> ServeOptions:
+    """Add the adapters, their directories made absolute."""
+    wanted = parse_adapters(tuple(lora or ()))
+    return replace(options, lora=tuple(f"{name}={path.resolve()}" for name, path in wanted.items()))
 
 
 def guarded(

@@ -26,12 +26,13 @@ def plan(
     keys: p.KeysOption = p.SERVE.keys,
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
+    lora: p.LoraOption = None,
     run_dir: p.RunDirOption = p.RUN.path,
     json_output: p.JsonOption = False,
 ) -> None:
     """Print every flag and variable the engine would get, each with its reason."""
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
-    options = p.guarded(options, keys, guard, private, run_dir)
+    options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     _, decided = prepare(target, options, RunDirectory(run_dir))
     if json_output:
         emit_json({**decided.to_json(), "argv": decided.argv(sys.executable), "env": decided.env()})
@@ -45,21 +46,24 @@ def _print(decided: Plan) -> None:
     table.add_column("value", overflow="fold", max_width=28)
     table.add_column("from", no_wrap=True)
     table.add_column("why", overflow="fold")
-    for item in (*decided.flags, *decided.environment):
+    for item in (*decided.flags, *decided.environment, *decided.notes):
         if item.name != VARIABLE:  # what it carries is shown in full below
             _row(table, item)
     table.add_section()
     for item in decided.guard:
         _row(table, item)
     console.print(table)
+    cache = "no KV cache"
     if decided.kv is not None:
-        console.print(
-            f"weights {decided.weights_bytes / GIB:.2f} GiB, KV cache {decided.kv.size_bytes / GIB:.2f} GiB "
-            f"= {decided.kv.tokens} tokens = {decided.kv.sequences:g} requests of {decided.max_model_length}"
+        cache = (
+            f"KV cache {decided.kv.size_bytes / GIB:.2f} GiB a device = {decided.kv.tokens} tokens "
+            f"= {decided.kv.sequences:g} requests of {decided.max_model_length}"
         )
+    console.print(f"weights {decided.weights_bytes / GIB:.2f} GiB, {cache}")
     for warning in decided.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
 
 
 def _row(table: Table, item: Item) -> None:
-    table.add_row(item.name, item.value or "", item.source, item.reason)
+    value = " ".join((item.value or "", *item.more)).strip()
+    table.add_row(item.name, value, item.source, item.reason)

@@ -33,6 +33,7 @@ def serve(
     keys: p.KeysOption = p.SERVE.keys,
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
+    lora: p.LoraOption = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON written once a token has been decoded, removed at the end.")
     ] = p.LAUNCHER.ready_file,
@@ -62,7 +63,7 @@ def serve(
     """Serve TARGET in the foreground until SIGTERM or Ctrl-C (for systemd, Kubernetes and the gate)."""
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
-    options = p.guarded(options, keys, guard, private, run_dir)
+    options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     with Listener(host, port) as listener:
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
         listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]))

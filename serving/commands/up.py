@@ -23,12 +23,13 @@ def up(
     keys: p.KeysOption = p.SERVE.keys,
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
+    lora: p.LoraOption = None,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
     run = RunDirectory(run_dir)
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
-    options = p.guarded(options, keys, guard, private, run_dir)
+    options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
         if running is not None and same_server(running, target, options):

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from core.errors import InputError
 from core.files import write_json
-from serving.guard.paths import SCOPES
+from serving.guard.paths import BY_NAME_ONLY, SCOPES
 
 EVERYTHING = "*"
 _DUMMY = hashlib.sha256(b"no key").hexdigest()
@@ -68,7 +68,8 @@ class Key(BaseModel):
 
     def may_use(self, endpoint: str) -> bool:
         """Whether the endpoint is in its scope."""
-        return EVERYTHING in self.endpoints or endpoint in self.endpoints
+        everything = EVERYTHING in self.endpoints and endpoint not in BY_NAME_ONLY
+        return everything or endpoint in self.endpoints
 
     def may_ask(self, model: str) -> bool:
         """Whether the model is in its scope."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hmac import compare_digest
@@ -24,13 +25,15 @@ from serving.guard.body import parse
 from serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Receive, Scope, Send, body_too_large
 from serving.guard.internal import INTERNAL_PREFIX
 from serving.guard.keys import Key, KeyRing, digest
-from serving.guard.paths import Endpoint, PathTable
+from serving.guard.lora import OfferedAdapters
+from serving.guard.paths import LORA, Endpoint, PathTable
 from serving.guard.rates import RateLimits
 from serving.guard.refusal import Refusal
 from serving.guard.rules import Asked, Rules
 from serving.guard.settings import GuardSettings, from_environment
 from serving.guard.slots import Slots
 from serving.guard.supervisor import Supervisor
+from serving.guard.task_probe import INTERNAL
 from serving.guard.usage import ask_for_usage
 
 _INTERNAL = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
@@ -52,7 +55,8 @@ class Guard:
         self._settings = settings if settings is not None else from_environment()
         limits = self._settings.limits
         self._limits = limits
-        self._paths = PathTable(self._settings.extra_paths)
+        self._paths = PathTable(self._settings.extra_paths, lora=bool(self._settings.adapters))
+        self._adapters = OfferedAdapters(self._settings.adapters)
         self._rules = Rules(self._settings)
         keys_file = self._settings.keys_file
         self._keys = KeyRing(Path(keys_file)) if keys_file is not None else None
@@ -142,6 +146,7 @@ class Guard:
         """Decide; afterwards the exchange holds its slots and what it asked."""
         key = self._identify(exchange, endpoint)
         exchange.key = key
+        scope[INTERNAL] = key is _INTERNAL
         if endpoint.body == "none":
             return
         raw = await self._body(endpoint, exchange)
@@ -157,6 +162,10 @@ class Guard:
             if asked.stream and not asked.usage_wanted and endpoint.name in ("chat", "completions"):
                 raw = ask_for_usage(raw, body.get("stream_options"))
                 exchange.hide_usage = True
+                _set_length(scope, len(raw))
+            if endpoint.name == LORA:
+                name, raw = self._adapters.rewrite(_path(scope), body)
+                asked = replace(asked, model=name)
                 _set_length(scope, len(raw))
             if self._settings.audit.prompts:
                 exchange.prompt = body

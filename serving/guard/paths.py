@@ -49,20 +49,34 @@ ALLOWED: dict[str, dict[str, Endpoint]] = {
     "/tokenize": {"POST": Endpoint("tokenize", "json")},
     "/detokenize": {"POST": Endpoint("tokenize", "json")},
 }
-SCOPES = tuple(sorted({e.name for methods in ALLOWED.values() for e in methods.values() if not e.open}))
+LORA = "lora"
+LORA_PATHS: dict[str, dict[str, Endpoint]] = {
+    "/v1/load_lora_adapter": {"POST": Endpoint(LORA, "json")},
+    "/v1/unload_lora_adapter": {"POST": Endpoint(LORA, "json")},
+}
+"""There only where the server offers adapters."""
+_OFFERED = (ALLOWED, LORA_PATHS)
+SCOPES = tuple(
+    sorted(
+        {e.name for table in _OFFERED for methods in table.values() for e in methods.values() if not e.open}
+    )
+)
 """Endpoint names a key can be limited to."""
+BY_NAME_ONLY = frozenset({LORA})
+"""They change the server for everyone, so a key for everything does not cover them."""
 
 
 class PathTable:
     """The allow-list with the operator's additions."""
 
-    def __init__(self, extra: tuple[str, ...] = ()) -> None:
-        """`extra` holds entries like "POST /v1/responses".
+    def __init__(self, extra: tuple[str, ...] = (), *, lora: bool = False) -> None:
+        """`extra` holds entries like "POST /v1/responses"; `lora` says whether there are adapters.
 
         Raises:
             UsageError: an entry is not of that form.
         """
-        self._table = {path: dict(methods) for path, methods in ALLOWED.items()}
+        offered = {**ALLOWED, **LORA_PATHS} if lora else ALLOWED
+        self._table = {path: dict(methods) for path, methods in offered.items()}
         for entry in extra:
             method, _, path = entry.partition(" ")
             if method not in ("GET", "POST", "DELETE") or not path.startswith("/"):

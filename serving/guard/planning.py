@@ -20,6 +20,7 @@ from core.errors import UsageError
 from serving.command import Item, Plan
 from serving.guard import MIDDLEWARE
 from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits
+from serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
@@ -109,6 +110,11 @@ def plan_guard(inputs: GuardInputs) -> tuple[GuardSettings, tuple[Item, ...]]:
         "keys_file": inputs.keys_file,
         "internal_key_sha256": inputs.internal_key_sha256,
         "artifact": inputs.artifact,
+        "task": inputs.plan.task,
+        "adapters": [
+            {"name": a.name, "directory": str(a.directory), "bytes": a.bytes, "mtime_ns": a.mtime_ns}
+            for a in inputs.plan.adapters
+        ],
         "limits": {name.partition(".")[2]: value for name, (value, _, _) in planned.items()},
         "audit": {"file": inputs.audit_file},
         "metrics_open": is_loopback(host_of(inputs.plan)),
@@ -147,6 +153,11 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
             "model",
             "token ids; more than the context is for truncate_prompt_tokens",
         ),
+        "limits.max_inputs": (
+            min(Limits.model_fields["max_inputs"].default, together),
+            "profile",
+            "each text or passage of a request takes a place, and there are no more",
+        ),
         "limits.max_body_bytes": (
             min(max(4 * MIB, 8 * characters), _MOST_BODY_BYTES),
             "model",
@@ -179,6 +190,9 @@ def _items(
             elif full in planned:
                 _, source, reason = planned[full]
             yield Item(full, "none" if value is None else str(value), source, reason)
+    if settings.adapters:
+        names = ", ".join(adapter.name for adapter in settings.adapters)
+        yield Item("adapters", names, "user", "loaded and unloaded by these names; their paths stay here")
     for name in ("extra_paths", "allowed_media_hosts", "refused_fields"):
         value = getattr(settings, name)
         source = "user" if name in inputs.user else "safety"
@@ -196,6 +210,11 @@ def with_guard(plan: Plan, settings: GuardSettings, items: tuple[Item, ...]) -> 
         else item
         for item in plan.flags
     ]
+    if plan.task != "generate":
+        flags.append(
+            Item("--middleware", TASK_PROBE, "safety", f"readiness is proved by work of {plan.task}")
+        )
+    # vLLM puts each further one around those before it, so the guard is the first to see a request.
     flags.append(Item("--middleware", MIDDLEWARE, "safety", "limits, keys and audit in the engine's process"))
     redirects = Item(
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0", "safety", "a redirect could lead past the list of hosts"

@@ -22,7 +22,19 @@ _FLAGS = ("stream", "echo", "ignore_eos", "add_special_tokens", "add_generation_
 _SCHEMAS = ("tools", "response_format", "structured_outputs", "functions", "tool_choice")
 _COUNTED_LISTS = ("stop_token_ids", "allowed_token_ids", "logprob_token_ids", "bad_words", "logit_bias")
 # Fields that hold the text itself: one, a list of them, or token ids.
-_INPUTS = ("prompt", "input", "documents", "queries", "data_1", "data_2", "text_1", "text_2", "texts")
+_INPUTS = (
+    "prompt",
+    "input",
+    "query",
+    "documents",
+    "items",
+    "queries",
+    "data_1",
+    "data_2",
+    "text_1",
+    "text_2",
+    "texts",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import UsageError
+from serving.model import Task
 
 VARIABLE = "QUANTSERVE_GUARD"
 """Environment variable that carries the planned settings into the engine's process, as JSON."""
@@ -65,6 +66,15 @@ class Artifact(_Frozen):
     bits: float | None = None
 
 
+class OfferedAdapter(_Frozen):
+    """A LoRA adapter that may be loaded by its name: its directory and the weights that were checked."""
+
+    name: str
+    directory: str
+    bytes: int
+    mtime_ns: int
+
+
 class GuardSettings(_Frozen):
     """Everything the guard is told."""
 
@@ -95,6 +105,8 @@ class GuardSettings(_Frozen):
         ),
         description="fields refused: they run templates, read tensors or steer the engine's inside",
     )
+    adapters: tuple[OfferedAdapter, ...] = Field((), description="LoRA adapters, filled in by the plan")
+    task: Task = Field("generate", description="what the engine does, filled in by the plan")
     artifact: Artifact = Artifact.model_validate({})
 
 

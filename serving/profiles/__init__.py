@@ -1,9 +1,17 @@
-"""What we prefer on a kind of machine, as YAML files checked on reading.
+"""What we prefer for a kind of machine and a task, as YAML files checked on reading.
 
 A profile states wishes (batch size, share of memory, queue length); `serving.command` weighs them
 against the hardware and the model. Anything vLLM takes can be passed through under `vllm:`.
 """
 
-from serving.profiles.schema import KvWishes, Profile, load_profile, profile_names
+from serving.profiles.schema import (
+    KvWishes,
+    LoraWishes,
+    Profile,
+    Speculation,
+    load_profile,
+    nearest,
+    profile_names,
+)
 
-__all__ = ["KvWishes", "Profile", "load_profile", "profile_names"]
+__all__ = ["KvWishes", "LoraWishes", "Profile", "Speculation", "load_profile", "nearest", "profile_names"]

@@ -7,6 +7,8 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("models") / "tiny"
     script = Path(__file__).with_name("make_tiny_model.py")
     subprocess.run([PYTHON, str(script), str(directory)], check=True, capture_output=True, timeout=180)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def task_models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints for the other tasks, and adapters of the tiny model."""
+    directory = tmp_path_factory.mktemp("tasks")
+    script = Path(__file__).with_name("make_task_models.py")
+    words = [PYTHON, str(script), str(directory), str(tiny_model)]
+    subprocess.run(words, check=True, capture_output=True, timeout=180)
     return directory
 
 
@@ -61,7 +73,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 class Server:
     """`serving serve` as a child of the test."""
 
-    def __init__(self, target: Path, run_dir: Path, ready_file: Path) -> None:
+    def __init__(self, target: Path, run_dir: Path, ready_file: Path, *more: str) -> None:
         self.ready_file = ready_file
         words = ["serve", str(target), "--port", "0", "--ready-file", str(ready_file)]
         words += [
@@ -70,6 +82,7 @@ class Server:
             "--log",
             str(ready_file.with_suffix(".log")),
             "--die-with-parent",
+            *more,
         ]
         self.process = subprocess.Popen([PYTHON, "-m", "serving", *words], cwd=ROOT, stderr=subprocess.PIPE)
         ready = wait_for(lambda: ready_file.is_file() or self.process.poll() is not None, READY_TIMEOUT_S)
@@ -85,6 +98,23 @@ class Server:
             self.process.wait(60)
         if self.process.stderr is not None:
             self.process.stderr.close()
+
+
+@contextmanager
+def started_together(folder: Path, run_dir: Path, *targets: Path) -> Iterator[dict[str, Server]]:
+    """Start servers at the same time, since most of a start keeps one core busy; by the target's name."""
+
+    def start(target: Path) -> Server:
+        return Server(target, run_dir, folder / f"{target.name}.json")
+
+    servers: list[Server] = []
+    with ThreadPoolExecutor(len(targets)) as pool:
+        try:
+            for future in [pool.submit(start, target) for target in targets]:
+                servers.append(future.result())
+            yield {target.name: server for target, server in zip(targets, servers, strict=True)}
+        finally:
+            list(pool.map(Server.end, servers))
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,15 @@ def with_gpu(name: str, capability: tuple[int, int], gib: int) -> Hardware:
     return replace(AMD, identity=name, gemm=(), attention=(), gpus=(gpu,))
 
 
+def with_gpus(count: int, capability: tuple[int, int], bytes_each: int, *, peers: bool = True) -> Hardware:
+    indexes = range(count)
+    gpus = tuple(
+        Gpu(i, "a GPU", capability, bytes_each, bytes_each, tuple(j for j in indexes if peers and j != i))
+        for i in indexes
+    )
+    return replace(AMD, identity=f"{count} GPUs", gemm=(), attention=(), gpus=gpus)
+
+
 H100 = with_gpu("H100", (9, 0), 80)
 T4 = with_gpu("T4", (7, 5), 16)
 
@@ -111,6 +120,24 @@ SMOLLM2 = ModelFacts(
     quantization=None,
 )
 
+# config.json of meta-llama/Meta-Llama-3-70B, which Llama-3-Korean-Bllossom-70B shares; its safetensors
+# files in 16 bit are 141,107,412,848 bytes, those of a 4-bit AWQ of group 128 are 39,764,000,000.
+LLAMA_70B = ModelFacts(
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    layers=80,
+    hidden_size=8192,
+    attention_heads=64,
+    kv_heads=8,
+    head_dim=128,
+    vocabulary=128_256,
+    max_length=8192,
+    dtype="bfloat16",
+    weight_bytes=141_107_412_848,
+    quantization=None,
+)
+LLAMA_70B_AWQ = replace(LLAMA_70B, weight_bytes=39_764_000_000, quantization="awq")
+
 
 def inputs(hardware: Hardware, profile: str = "cpu", **changes: Any) -> PlanInputs:
     facts = changes.pop("facts", SMOLLM2)
@@ -125,4 +152,6 @@ def inputs(hardware: Hardware, profile: str = "cpu", **changes: Any) -> PlanInpu
         profile=wishes,
         options=ServeOptions(**changes.pop("options", {})),
         available_bytes=changes.pop("available_bytes", 20 * GIB),
+        adapters=changes.pop("adapters", ()),
+        draft=changes.pop("draft", None),
     )

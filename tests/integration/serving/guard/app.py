@@ -93,13 +93,25 @@ class GuardedServer:
     def __init__(self, **settings: Any) -> None:
         self.engine = FakeEngine()
         self.guard: Guard | None = None
+        self.seen: list[Any] = []
 
-        def around(app: Any) -> Guard:
+        def guarded(app: Any) -> Guard:
             self.guard = Guard(app, GuardSettings.model_validate({"artifact": {"name": "m"}, **settings}))
             return self.guard
 
-        self.engine.app.add_middleware(around)
-        config = uvicorn.Config(self.engine.app, host="127.0.0.1", port=0, log_level="error")
+        self.engine.app.add_middleware(guarded)
+        self._serve(self.engine.app)
+
+    @classmethod
+    def around(cls, app: FastAPI, seen: list[Any]) -> GuardedServer:
+        """Serve another app, which brings its guard; `seen` is what it records."""
+        self = cls.__new__(cls)
+        self.engine, self.guard, self.seen = FakeEngine(), None, seen
+        self._serve(app)
+        return self
+
+    def _serve(self, app: FastAPI) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

@@ -1,0 +1,94 @@
+"""The variables of the engine's process, and which processors it runs on. Pure."""
+
+from __future__ import annotations
+
+import os.path
+
+from serving.dtype import DtypeChoice
+from serving.hardware.facts import Hardware
+from serving.hardware.system import format_id_list
+from serving.planning.items import Item, PlanInputs
+from serving.planning.parallel import Parallel, require_split, splits
+
+_SPLIT_FROM_BYTES = 2 << 30
+
+
+def cpu_parallel(inputs: PlanInputs) -> Parallel:
+    """Return one worker for each NUMA node, so that each reads the memory beside it; one for a small model.
+
+    A worker sends its part of every layer's result to the others, which a small model does not earn back.
+    """
+    given = inputs.given("--tensor-parallel-size")
+    wish: int | str = int(given) if given is not None and given.isdigit() else inputs.profile.tensor_parallel
+    nodes = len(_nodes(inputs.hardware))
+    if isinstance(wish, int):
+        require_split(inputs, wish)
+        return Parallel(wish, 1, "as the profile or the user says")
+    if nodes == 1:
+        return Parallel()
+    if inputs.target.facts.weight_bytes < _SPLIT_FROM_BYTES:
+        return Parallel(1, 1, f"a model this small runs on one of {nodes} NUMA nodes")
+    if not splits(inputs, nodes):
+        return Parallel(1, 1, f"the heads cannot be shared out to {nodes} NUMA nodes")
+    return Parallel(nodes, 1, f"one worker on each of {nodes} NUMA nodes, beside its memory")
+
+
+def _usable(hardware: Hardware) -> tuple[int, ...]:
+    cpu = hardware.cpu
+    return cpu.usable[: cpu.cores] if cpu.quota_cores else cpu.usable
+
+
+def _nodes(hardware: Hardware) -> tuple[tuple[int, ...], ...]:
+    usable = set(_usable(hardware))
+    nodes = (tuple(cpu for cpu in node if cpu in usable) for node in hardware.cpu.numa_nodes)
+    return tuple(node for node in nodes if node)
+
+
+def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
+    """Return vLLM's binding: processors of each worker, workers parted by a bar."""
+    cpus, nodes = _usable(inputs.hardware), _nodes(inputs.hardware)
+    name = "VLLM_CPU_OMP_THREADS_BIND"
+    if parallel.tensor == len(nodes) and len(nodes) > 1:
+        text = "|".join(format_id_list(node) for node in nodes)
+        return Item(name, text, "hardware", parallel.reason)
+    if parallel.tensor > 1:
+        share = max(1, len(cpus) // parallel.tensor)
+        parts = [cpus[i * share : (i + 1) * share] for i in range(parallel.tensor)]
+        text = "|".join(format_id_list(part) for part in parts)
+        return Item(name, text, "hardware", f"{share} processors for each of {parallel.tensor} workers")
+    if len(nodes) > 1:
+        largest = max(nodes, key=len)
+        return Item(
+            name,
+            format_id_list(largest),
+            "hardware",
+            f"the {len(largest)} processors of one NUMA node: {parallel.reason}",
+        )
+    reason = f"one thread on each of {len(cpus)} usable processors"
+    return Item(name, format_id_list(cpus), "hardware", reason)
+
+
+def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> list[Item]:
+    """Return the variables: safety first, then what makes a processor fast, then the profile's own."""
+    items = [
+        Item("HF_HUB_OFFLINE", "1", "safety", "the model is local; nothing may be fetched"),
+        Item("VLLM_NO_USAGE_STATS", "1", "safety", "no telemetry"),
+        Item("DO_NOT_TRACK", "1", "safety", "no telemetry"),
+        Item("VLLM_SERVER_DEV_MODE", "0", "safety", "development endpoints stay shut"),
+    ]
+    if not inputs.on_gpu:
+        items.append(binding(inputs, parallel))
+        if choice.isa_cap is not None:
+            items.append(
+                Item("ONEDNN_MAX_CPU_ISA", choice.isa_cap, "hardware", "fastest setting that lives here")
+            )
+        libraries = inputs.hardware.libraries
+        preload = [path for path in (libraries.tcmalloc, libraries.iomp) if path]
+        if preload:
+            names = " and ".join(os.path.basename(path) for path in preload)  # noqa: PTH119  text, not a file
+            items.append(Item("LD_PRELOAD", ":".join(preload), "hardware", f"{names}: faster"))
+    items.extend(
+        Item(key, value, "profile", f"profile {inputs.profile_name}")
+        for key, value in inputs.profile.environment.items()
+    )
+    return items

@@ -1,0 +1,134 @@
+"""Optional features: LoRA adapters, speculation, tool calls, quantized loading, passed options. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from serving.errors import HardwareError, TargetError
+from serving.planning.items import Item, PlanInputs
+from serving.planning.options import known_options
+
+# The ranks vLLM 0.32 has buffers for.
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def lora(inputs: PlanInputs) -> tuple[list[Item], list[Item]]:
+    """Return (flags, environment) for the adapters; none of both without adapters.
+
+    Raises:
+        TargetError: the model's task knows no adapters.
+    """
+    adapters, wishes = inputs.adapters, inputs.profile.lora
+    if not adapters:
+        return [], []
+    if inputs.profile.task != "generate":
+        raise TargetError(
+            f"LoRA adapters are for models that generate, not for profile {inputs.profile_name!r}",
+            mend="Leave out --lora, or merge the adapter: python -m quantize run --adapter",
+        )
+    rank = max(adapter.rank for adapter in adapters)
+    room = next(size for size in _RANKS if size >= rank)
+    first, *others = (f"{adapter.name}={adapter.directory}" for adapter in adapters)
+    kept = max(wishes.max_loaded, wishes.max_in_batch)
+    at_once = min(wishes.max_in_batch, len(adapters))
+    flags = [
+        Item("--enable-lora", None, "user", f"{len(adapters)} adapters by name"),
+        Item("--max-lora-rank", str(room), "model", f"the highest rank is {rank}"),
+        Item("--max-loras", str(at_once), "profile", "different adapters in one step"),
+        Item("--max-cpu-loras", str(kept), "profile", "kept in main memory"),
+        Item("--lora-modules", first, "user", "loaded at start; checked directories", tuple(others)),
+    ]
+    environment = [
+        Item("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1", "user", "the guard lets in names only, never paths"),
+        Item("VLLM_LORA_RESOLVER_CACHE_DIR", "", "safety", "no directory is searched for further adapters"),
+        Item("VLLM_LORA_RESOLVER_HF_REPO_LIST", "", "safety", "no hub is searched for further adapters"),
+    ]
+    return flags, environment
+
+
+def speculation(inputs: PlanInputs) -> list[Item]:
+    """Return the flag for tokens guessed ahead.
+
+    Raises:
+        TargetError: the draft model is missing or has another vocabulary.
+    """
+    wish = inputs.profile.speculation
+    if wish is None:
+        return []
+    if inputs.profile.task != "generate":
+        raise TargetError("speculation is for models that generate", mend="Leave speculation out")
+    config: dict[str, Any] = {"method": wish.method, "num_speculative_tokens": wish.tokens}
+    reason = f"{wish.tokens} tokens are guessed from the prompt's own words"
+    if wish.method == "ngram":
+        config["prompt_lookup_max"] = wish.lookup_tokens
+    else:
+        if wish.draft is None or inputs.draft is None:
+            raise TargetError("speculation by draft_model needs a model", mend="Set speculation.draft")
+        if inputs.draft.vocabulary != inputs.target.facts.vocabulary:
+            raise TargetError(
+                f"the draft model knows {inputs.draft.vocabulary} tokens, {inputs.target.name} "
+                f"{inputs.target.facts.vocabulary}",
+                mend="Take a draft model of the same family",
+            )
+        config["model"] = str(wish.draft)
+        reason = f"{wish.tokens} tokens are guessed by {wish.draft.name}"
+    return [Item("--speculative-config", json.dumps(config), "profile", f"{reason} and checked in one step")]
+
+
+def tools(inputs: PlanInputs) -> list[Item]:
+    """Return the flags for tool calls the model decides on; calls the client demands need none."""
+    wish = inputs.profile.tool_parser
+    parser = inputs.target.facts.tool_parser if wish is None else wish
+    if inputs.profile.task != "generate" or parser in (None, "none"):
+        return []
+    source, reason = ("model", "its chat template writes calls so") if wish is None else ("profile", "wanted")
+    return [
+        Item("--enable-auto-tool-choice", None, source, "the model may call the tools it is given"),
+        Item("--tool-call-parser", parser, source, reason),
+    ]
+
+
+def quantization(inputs: PlanInputs) -> list[Item]:
+    """bitsandbytes in 4 bits is an artifact in 16 bits that the engine quantizes while it loads.
+
+    Raises:
+        HardwareError: on a processor.
+    """
+    if inputs.target.method != "bitsandbytes":
+        return []
+    if not inputs.on_gpu:
+        raise HardwareError(
+            f"{inputs.target.name} is quantized by bitsandbytes, which the engine reads on a GPU only",
+            mend="Serve it with a GPU profile, or quantize by --method int8 for this machine",
+        )
+    if inputs.target.facts.quantization is not None:
+        return []
+    return [
+        Item("--quantization", "bitsandbytes", "manifest", "quantized while loading, to NF4"),
+        Item("--load-format", "bitsandbytes", "manifest", "quantized while loading, to NF4"),
+    ]
+
+
+def passed_through(inputs: PlanInputs) -> list[Item]:
+    """Return the options under `vllm:`: true is a flag alone, a mapping JSON, a list several words.
+
+    false is --no-flag where vLLM has that, and nothing where it has not.
+    """
+    items = [
+        _passed_through(key.lstrip("-").replace("_", "-"), value, inputs.profile_name)
+        for key, value in inputs.profile.vllm.items()
+    ]
+    return [item for item in items if not item.name.startswith("--no-") or item.name in known_options()]
+
+
+def _passed_through(name: str, value: Any, profile: str) -> Item:
+    why = f"profile {profile} passes it on"
+    if isinstance(value, bool):
+        return Item(f"--{name}" if value else f"--no-{name}", None, "profile", why)
+    if isinstance(value, dict):
+        return Item(f"--{name}", json.dumps(value), "profile", why)
+    if isinstance(value, list):
+        words = [word if isinstance(word, str) else json.dumps(word) for word in value]
+        return Item(f"--{name}", words[0] if words else None, "profile", why, tuple(words[1:]))
+    return Item(f"--{name}", str(value), "profile", why)

@@ -1,0 +1,131 @@
+"""What goes into a plan and what comes out of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from core.errors import UsageError
+from serving.adapters import Adapter
+from serving.config import ServeOptions
+from serving.hardware.facts import Hardware
+from serving.kv import KvEstimate
+from serving.model import ModelFacts, Task
+from serving.profiles import Profile
+from serving.target import Target
+
+ENGINE_MODULE = "serving.vllm_server"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One flag or variable. `value` None is a flag without a value."""
+
+    name: str
+    value: str | None
+    source: str
+    """hardware, model, profile, manifest, user or safety."""
+    reason: str
+    more: tuple[str, ...] = ()
+    """Further words of a flag that takes several."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The flag as it stands in argv."""
+        return (self.name, *(() if self.value is None else (self.value,)), *self.more)
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """All the plan may depend on. `available_bytes` is the memory that is free now."""
+
+    target: Target
+    hardware: Hardware
+    profile_name: str
+    profile: Profile
+    options: ServeOptions
+    available_bytes: int
+    adapters: tuple[Adapter, ...] = ()
+    fitted_length: int | None = None
+    """Longest request there is memory for, where that is less than the model's own."""
+    draft: ModelFacts | None = None
+    """The small model that guesses ahead, where the profile names one."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU computes; a profile for both takes one where there is one."""
+        return self.profile.device == "gpu" or (self.profile.device == "auto" and bool(self.hardware.gpus))
+
+    def given(self, name: str) -> str | None:
+        """Return the value of a flag the user gave after --."""
+        return parse_flags(self.options.vllm_args).get(name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be started, and why."""
+
+    profile: str
+    device: str
+    dtype: str
+    model: str
+    version: str | None
+    max_model_length: int
+    drain_s: int
+    weights_bytes: int
+    kv: KvEstimate | None
+    flags: tuple[Item, ...]
+    environment: tuple[Item, ...]
+    warnings: tuple[str, ...] = field(default=())
+    guard: tuple[Item, ...] = field(default=())
+    """The guard's settings; serving.guard.planning decides them."""
+    task: Task = "generate"
+    notes: tuple[Item, ...] = field(default=())
+    """Decisions that the engine follows without being told by a flag."""
+    adapters: tuple[Adapter, ...] = field(default=())
+    """What clients may have loaded, by name."""
+
+    def argv(self, python: str, parent: int | None = None) -> list[str]:
+        """Return the command line of the engine, which ends with the process `parent` if one is given."""
+        words = [python, "-m", ENGINE_MODULE, *(["--parent", str(parent)] if parent else [])]
+        for item in self.flags:
+            words.extend(item.words)
+        return words
+
+    def env(self) -> dict[str, str]:
+        """Return the variables to add to the environment."""
+        return {item.name: item.value or "" for item in self.environment}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `plan --json`."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+
+def parse_words(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Read vLLM flags: `--a 1`, `--a=1`, `--a` (no value), `--a x y`.
+
+    Raises:
+        UsageError: a word stands where a flag was expected.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    current: str | None = None
+    for word in words:
+        if word.startswith("--"):
+            current, equals, value = word.partition("=")
+            found[current] = (value,) if equals else ()
+        elif current is None:
+            raise UsageError(f"{word!r} is no vLLM flag", mend="Write them as -- --name value")
+        else:
+            found[current] = (*found[current], word)
+    return found
+
+
+def parse_flags(words: tuple[str, ...]) -> dict[str, str | None]:
+    """Read vLLM flags as `parse_words` does; several values are joined by a blank, none is None.
+
+    Raises:
+        UsageError: a word stands where a flag was expected.
+    """
+    return {name: " ".join(values) if values else None for name, values in parse_words(words).items()}

@@ -1,0 +1,62 @@
+"""What we say of vLLM against what it says itself: the KV cache's size for every shape, and its options."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.kv import KvLayout, block_tokens, kv_estimate
+from serving.model import read_model_facts
+from serving.planning.options import known_options
+from tests.integration.serving.conftest import PYTHON, ROOT
+
+pytestmark = pytest.mark.engine
+SIZE_BYTES, BATCHED_TOKENS, LENGTH = 4_000_000, 512, 1024
+SHAPES = ("mha", "gqa", "mqa", "window-everywhere", "window-in-most", "mla")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shapes")
+
+
+@pytest.fixture(scope="module")
+def vllm(folder: Path) -> dict[str, Any]:
+    """One process starts the engine once for each shape."""
+    script = Path(__file__).with_name("report_from_vllm.py")
+    words = [PYTHON, str(script), str(folder), str(SIZE_BYTES), str(BATCHED_TOKENS)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def reported(vllm: dict[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = vllm["kv_cache_tokens"]
+    return found
+
+
+def test_our_list_of_options_is_vllms(vllm: dict[str, Any]) -> None:
+    assert list(known_options()) == vllm["options"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_estimate_is_within_5_percent_of_the_engines_own(
+    shape: str, reported: dict[str, int], folder: Path
+) -> None:
+    facts = read_model_facts(folder / shape)
+    layout = KvLayout("float32", block_tokens(facts, "cpu"), LENGTH, BATCHED_TOKENS)
+    estimate = kv_estimate(facts, layout, SIZE_BYTES)
+    assert reported[shape] > 0
+    assert abs(estimate.tokens - reported[shape]) <= 0.05 * reported[shape]
+
+
+def test_shapes_differ_as_they_should(reported: dict[str, int]) -> None:
+    assert reported["mqa"] > reported["gqa"] > reported["mha"]
