@@ -254,18 +254,22 @@ def _gpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[K
     return estimate, items
 
 
+def _wish(inputs: PlanInputs, name: str) -> str:
+    """Return what the user, or else the profile, hands to vLLM for a flag; empty for neither."""
+    return _user_value(inputs, name) or str(inputs.profile.vllm.get(name.removeprefix("--"), ""))
+
+
 def _number(inputs: PlanInputs, name: str) -> float | None:
-    """Return the number the user gave a flag, or None; vLLM itself refuses what is no number."""
+    """Return a wish as a number, or None; vLLM itself refuses what is no number."""
     try:
-        return float(_user_value(inputs, name) or "")
+        return float(_wish(inputs, name))
     except ValueError:
         return None
 
 
 def _kv_dtype(inputs: PlanInputs, choice: DtypeChoice) -> str:
-    """Return the format of the KV cache: the weights' own unless the user or the profile says FP8."""
-    wished = _user_value(inputs, "--kv-cache-dtype") or str(inputs.profile.vllm.get("kv-cache-dtype", "auto"))
-    return "fp8" if wished.startswith("fp8") else choice.dtype
+    """Return the format of the KV cache: the weights' own unless FP8 is wished for."""
+    return "fp8" if _wish(inputs, "--kv-cache-dtype").startswith("fp8") else choice.dtype
 
 
 def _common_flags(inputs: PlanInputs, choice: DtypeChoice, length: Item) -> list[Item]:
