@@ -24,6 +24,7 @@ from serving.memory import (
     activation_bytes,
     kv_bytes_for,
     kv_estimate,
+    nf4_in_memory,
     weights_in_memory,
 )
 from serving.profiles import Profile
@@ -126,7 +127,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         version=inputs.target.version,
         max_model_length=length,
         drain_s=inputs.profile.drain_s,
-        weights_bytes=weights_in_memory(facts, choice.dtype),
+        weights_bytes=_weights(inputs, choice),
         kv=kv,
         flags=tuple(flags),
         environment=tuple(_environment(inputs, choice)),
@@ -212,6 +213,13 @@ def _cpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[K
     return estimate, [Item("--kv-cache-memory-bytes", str(size), "hardware", reason)]
 
 
+def _weights(inputs: PlanInputs, choice: DtypeChoice) -> int:
+    facts = inputs.target.facts
+    if inputs.target.method == "bitsandbytes" and facts.quantization is None:
+        return nf4_in_memory(facts)
+    return weights_in_memory(facts, choice.dtype)
+
+
 def _gpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[KvEstimate, list[Item]]:
     facts, profile = inputs.target.facts, inputs.profile
     gpus = profile.tensor_parallel * profile.pipeline_parallel
@@ -222,7 +230,7 @@ def _gpu_memory(inputs: PlanInputs, choice: DtypeChoice, length: int) -> tuple[K
         )
     share = _number(inputs, "--gpu-memory-utilization") or profile.gpu_memory_utilization
     per_gpu = min(gpu.total_bytes for gpu in inputs.hardware.gpus[:gpus]) * share
-    weights = weights_in_memory(facts, choice.dtype)
+    weights = _weights(inputs, choice)
     working = activation_bytes(facts, profile.max_batched_tokens, profile.max_sequences) + GIB
     given = _number(inputs, "--kv-cache-memory-bytes")
     size = int(given) if given else int(per_gpu * gpus - weights - working * gpus)

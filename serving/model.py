@@ -31,6 +31,8 @@ class ModelFacts:
     weight_bytes: int
     quantization: str | None
     """quant_method of the checkpoint, or None for plain weights."""
+    tied_embeddings: bool = False
+    """Whether words are read and predicted by one matrix."""
 
     @property
     def dtype_bytes(self) -> int:
@@ -85,6 +87,7 @@ def read_model_facts(directory: Path) -> ModelFacts:
             dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
             weight_bytes=sum(file.stat().st_size for file in directory.glob("*.safetensors")),
             quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
+            tied_embeddings=bool(config.get("tie_word_embeddings", False)),
         )
     except KeyError as error:
         raise TargetError(
