@@ -82,9 +82,12 @@ bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds
 ## Development
 test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
+	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU"
 	@$(DEV) pytest $(WORKERS) $(PYTEST)
 test-fast: ## the tests that start no engine
-	@$(DEV) pytest $(WORKERS) -m "not engine" $(PYTEST)
+	@$(DEV) pytest $(WORKERS) -m "not engine and not gpu" $(PYTEST)
+test-gpu: ## what only an NVIDIA GPU can show: kernels, the gate, profiles at 8B (figures in run/gpu)
+	@$(DEV) pytest -m gpu tests/gpu $(PYTEST)
 lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) ruff check .
 	@$(DEV) ruff format --check .

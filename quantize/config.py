@@ -41,7 +41,7 @@ class CalibrationOptions:
 class GptqOptions:
     """GPTQ (Frantar et al. 2022): round column by column, and let later columns absorb the error.
 
-    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
+    bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
     symmetric: without zero points; otherwise 4 bits are written in AWQ's layout, the one in which the
         engine reads zero points.
@@ -71,7 +71,7 @@ class GptqOptions:
 class AwqOptions:
     """AWQ (Lin et al. 2023): scale up the channels that see large activations before rounding.
 
-    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
+    bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
     symmetric: without zero points.
     mse: exponent of the search for the scale that loses least (AWQ's clipping); 0 takes the range as it is.
@@ -91,7 +91,7 @@ class AwqOptions:
 class RtnOptions:
     """Round each weight to the nearest: no calibration, the baseline every figure is set against.
 
-    bits: width of a weight: 4 everywhere, 2, 3 and 8 on CUDA.
+    bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
     symmetric: without zero points.
     keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.

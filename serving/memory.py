@@ -22,6 +22,19 @@ def weights_in_memory(facts: ModelFacts, dtype: str) -> int:
     return int(facts.weight_bytes * ELEMENT_BYTES.get(dtype, 2) / facts.dtype_bytes)
 
 
+def nf4_in_memory(facts: ModelFacts) -> int:
+    """Bytes of 16-bit weights that are quantized to NF4 while loading; embeddings keep 16 bits.
+
+    A weight takes 4 bits and its share of a scale in 8 bits for 64 weights, whose own scale is 32 bits
+    for 256 of them (QLoRA, Dettmers et al. 2023, section 3).
+    """
+    embeddings = facts.vocabulary * facts.hidden_size * facts.dtype_bytes
+    embeddings *= 1 if facts.tied_embeddings else 2
+    bits = 4 + 8 / 64 + 32 / (64 * 256)
+    linear = (facts.weight_bytes - embeddings) / facts.dtype_bytes
+    return int(embeddings + linear * bits / 8)
+
+
 def activation_bytes(facts: ModelFacts, batched_tokens: int, sequences: int) -> int:
     """Rough peak of one step: a few hidden-sized buffers and the float32 logits of each sequence."""
     hidden = batched_tokens * facts.hidden_size * 4 * 12

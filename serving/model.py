@@ -73,6 +73,8 @@ class ModelFacts:
     """Positions of an audio encoder, which each request's cross attention caches, too."""
     tool_parser: str | None = None
     """vLLM's name for the way the chat template writes tool calls, None where it writes none."""
+    tied_embeddings: bool = False
+    """Whether words are read and predicted by one matrix."""
 
     @property
     def dtype_bytes(self) -> int:
@@ -223,6 +225,7 @@ def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
         weight_bytes=sum(file.stat().st_size for file in directory.glob("*.safetensors")),
         quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
         task=task_of(raw, directory),
         causal=kind not in _ENCODERS,
         sliding_window=window if sliding_layers else None,

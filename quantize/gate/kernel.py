@@ -4,7 +4,7 @@ vLLM 0.32 logs its configuration with `quantization=METHOD` (None when it reads 
 the layers are built, the kernel it chose: "Using CPUWNA16LinearKernel for AutoGPTQLinearMethod",
 "Using MacheteLinearKernel for CompressedTensorsWNA16", "Selected CPUInt8ScaledMMLinearKernel for
 CompressedTensorsW8A8Int8" (model_executor/layers/quantization, model_executor/kernels/linear). bitsandbytes
-has one kernel and logs "Loading weights with BitsAndBytes quantization" instead.
+has one kernel and names it nowhere; its plugin logs outside vLLM's own logger, so the configuration must do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 _CONFIG = re.compile(r"\bquantization=([A-Za-z0-9_\-]+)")
 _KERNEL = re.compile(r"\b(?:Using|Selected) (\w*(?:Kernel|Experts|GEMM)\w*) for (\w+)")
-# Experts are logged without the layer, bitsandbytes when it reads the weights.
-_ALONE = re.compile(r"\bUsing (\w+MoEMethod)\b|\bLoading weights with (BitsAndBytes) quantization")
+# Experts are logged without the layer.
+_EXPERTS = re.compile(r"\bUsing (\w+MoEMethod)\b")
+_BITSANDBYTES = "bitsandbytes"
 _PREFIX = re.compile(r"^.*?\] ")
 # Kernels that unpack to 16 bits or emulate the format: correct, but neither small nor fast.
 _FALLBACK = re.compile(r"Emulation|Torch(?!ao)")
@@ -52,9 +53,10 @@ def read_evidence(log: str) -> KernelEvidence:
         if (found := _CONFIG.search(line)) and "Initializing a V1 LLM engine" in line:
             quantization = None if found[1] == "None" else found[1]
             lines.append(f"Initializing a V1 LLM engine with quantization={found[1]}")
-        elif found := (_KERNEL.search(line) or _ALONE.search(line)):
-            name = found[1] or found[2]
-            if name not in kernels:
+            if quantization == _BITSANDBYTES:
+                kernels["BitsAndBytes"] = None
+        elif found := (_KERNEL.search(line) or _EXPERTS.search(line)):
+            if found[1] not in kernels:
                 lines.append(_PREFIX.sub("", line).strip()[:200])
-            kernels[name] = None
+            kernels[found[1]] = None
     return KernelEvidence(quantization, tuple(kernels), tuple(lines))

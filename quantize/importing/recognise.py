@@ -107,6 +107,12 @@ def refuse_imported(found: Imported, target: str, where: str) -> None:
         raise UsageError(
             f"{where} is GPTQ with zero points, which the engine does not read in that layout", mend=convert
         )
+    if found.method == "compressed-tensors" and found.bits is not None and 32 % int(found.bits):
+        # The format leaves the rest of each word empty; the engine's loader expects codes without gaps.
+        raise UsageError(
+            f"{where} has {found.bits:g} bits in compressed-tensors' layout, which the engine does not load",
+            mend="Quantize its base with --bits 2, 4 or 8",
+        )
     if found.method in ("gptq", "awq") and found.bits is not None:
         layout_bits = (4, 8) if found.method == "gptq" else (4,)
         if int(found.bits) not in layout_bits:

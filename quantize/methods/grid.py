@@ -12,8 +12,10 @@ import torch
 
 # Shares of the full range that are tried as the range.
 _SHRINK = torch.linspace(1.0, 0.55, 19)
-# Rows tried at once: candidates of that many rows fit a core's second-level cache.
+# Rows tried at once: candidates of that many rows fit a core's second-level cache. A GPU wants few and large
+# steps, since starting one costs more than its arithmetic: as many rows as keep below this many values.
 _ROWS = 256
+_GPU_VALUES = 1 << 27
 _SMALLEST_SCALE = 2.0**-24
 
 
@@ -63,8 +65,16 @@ def choose(weights: torch.Tensor, options: GridOptions, importance: torch.Tensor
 
     `importance` (columns) weighs the loss of each column: the mean square of the inputs it multiplies.
     """
-    found = [_search(rows, options, importance) for rows in torch.split(weights, _ROWS)]
+    at_once = rows_at_once(weights.shape[1], weights.device.type)
+    found = [_search(rows, options, importance) for rows in torch.split(weights, at_once)]
     return Grid(torch.cat([scale for scale, _ in found]), torch.cat([zero for _, zero in found]), options.top)
+
+
+def rows_at_once(columns: int, device_type: str) -> int:
+    """Return how many rows' candidates are tried together."""
+    if device_type == "cpu":
+        return _ROWS
+    return max(_ROWS, _GPU_VALUES // (columns * 2 * len(_SHRINK)))
 
 
 def _search(

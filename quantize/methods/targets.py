@@ -1,7 +1,8 @@
 """What the engine loads on a CPU and on CUDA, and what it refuses, with the reason. Pure.
 
 From vLLM 0.32's sources: GPTQ's layout holds 4 and 8 bits without zero points, AWQ's 4 bits with them;
-compressed-tensors' packed layout any width. The CPU's kernel for packed weights takes 4 bits alone.
+compressed-tensors' packed layout 2 bits too: of 3 it puts ten in a word, where the engine's loader expects
+codes without gaps (seen on an H100). The CPU's kernel for packed weights takes 4 bits alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from quantize.config import BitsAndBytesOptions, Fp8Options, Int8Options
 
 TARGETS = ("cpu", "cuda")
 _CPU_BITS = (4,)
-_CUDA_BITS = (2, 3, 4, 8)
+_CUDA_BITS = (2, 4, 8)
 # vLLM's Marlin kernel, which reads GPTQ's and AWQ's layouts on CUDA.
 _MARLIN_GROUPS = (-1, 32, 64, 128)
 
@@ -60,7 +61,9 @@ def refuse_unloadable(method: str, options: object, target: str) -> None:
             mend="Use --bits 4, --method int8 for 8 bits, or --target cuda",
         )
     if bits not in _CUDA_BITS:
-        raise UsageError(f"{method} with {bits} bits has no layout", mend="Use --bits 2, 3, 4 or 8")
+        raise UsageError(
+            f"{method} with {bits} bits has no layout that the engine loads", mend="Use --bits 2, 4 or 8"
+        )
     if target == "cuda" and bits in (4, 8) and group_size not in _MARLIN_GROUPS:
         raise UsageError(
             f"Group size {group_size} has no kernel in the engine on CUDA",

@@ -61,6 +61,11 @@ class PlanInputs:
         """Return the value of a flag the user gave after --."""
         return parse_flags(self.options.vllm_args).get(name)
 
+    def wished(self, name: str) -> str | None:
+        """Return the value of a flag the user gave, else of the vLLM option the profile passes through."""
+        through = self.profile.vllm.get(name.removeprefix("--"))
+        return self.given(name) or (None if through is None else str(through))
+
 
 @dataclass(frozen=True)
 class Plan:

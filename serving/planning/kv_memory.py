@@ -100,7 +100,7 @@ def cache_dtype(inputs: PlanInputs, choice: DtypeChoice) -> str:
     Raises:
         HardwareError: eight bits on a GPU that cannot.
     """
-    wanted = inputs.given("--kv-cache-dtype") or inputs.profile.kv.dtype
+    wanted = inputs.wished("--kv-cache-dtype") or inputs.profile.kv.dtype
     if wanted in ("auto", choice.dtype):
         return choice.dtype
     if wanted.startswith("fp8") and inputs.on_gpu:
@@ -191,7 +191,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
     wish = _request_bytes(inputs, shape, sequences(inputs), typical)
     ceiling = min(left * profile.kv.memory_fraction, profile.kv.max_gib * GIB) / parallel.tensor
     size = max(least, int(min(wish, ceiling)))
-    given = inputs.given("--kv-cache-memory-bytes")
+    given = inputs.wished("--kv-cache-memory-bytes")
     if given is not None and given.isdigit():
         size = int(given)
         if size * parallel.tensor > left:
@@ -238,7 +238,7 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
 
 def _gpu_room(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> int:
     """Bytes left for the cache on each GPU."""
-    given = inputs.given("--gpu-memory-utilization")
+    given = inputs.wished("--gpu-memory-utilization")
     share = float(given) if given is not None else inputs.profile.gpu_memory_utilization
     smallest = min(gpu.total_bytes for gpu in inputs.hardware.gpus[: parallel.devices])
     weights = _weights(inputs, choice.dtype) / parallel.devices
@@ -250,7 +250,7 @@ def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, 
     if not facts.causal:
         item = Item("--gpu-memory-utilization", f"{share:g}", "profile", facts.attention)
         return MemoryChoice(parallel, None, (item,))
-    given = inputs.given("--kv-cache-memory-bytes")
+    given = inputs.wished("--kv-cache-memory-bytes")
     if given is not None and given.isdigit():
         room = int(given)
     estimate = _estimate(inputs, layout(inputs, choice, parallel), room)

@@ -1,1 +1,1 @@
-"""What only a GPU can show: pytest -m gpu tests/gpu, or make test-gpu. About a quarter of an hour on one H100."""
+"""What only a GPU can show: make test-gpu, or .venvs/rag/bin/python -m pytest -m gpu tests/gpu."""

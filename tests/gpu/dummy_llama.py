@@ -7,6 +7,7 @@ memory depend on shapes alone, so they are those of a real model; what it says m
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from quantize.methods.formats import Format, Layout, settings
 
 VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 128256, 4096, 14336, 32, 32, 8, 128
 LENGTH = 8192
-_HALF_BYTES = 2
+_BYTES = {"F32": 4, "I32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
+_LINEAR = {
+    "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.v_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.o_proj": (HIDDEN, HEADS * HEAD_DIM),
+    "mlp.gate_proj": (INTERMEDIATE, HIDDEN),
+    "mlp.up_proj": (INTERMEDIATE, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INTERMEDIATE),
+}
 _FORMATS: dict[str, tuple[Format, int]] = {"fp8": ("fp8", 8), "gptq": ("gptq", 4)}
 _GROUP = 128
 
@@ -49,28 +59,51 @@ def write_dummy_llama(directory: Path, method: str | None) -> Path:
             Layout(form, bits, _GROUP if form == "gptq" else -1, True, {})
         )
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    _write_sparse(directory / "model.safetensors", weight_bytes(method))
+    _write_sparse(directory / "model.safetensors", tensors(method))
     return directory
 
 
-def weight_bytes(method: str | None) -> int:
-    """Return what the weights take, in bytes."""
-    attention = HIDDEN * (HEADS + 2 * KV_HEADS + HEADS) * HEAD_DIM
-    linear = LAYERS * (attention + 3 * HIDDEN * INTERMEDIATE)
-    embeddings = 2 * VOCABULARY * HIDDEN * _HALF_BYTES
-    if method is None:
-        return linear * _HALF_BYTES + embeddings
+def tensors(method: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of every tensor by name; the engine looks there for what is quantized."""
+    half = "F16" if method == "gptq" else "BF16"
+    found: dict[str, tuple[str, tuple[int, ...]]] = {
+        "model.embed_tokens.weight": (half, (VOCABULARY, HIDDEN)),
+        "model.norm.weight": (half, (HIDDEN,)),
+        "lm_head.weight": (half, (VOCABULARY, HIDDEN)),
+    }
+    for layer in range(LAYERS):
+        stem = f"model.layers.{layer}"
+        for name, (rows, columns) in _LINEAR.items():
+            for suffix, (dtype, shape) in _linear(method, rows, columns).items():
+                found[f"{stem}.{name}.{suffix}"] = (dtype, shape)
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            found[f"{stem}.{norm}.weight"] = (half, (HIDDEN,))
+    return found
+
+
+def _linear(method: str | None, rows: int, columns: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     if method == "fp8":
-        return linear + embeddings
-    scales = linear // _GROUP * _HALF_BYTES
-    zeros = linear // _GROUP // 2
-    return linear // 2 + scales + zeros + embeddings
+        return {"weight": ("F8_E4M3", (rows, columns)), "weight_scale": ("F32", (rows, 1))}
+    if method == "gptq":
+        groups = columns // _GROUP
+        return {
+            "qweight": ("I32", (columns // 8, rows)),
+            "qzeros": ("I32", (groups, rows // 8)),
+            "scales": ("F16", (groups, rows)),
+            "g_idx": ("I32", (columns,)),
+        }
+    return {"weight": ("BF16", (rows, columns))}
 
 
-def _write_sparse(path: Path, size: int) -> None:
-    header = json.dumps({"weights": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    os.truncate(path, 8 + len(header) + size)
+def _write_sparse(path: Path, wanted: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    header: dict[str, object] = {}
+    end = 0
+    for name, (dtype, shape) in wanted.items():
+        start, end = end, end + math.prod(shape) * _BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    raw = json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+    os.truncate(path, 8 + len(raw) + end)
 
 
 def _write_tokenizer(directory: Path) -> None:

@@ -29,7 +29,8 @@ def load(directory: Path) -> Any:
     settings = directory / "bitsandbytes.json"
     if not settings.is_file():  # quantized in its files: config.json says how
         return AutoModelForCausalLM.from_pretrained(directory, device_map="cuda")
-    config = BitsAndBytesConfig(**json.loads(settings.read_text(encoding="utf-8")))
+    configure: Any = BitsAndBytesConfig
+    config = configure(**json.loads(settings.read_text(encoding="utf-8")))
     return AutoModelForCausalLM.from_pretrained(
         directory, quantization_config=config, device_map="cuda", dtype=torch.bfloat16
     )
@@ -39,7 +40,7 @@ def main() -> None:
     """Load each and compare it with the base."""
     base, *artifacts = map(Path, sys.argv[1:])
     tokenizer = AutoTokenizer.from_pretrained(base)
-    original = AutoModelForCausalLM.from_pretrained(base, device_map="cuda", dtype=torch.bfloat16)
+    original: Any = AutoModelForCausalLM.from_pretrained(base, device_map="cuda", dtype=torch.bfloat16)
     expected = last_logits(original, tokenizer).softmax(-1)
     told = {}
     for directory in artifacts:

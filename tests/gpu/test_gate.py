@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 MODEL = ROOT / "models/SmolLM2-135M-Instruct"
 # The kernel the engine must use, and the highest perplexity increase: what the method costs this small
 # model on a CPU, and some more. Round-to-nearest is the baseline.
+_WEIGHTS = r"(Humming|Marlin|Machete)LinearKernel"
+_INT8, _FP8 = "CutlassInt8ScaledMMLinearKernel", "CutlassFP8ScaledMMLinearKernel"
 METHODS: dict[str, tuple[tuple[str, ...], str, float]] = {
-    "gptq": (("--method", "gptq"), "MarlinLinearKernel", 0.08),
-    "gptq symmetric": (("--method", "gptq", "--symmetric"), "MarlinLinearKernel", 0.10),
-    "gptq mixed": (("--method", "gptq", "--keep", "down_proj=8"), "CutlassInt8ScaledMMLinearKernel", 0.06),
-    "awq": (("--method", "awq"), "MarlinLinearKernel", 0.12),
-    "rtn": (("--method", "rtn"), "MarlinLinearKernel", 0.35),
-    "int8": (("--method", "int8"), "CutlassInt8ScaledMMLinearKernel", 0.03),
-    "fp8": (("--method", "fp8"), "CutlassFP8ScaledMMLinearKernel", 0.03),
+    "gptq": (("--method", "gptq"), _WEIGHTS, 0.08),
+    "gptq symmetric": (("--method", "gptq", "--symmetric"), _WEIGHTS, 0.10),
+    "gptq mixed": (("--method", "gptq", "--keep", "down_proj=8"), _INT8, 0.06),
+    "awq": (("--method", "awq"), _WEIGHTS, 0.12),
+    "rtn": (("--method", "rtn"), _WEIGHTS, 0.35),
+    "int8": (("--method", "int8"), _INT8, 0.03),
+    "fp8": (("--method", "fp8"), _FP8, 0.03),
     "nf4": (("--method", "bitsandbytes"), "BitsAndBytes", 0.20),
     "llm_int8": (("--method", "bitsandbytes", "--bits", "8"), "BitsAndBytes", 0.03),
 }
@@ -61,7 +64,7 @@ def test_the_gate_measures_it_on_its_kernel_and_quality_holds(
     report = json.loads(Path(judged["report"]).read_text(encoding="utf-8"))
     record("gate", {"case": case, "made": made, "judged": judged, "candidate": report["candidate"]})
     assert (judged["verdict"], judged["reasons"]) == ("ACCEPT", judged["reasons"])
-    assert kernel in report["candidate"]["kernels"]
+    assert any(re.fullmatch(kernel, name) for name in report["candidate"]["kernels"])
 
 
 def test_transformers_loads_what_the_bitsandbytes_artifacts_say(

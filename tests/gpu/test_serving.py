@@ -43,7 +43,7 @@ CASES = (
     Case(None, "gpu-throughput", ("--kv-cache-dtype", "fp8")),
     Case(None, "gpu-latency"),
     Case("fp8", "gpu-throughput", kernel="CutlassFP8ScaledMMLinearKernel"),
-    Case("gptq", "gpu-throughput", kernel="M(arlin|achete)LinearKernel"),
+    Case("gptq", "gpu-throughput", kernel="(Humming|Marlin|Machete)LinearKernel"),
 )
 
 

@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
@@ -22,8 +23,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from quantize.calibration.documents import Document, Group
-from quantize.methods import find, make_options
-from quantize.methods.grid import GridOptions
+from quantize.methods import find, grid, make_options
+from quantize.methods.grid import GridOptions, choose
 from quantize.methods.layer_files import LayerFiles
 from quantize.methods.moments import Inputs, output_loss
 from quantize.methods.rounding import round_to_nearest, round_with_feedback
@@ -113,19 +114,33 @@ def losses() -> dict[str, float]:
     mixed = torch.randn(64, 64, generator=generator) @ torch.diag(torch.logspace(-1, 1, 64))
     inputs = Inputs.of(torch.randn(4096, 64, generator=generator) @ mixed)
     weights = torch.randn(96, 64, generator=generator)
-    grid = GridOptions(4, symmetric=False)
-    nearest = round_to_nearest(weights, 32, grid).dequantize()
-    feedback = round_with_feedback(weights, inputs.moments, 32, grid, damping=0.01, important_first=True)
-    scale = awq_scale(weights, inputs, lambda w: round_to_nearest(w, 32, grid).dequantize())
-    scaled = nearest if scale is None else round_to_nearest(weights * scale, 32, grid).dequantize() / scale
+    options = GridOptions(4, symmetric=False)
+    nearest = round_to_nearest(weights, 32, options).dequantize()
+    feedback = round_with_feedback(weights, inputs.moments, 32, options, damping=0.01, important_first=True)
+    scale = awq_scale(weights, inputs, lambda w: round_to_nearest(w, 32, options).dequantize())
+    scaled = nearest if scale is None else round_to_nearest(weights * scale, 32, options).dequantize() / scale
     found = {"nearest": nearest, "feedback": feedback.dequantize(), "scaled": scaled}
     return {name: output_loss(value - weights, inputs.moments).item() for name, value in found.items()}
+
+
+def same_in_any_steps() -> dict[str, bool]:
+    """Say whether the search for scales finds the same in a CPU's small steps and in a GPU's large ones."""
+    weights = torch.randn(600, 32, generator=torch.Generator().manual_seed(2))
+    found = {}
+    for symmetric in (True, False):
+        options = GridOptions(4, symmetric=symmetric)
+        small = choose(weights, options)
+        with patch.object(grid, "_ROWS", 10_000):
+            large = choose(weights, options)
+        same = torch.equal(small.scale, large.scale) and torch.equal(small.zero, large.zero)
+        found["symmetric" if symmetric else "asymmetric"] = same
+    return found
 
 
 def main() -> None:
     base, home = Path(sys.argv[1]), Path(sys.argv[2])
     original = {name: tensor.float() for name, tensor in load_file(base / "model.safetensors").items()}
-    facts: dict[str, dict[str, Any]] = {"losses": losses()}
+    facts: dict[str, dict[str, Any]] = {"losses": losses(), "steps": same_in_any_steps()}
     untouched = log_probabilities(base, original)
     for case, (method, given) in CASES.items():
         folder = home / case.replace(" ", "-")

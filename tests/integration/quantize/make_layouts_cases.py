@@ -19,7 +19,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "int8 calibrated": ("int8", {"feedback": True, "keep": ("layers.1.mlp.down_proj",)}),
     "rtn": ("rtn", {}),
     "w2": ("gptq", {"bits": 2}),
-    "w3": ("rtn", {"bits": 3, "symmetric": True}),
     "w8": ("gptq", {"bits": 8, "symmetric": True, "scale_channels": True}),
     "fp8": ("fp8", {}),
     "llm_int8": ("bitsandbytes", {"bits": 8}),
@@ -27,7 +26,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 # Methods that keep their layers' codes, against which the files are compared.
 BITS_EXACT = ("gptq", "gptq kept", "awq", "awq kept", "mixed", "int8 calibrated", "w2", "w8")
 # Largest relative error of a weight matrix, by the nearest of 2^bits levels in groups of 32 or by row.
-ERROR = {"rtn": 0.1, "int8": 0.01, "w3": 0.25, "fp8": 0.04, "llm_int8": 0.01}
+ERROR = {"rtn": 0.1, "int8": 0.01, "fp8": 0.04, "llm_int8": 0.01}
 # Largest difference of a log-probability between the engine's 16-bit kernels and float32 on the same
 # weights; INT8 also rounds activations. A wrong zero point or order gives 1 and more.
 ON_CPU = {"gptq kept": 0.2, "awq kept": 0.2, "mixed": 0.4, "int8 calibrated": 0.4}

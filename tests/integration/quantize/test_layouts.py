@@ -66,6 +66,10 @@ def test_error_feedback_and_scaling_lose_less_than_rounding(made: dict[str, dict
     assert losses["scaled"] < losses["nearest"]
 
 
+def test_the_search_for_scales_finds_the_same_in_any_steps(made: dict[str, dict[str, Any]]) -> None:
+    assert made["steps"] == {"symmetric": True, "asymmetric": True}
+
+
 def test_scaling_channels_changes_nothing_but_the_rounding(made: dict[str, dict[str, Any]]) -> None:
     # A scale taken by one side alone changes log-probabilities by 1 and more.
     assert made["int8 calibrated"]["drift"] < 0.3

@@ -45,6 +45,13 @@ def test_what_the_engine_refuses_names_the_conversion(changes: dict[str, Any], m
         refuse_imported(recognise({**AUTOGPTQ, **changes}, "x"), "cpu", "x")
 
 
+def test_codes_that_do_not_fill_a_word_are_refused() -> None:
+    groups = {"a": {"weights": {"num_bits": 3}}}
+    found = recognise({"quant_method": "compressed-tensors", "config_groups": groups}, "x")
+    with pytest.raises(UsageError, match=r"3 bits in compressed-tensors' layout.*--bits 2, 4 or 8"):
+        refuse_imported(found, "cuda", "x")
+
+
 def test_desc_act_over_whole_rows_is_no_order_at_all() -> None:
     refuse_imported(recognise({**AUTOGPTQ, "desc_act": True, "group_size": -1}, "x"), "cpu", "x")
 

@@ -10,11 +10,16 @@ from quantize.methods import find, make_options
 from quantize.methods.targets import check_target
 
 
-@pytest.mark.parametrize("bits", [2, 3, 8])
+@pytest.mark.parametrize("bits", [2, 8])
 def test_widths_without_a_cpu_kernel_are_for_cuda(bits: int) -> None:
     with pytest.raises(UsageError, match=r"no kernel in the engine on CPU.*--target cuda"):
         make_options(find("gptq"), {"bits": bits}, "cpu")
     assert make_options(find("gptq"), {"bits": bits}, "cuda") == GptqOptions(bits=bits)
+
+
+def test_three_bits_have_no_layout_that_the_engine_loads() -> None:
+    with pytest.raises(UsageError, match=r"3 bits has no layout.*--bits 2, 4 or 8"):
+        make_options(find("gptq"), {"bits": 3}, "cuda")
 
 
 @pytest.mark.parametrize(

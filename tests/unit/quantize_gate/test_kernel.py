@@ -41,10 +41,11 @@ OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1
             ("EmulationMxfp4LinearKernel",),
             False,
         ),
+        (CONFIG.format("bitsandbytes") + "\n" + OTHER, "bitsandbytes", ("BitsAndBytes",), True),
         (
-            CONFIG.format("bitsandbytes") + "\nINFO [x.py:1] Loading weights with BitsAndBytes quantization.",
-            "bitsandbytes",
-            ("BitsAndBytes",),
+            "\n".join([CONFIG.format("auto_awq"), "Using HummingLinearKernel for mixed-precision linear"]),
+            "auto_awq",
+            ("HummingLinearKernel",),
             True,
         ),
         (

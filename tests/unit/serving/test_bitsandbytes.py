@@ -6,7 +6,7 @@ import pytest
 
 from serving.command import make_plan
 from serving.errors import HardwareError
-from tests.unit.serving.machines import AMD, H100, SMOLLM2, inputs
+from tests.unit.serving.machines import AMD, GIB, H100, SMOLLM2, inputs
 
 
 def test_an_artifact_quantized_while_loading_says_so_to_the_engine() -> None:
@@ -14,6 +14,13 @@ def test_an_artifact_quantized_while_loading_says_so_to_the_engine() -> None:
     flags = dict.fromkeys(("--quantization", "--load-format"), "bitsandbytes")
     plan = make_plan(replace(given, target=replace(given.target, method="bitsandbytes", bits=4)))
     assert {item.name: item.value for item in plan.flags if item.name in flags} == flags
+
+
+def test_the_plan_counts_what_the_weights_take_once_loaded() -> None:
+    given = inputs(H100, "gpu-throughput", facts=replace(SMOLLM2, tied_embeddings=True))
+    plan = make_plan(replace(given, target=replace(given.target, method="bitsandbytes", bits=4)))
+    # vLLM on an H100 said 0.11 GiB.
+    assert plan.weights_bytes / GIB == pytest.approx(0.11, rel=0.06)
 
 
 def test_eight_bits_are_in_the_files_and_need_no_flag() -> None:

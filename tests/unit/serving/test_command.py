@@ -154,6 +154,37 @@ def test_model_too_large_for_the_gpu_is_refused() -> None:
         make_plan(inputs(H100, "gpu-throughput", facts=large))
 
 
+# 46,080 bytes a token at two bytes a value, for 30 layers of three KV heads of 64.
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [
+        (("--kv-cache-memory-bytes", "1000000000"), 43392),
+        (("--kv-cache-memory-bytes", "1000000000", "--kv-cache-dtype", "fp8"), 86800),
+        (("--kv-cache-memory-bytes", "1000000000", "--kv-cache-dtype", "auto"), 43392),
+    ],
+)
+def test_a_gpu_cache_holds_what_was_given_in_the_format_wished_for(
+    given: tuple[str, ...], tokens: int
+) -> None:
+    plan = make_plan(inputs(H100, "gpu-throughput", options={"vllm_args": given}))
+    assert plan.kv is not None
+    assert plan.kv.tokens == tokens
+    through_profile = {
+        name.removeprefix("--"): value for name, value in zip(given[::2], given[1::2], strict=True)
+    }
+    plan = make_plan(inputs(H100, "gpu-throughput", wishes={"vllm": through_profile}))
+    assert plan.kv is not None
+    assert plan.kv.tokens == tokens
+
+
+def test_less_of_the_gpu_leaves_a_smaller_cache() -> None:
+    half = make_plan(inputs(H100, "gpu-latency", options={"vllm_args": ("--gpu-memory-utilization", "0.45")}))
+    whole = make_plan(inputs(H100, "gpu-latency"))
+    assert half.kv is not None
+    assert whole.kv is not None
+    assert half.kv.size_bytes < whole.kv.size_bytes / 2
+
+
 def test_gpu_profile_without_a_gpu_is_refused() -> None:
     with pytest.raises(HardwareError, match="--profile cpu"):
         make_plan(inputs(AMD, "gpu-latency"))
