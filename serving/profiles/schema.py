@@ -9,9 +9,12 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.config import RunDirectory
 from serving.errors import ProfileError
 
 _FOLDER = Path(__file__).parent
+TUNED = RunDirectory().path / "profiles"
+"""Where `serving tune` leaves the profiles of this machine."""
 
 
 class KvWishes(BaseModel):
@@ -51,8 +54,8 @@ class Profile(BaseModel):
 
 
 def profile_names() -> tuple[str, ...]:
-    """Return the names of the profiles that come with the program."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Return the names of the profiles that come with the program, and of those tuned on this machine."""
+    return tuple(sorted({path.stem for folder in (_FOLDER, TUNED) for path in folder.glob("*.yaml")}))
 
 
 def _nearest(word: str, candidates: tuple[str, ...]) -> str:
@@ -76,7 +79,8 @@ def load_profile(name: str) -> Profile:
         if not path.is_file():
             raise ProfileError(f"there is no profile file {path}")
     else:
-        path = _FOLDER / f"{name}.yaml"
+        own = _FOLDER / f"{name}.yaml"
+        path = own if own.is_file() else TUNED / f"{name}.yaml"
         if name not in profile_names():
             raise ProfileError(f"there is no profile {name!r}", mend=_nearest(name, profile_names()))
     try:

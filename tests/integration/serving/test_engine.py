@@ -9,8 +9,10 @@ import httpx
 import openai
 import psutil
 import pytest
+from prometheus_client import parser as prometheus
 
 from tests.integration.serving.conftest import Server, Serving, wait_for
+from tests.integration.serving.guard import fuzz
 
 pytestmark = pytest.mark.engine
 
@@ -70,6 +72,41 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert done.returncode == 0, done.stderr
     assert "tiny" in done.stderr
     assert "forgotten" in done.stderr
+
+
+def test_client_that_leaves_frees_the_engine_within_a_second(server: Server) -> None:
+    def running() -> float:
+        text = httpx.get(f"{server.ready['url']}/metrics", timeout=20).text
+        found = prometheus.text_string_to_metric_families(text)
+        return sum(s.value for f in found for s in f.samples if s.name == "vllm:num_requests_running")
+
+    body = {"model": "tiny", "prompt": "The", "max_tokens": 400, "ignore_eos": True, "stream": True}
+    with httpx.stream("POST", f"{server.ready['base_url']}/completions", json=body, timeout=60) as answer:
+        next(answer.iter_lines())
+        assert running() == 1
+    assert wait_for(lambda: running() == 0, 1.0)
+
+
+def test_malformed_requests_never_get_a_500_nor_leak(server: Server) -> None:
+    def text() -> str:
+        body = {"model": "tiny", "prompt": "The with statement", "max_tokens": 6, "temperature": 0}
+        answer = httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
+        return str(answer.json()["choices"][0]["text"])
+
+    port, before = server.ready["port"], text()
+    fuzz.fuzz(port, 20)  # what the first requests allocate once is no leak
+    weight = fuzz.weight_of(server.process.pid)
+    tally = fuzz.fuzz(port, fuzz.EXAMPLES)
+    assert tally.sent >= 2000
+    assert tally.refused > 0.6 * tally.sent, tally.answers
+    assert text() == before
+    after = fuzz.weight_of(server.process.pid)
+    assert after["memory"] < weight["memory"] + fuzz.MOST_GROWTH_BYTES
+    assert wait_for(
+        lambda: fuzz.weight_of(server.process.pid)["descriptors"] <= weight["descriptors"] + 5, 10
+    )
+    metrics = httpx.get(f"{server.ready['url']}/metrics", timeout=20).text
+    assert "quantserve_guard_sequences 0.0" in metrics
 
 
 def test_sigterm_ends_it_with_code_0_and_leaves_nothing(server: Server) -> None:
