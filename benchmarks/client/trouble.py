@@ -14,6 +14,7 @@ import random
 import threading
 from collections import Counter
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -43,6 +44,10 @@ class Seen:
     def bad(self) -> int:
         """Answers that no malformed request may cause."""
         return sum(self.statuses[kind] for kind in ("5xx", "hung", "refused"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; `Seen(**data)` with a Counter of the statuses reads it back."""
+        return {**vars(self), "statuses": dict(self.statuses)}
 
 
 def request(path: str, body: bytes, *headers: str, method: str = "POST", length: str | None = None) -> bytes:

@@ -41,7 +41,6 @@ class SoakOptions:
     """How long, how hard, and what is still sound."""
 
     minutes: float = 10.0
-    windows: int = 10
     users: int = 8
     leavers: int = 2
     workload: str = "synthetic:prompt=16-128,output=16-96"
@@ -53,6 +52,11 @@ class SoakOptions:
     more_descriptors: int = 16
     slower: float = 0.15
     """Most that the speed may fall over the same halves, corrected for what other programs took."""
+
+    @property
+    def windows(self) -> int:
+        """One a minute, and enough to tell halves apart."""
+        return max(4, round(self.minutes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,7 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
                     warmup=0 if number else 4,
                 )
                 bench.cell(server, SUBJECT, workload, load, number, cell)
-        run.put_extra({"trouble": dataclasses.asdict(trouble.seen), "left_over": left_over(server)})
+        run.put_extra({"trouble": trouble.seen.to_json(), "left_over": left_over(server)})
     found = checks(run)
     metrics = finish(run, sections, {"checks": [dataclasses.asdict(check) for check in found]})
     if broken := [check for check in found if not check.met]:
@@ -176,7 +180,8 @@ def judge(parts: Sequence[Window], seen: Seen, left: dict[str, Any], how: SoakOp
     growth = memory[1] / memory[0] - 1 if memory[0] else 0.0
     drift = speed[1] / speed[0] - 1 if speed[0] else -1.0
     more = files[1] - files[0]
-    running = f"{left['running']:g} running, {left['waiting']:g} waiting" if left["decodes"] else "no token"
+    state = [show.number(left[name]) for name in ("running", "waiting")]
+    running = f"{state[0]} running, {state[1]} waiting" if left["decodes"] else "no token"
     idle = bool(left["decodes"]) and not left["running"] and not left["waiting"]
     return [
         Check("failed requests", f"{failed} of {asked}", "0", failed == 0 and asked > 0),

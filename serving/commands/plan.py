@@ -9,6 +9,7 @@ from rich.table import Table
 from core.console import console, emit_json
 from serving.command import Item, Plan
 from serving.commands import parameters as p
+from serving.commands.say import warn
 from serving.config import RunDirectory
 from serving.guard.settings import VARIABLE
 from serving.memory import GIB
@@ -57,8 +58,7 @@ def _print(decided: Plan) -> None:
             f"weights {decided.weights_bytes / GIB:.2f} GiB, KV cache {decided.kv.size_bytes / GIB:.2f} GiB "
             f"= {decided.kv.tokens} tokens = {decided.kv.sequences:g} requests of {decided.max_model_length}"
         )
-    for warning in decided.warnings:
-        console.print(f"[yellow]warning:[/] {warning}")
+    warn(decided)
 
 
 def _row(table: Table, item: Item) -> None:

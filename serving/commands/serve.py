@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from serving.commands import parameters as p
+from serving.commands.say import warn
 from serving.config import LauncherOptions, RunDirectory
 from serving.launcher import Launcher
 from serving.ports import claim_port, url_of
@@ -52,6 +53,7 @@ def serve(
     options = p.guarded(options, keys, guard, private, run_dir)
     chosen_port = claim_port(host, port)
     resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir))
+    warn(plan)
     url = url_of(host, chosen_port)
     state = ServerState(
         status="starting",
