@@ -27,6 +27,7 @@ from serving.memory import (
     weights_in_memory,
 )
 from serving.profiles import Profile
+from serving.spinning import VARIABLE as SPIN_VARIABLE
 from serving.target import Target
 
 ENGINE_MODULE = "serving.vllm_server"
@@ -358,6 +359,9 @@ def _environment(inputs: PlanInputs, choice: DtypeChoice) -> list[Item]:
                 "hardware",
                 f"one thread on each of {len(cpus)} usable processors",
             )
+        )
+        items.append(
+            Item(SPIN_VARIABLE, "0", "hardware", "who waits sleeps: every processor is for computing")
         )
         if choice.isa_cap is not None:
             items.append(

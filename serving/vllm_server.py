@@ -3,7 +3,8 @@
     python -m serving.vllm_server --parent PID <vLLM flags>
 
 Before vLLM starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
-with its launcher. Workers that vLLM forks or spawns run this module's head too, so they get the grant.
+with its launcher; on a CPU its processes are kept from spinning while they wait (see serving.spinning).
+Workers that vLLM forks or spawns run this module's head too, so both hold for them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import sys
 
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
+from serving.spinning import limit_spinning
 
 request_tiles()
+limit_spinning()
 
 
 def main() -> None:
