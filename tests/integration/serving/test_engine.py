@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import httpx
 import openai
@@ -72,6 +73,19 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert done.returncode == 0, done.stderr
     assert "tiny" in done.stderr
     assert "forgotten" in done.stderr
+
+
+def test_processes_that_wait_sleep(server: Server) -> None:
+    body = {"model": "tiny", "prompt": "The", "max_tokens": 4}
+    httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
+    family = psutil.Process(server.process.pid).children(recursive=True)
+
+    def spent_s() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in family)
+
+    before = spent_s()
+    time.sleep(0.6)  # vLLM alone would spin for a second after its last message, in two processes
+    assert spent_s() - before < 0.15
 
 
 def test_client_that_leaves_frees_the_engine_within_a_second(server: Server) -> None:
