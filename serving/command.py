@@ -27,10 +27,12 @@ from serving.memory import (
     weights_in_memory,
 )
 from serving.profiles import Profile
-from serving.spinning import VARIABLE as SPIN_VARIABLE
 from serving.target import Target
+from serving.waiting import VARIABLE as WAIT_VARIABLE
 
 ENGINE_MODULE = "serving.vllm_server"
+_WAIT_S = "0.0002"
+"""Sleep of a waiting process between two looks: a hundredth of a step, and a hundredth of a processor."""
 
 
 @dataclass(frozen=True)
@@ -361,7 +363,7 @@ def _environment(inputs: PlanInputs, choice: DtypeChoice) -> list[Item]:
             )
         )
         items.append(
-            Item(SPIN_VARIABLE, "0", "hardware", "who waits sleeps: every processor is for computing")
+            Item(WAIT_VARIABLE, _WAIT_S, "hardware", "who waits sleeps: every processor is for computing")
         )
         if choice.isa_cap is not None:
             items.append(

@@ -3,7 +3,7 @@
     python -m serving.vllm_server --parent PID <vLLM flags>
 
 Before vLLM starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
-with its launcher; on a CPU its processes are kept from spinning while they wait (see serving.spinning).
+with its launcher; on a CPU its processes sleep while they wait (see serving.waiting).
 Workers that vLLM forks or spawns run this module's head too, so both hold for them.
 """
 
@@ -13,10 +13,10 @@ import sys
 
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
-from serving.spinning import limit_spinning
+from serving.waiting import sleep_while_waiting
 
 request_tiles()
-limit_spinning()
+sleep_while_waiting()
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def check(work: Work) -> None:
         UsageError: they are not of the form.
     """
     if work.slo and not _SLO.fullmatch(work.slo):
-        raise UsageError(f"{work.slo!r} are no limits", mend="Write --slo ttft=2s,tpot=200ms")
+        raise UsageError(f"--slo {work.slo!r} names no limits", mend="Write --slo ttft=2s,tpot=200ms")
 
 
 def bench_python() -> str:

@@ -84,8 +84,8 @@ def test_processes_that_wait_sleep(server: Server) -> None:
         return sum(sum(process.cpu_times()[:2]) for process in family)
 
     before = spent_s()
-    time.sleep(0.6)  # vLLM alone would spin for a second after its last message, in two processes
-    assert spent_s() - before < 0.15
+    time.sleep(0.6)  # vLLM alone would keep looking for a second after its last message
+    assert spent_s() - before < 0.2
 
 
 def test_client_that_leaves_frees_the_engine_within_a_second(server: Server) -> None:
