@@ -55,7 +55,7 @@ class ServingOptions:
     """The same at the lowest; missed only when the interval lies below it."""
 
 
-QUICK = ServingOptions(workload="synthetic:prompt=16-64,output=16-48", requests_per_user=1, least_requests=3)
+QUICK = ServingOptions(workload="synthetic:prompt=16-64,output=32-64", requests_per_user=2, least_requests=3)
 
 
 @dataclasses.dataclass(frozen=True)
