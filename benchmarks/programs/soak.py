@@ -25,7 +25,7 @@ from benchmarks.load.spec import parse as parse_load
 from benchmarks.measure import CellOptions
 from benchmarks.metrics.compute import Slo, rates
 from benchmarks.observe import prometheus
-from benchmarks.observe.summary import summarise
+from benchmarks.observe.summary import rise, summarise
 from benchmarks.programs.common import RunOptions, begin, cell_seed, finish
 from benchmarks.records import Failure
 from benchmarks.report import show
@@ -51,7 +51,9 @@ class SoakOptions:
     """Most that proportional memory may grow from the first half after warm-up to the second."""
     more_descriptors: int = 16
     slower: float = 0.15
-    """Most that the speed may fall over the same halves, corrected for what other programs took."""
+    """Most that the speed may fall over the same halves."""
+    busy: float = 0.10
+    """Share of the processors taken by other programs from which on tok/s says nothing about the server."""
 
     @property
     def windows(self) -> int:
@@ -64,8 +66,8 @@ class Window:
     """One part of the time."""
 
     tokens_ps: float
-    own_tokens_ps: float
-    """The same, had other programs not taken their share of the processors."""
+    tokens_per_cpu_s: float
+    """Output tokens per second of processor time of the server."""
     memory_bytes: float
     descriptors: float
     other_share: float
@@ -131,15 +133,14 @@ def windows(measured: Sequence[Measured], cores: int) -> list[Window]:
     for one in measured:
         records = [r for r in one.records if r.phase == "measure"]
         summary = summarise(one.samples, cores)
-        other = min(0.9, summary["other_cpu_share"] or 0.0)
-        speed = rates(records, Slo())["output_tps"] or 0.0
+        tokens = sum(r.completion_tokens or 0 for r in records if r.ok)
         out.append(
             Window(
-                tokens_ps=speed,
-                own_tokens_ps=speed / (1 - other),
+                tokens_ps=rates(records, Slo())["output_tps"] or 0.0,
+                tokens_per_cpu_s=tokens / (rise(one.samples, "cpu_s") or float("inf")),
                 memory_bytes=_last(one, "memory_bytes"),
                 descriptors=_last(one, "descriptors"),
-                other_share=other,
+                other_share=summary["other_cpu_share"] or 0.0,
                 failed=sum(r.failure is not None and r.failure != Failure.CUT_OFF for r in records),
                 requests=sum(r.failure != Failure.CUT_OFF for r in records),
             )
@@ -176,7 +177,9 @@ def judge(parts: Sequence[Window], seen: Seen, left: dict[str, Any], how: SoakOp
     failed, asked = sum(p.failed for p in parts), sum(p.requests for p in parts)
     memory = halves([p.memory_bytes for p in parts])
     files = halves([p.descriptors for p in parts])
-    speed = halves([p.own_tokens_ps for p in parts])
+    # What others take slows every answer, but not what a token costs the server.
+    busy = statistics.median(p.other_share for p in parts) > how.busy
+    speed = halves([p.tokens_per_cpu_s if busy else p.tokens_ps for p in parts])
     growth = memory[1] / memory[0] - 1 if memory[0] else 0.0
     drift = speed[1] / speed[0] - 1 if speed[0] else -1.0
     more = files[1] - files[0]
@@ -200,7 +203,7 @@ def judge(parts: Sequence[Window], seen: Seen, left: dict[str, Any], how: SoakOp
             more <= how.more_descriptors and files[0] > 0,
         ),
         Check(
-            "output tok/s",
+            "output tokens per CPU second, for the machine is busy" if busy else "output tok/s",
             f"{show.number(speed[0])} → {show.number(speed[1])} ({drift:+.1%})",
             f"≥ -{how.slower:.0%}",
             drift >= -how.slower,
@@ -218,7 +221,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         [
             str(number + 1),
             show.number(part.tokens_ps),
-            show.number(part.own_tokens_ps),
+            show.number(part.tokens_per_cpu_s),
             show.mebibytes(part.memory_bytes),
             f"{part.descriptors:.0f}",
             f"{part.failed} of {part.requests}",
@@ -226,7 +229,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         ]
         for number, part in enumerate(windows(run.measured(), cores))
     ]
-    columns = ["window", "tok/s", "tok/s, corrected", "MiB", "descriptors", "failed", "other programs"]
+    columns = ["window", "tok/s", "tok/CPU s", "MiB", "descriptors", "failed", "other programs"]
     trouble = run.extra()["trouble"]
     answers = ", ".join(f"{count} × {kind}" for kind, count in sorted(trouble["statuses"].items()))
     text = f"{trouble['left']} streams were left midway; answers to the unwanted clients: {answers}."

@@ -86,7 +86,7 @@ def test_bare_engine_is_the_planned_one_without_its_guard() -> None:
 
 
 IDLE = {"decodes": True, "running": 0.0, "waiting": 0.0}
-GOOD = Window(100.0, 100.0, 1e9, 200.0, 0.0, 0, 50)
+GOOD = Window(100.0, 60.0, 1e9, 200.0, 0.0, 0, 50)
 
 
 def broken(parts: list[Window], left: dict[str, Any] = IDLE, seen: dict[str, int] | None = None) -> list[str]:
@@ -103,12 +103,18 @@ def test_a_sound_soak_keeps_every_promise() -> None:
     [
         ({"memory_bytes": 1.2e9}, "memory"),
         ({"descriptors": 300.0}, "descriptors"),
-        ({"own_tokens_ps": 70.0}, "output tok/s"),
+        ({"tokens_ps": 70.0}, "output tok/s"),
         ({"failed": 1}, "failed requests"),
     ],
 )
 def test_a_soak_sees_what_wears_out(change: dict[str, Any], name: str) -> None:
     assert broken([GOOD] * 6 + [replace(GOOD, **change)] * 4) == [name]
+
+
+def test_on_a_busy_machine_a_soak_judges_what_a_token_costs() -> None:
+    busy = replace(GOOD, other_share=0.3)
+    assert broken([busy] * 6 + [replace(busy, tokens_ps=50.0)] * 4) == []
+    assert len(broken([busy] * 6 + [replace(busy, tokens_per_cpu_s=40.0)] * 4)) == 1
 
 
 def test_a_soak_sees_bad_answers_and_what_is_left_over() -> None:

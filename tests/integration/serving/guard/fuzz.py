@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.integration.serving.guard.malformed import Raw, raw_requests
 
 BATCH = 10
-EXAMPLES = 210
-"""Batches of one run: 2,100 requests."""
+EXAMPLES = 300
+"""Batches of one run: 3,000 requests."""
 MOST_GROWTH_BYTES = 64 << 20
 _ANSWER_TIMEOUT_S = 30.0
 
