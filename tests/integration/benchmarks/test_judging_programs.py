@@ -36,7 +36,7 @@ def bench(folder: Path, *argv: str, ours_ms: float, plain_ms: float = 4) -> subp
 
 
 def test_serving_says_that_ours_is_not_fast_enough(tmp_path: Path) -> None:
-    done = bench(tmp_path, "serving", "--quick", "--repeats", "1", "--users", "1,4", ours_ms=4, plain_ms=4)
+    done = bench(tmp_path, "serving", "--quick", "--repeats", "1", "--users", "1,4", ours_ms=8, plain_ms=1)
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["against_defaults"]
     assert [one["users"] for one in found] == [1, 4]
