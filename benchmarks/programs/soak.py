@@ -44,7 +44,8 @@ class SoakOptions:
     users: int = 8
     leavers: int = 2
     workload: str = "synthetic:prompt=16-128,output=16-96"
-    requests_per_window: int = 800
+    first_requests: int = 200
+    """Prompts made for the first window; later ones get twice what the one before used."""
     kv_cache_bytes: int = 256 << 20
     """Small, so that it is filled once within the warm-up: a cache filling up must not look like a leak."""
     memory_growth: float = 0.05
@@ -100,14 +101,16 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
     flags = ("--kv-cache-memory-bytes", str(how.kv_cache_bytes))
     with bench.showing(), servers.ours(target, flags) as server:
         with Trouble(server, leavers=how.leavers, seed=options.seed or 0) as trouble:
+            enough = how.first_requests
             for number in range(how.windows):
                 cell = CellOptions(
-                    requests=how.requests_per_window,
+                    requests=enough,
                     duration_s=how.minutes * 60 / how.windows,
                     seed=cell_seed(options, number, 0),
                     warmup=0 if number else 4,
                 )
-                bench.cell(server, SUBJECT, workload, load, number, cell)
+                measured = bench.cell(server, SUBJECT, workload, load, number, cell)
+                enough = max(how.first_requests, 2 * len(measured.records))
         run.put_extra({"trouble": trouble.seen.to_json(), "left_over": left_over(server)})
     found = checks(run)
     metrics = finish(run, sections, {"checks": [dataclasses.asdict(check) for check in found]})
