@@ -352,6 +352,76 @@ def crosscheck(
     program.measure(attach(base_url, None, None), options, how)
 
 
+@app.command()
+def serving(
+    target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = BASE,
+    profile: Annotated[
+        str | None, typer.Option(help="ours is started with it; by default the machine's")
+    ] = None,
+    workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,32")] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """Ours against vLLM's defaults, same model, dtype and cache, in turns; exit code 1 below the targets."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import serving as program
+
+    how = program.QUICK if quick else program.ServingOptions()
+    how = dataclasses.replace(
+        how, profile=profile, workload=workload or how.workload, users=_numbers(users) or how.users
+    )
+    options = common.RunOptions(out, name, seed, repeats or (3 if quick else 5), quick=quick)
+    program.measure(target, options, how)
+
+
+@app.command()
+def guard(
+    target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = BASE,
+    users: Annotated[int | None, typer.Option(min=1, help="concurrency of the throughput part")] = None,
+    seed: Seed = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    name: Name = None,
+    quick: Quick = False,
+) -> None:
+    """What the guard costs over HTTP: the same engine with and without it; exit code 1 above the targets."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import guard as program
+
+    how = program.QUICK if quick else program.GuardOptions()
+    how = dataclasses.replace(how, users=users or how.users)
+    options = common.RunOptions(out, name, seed, repeats or (3 if quick else 5), quick=quick)
+    program.measure(target, options, how)
+
+
+@app.command()
+def soak(
+    target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = BASE,
+    minutes: Annotated[float, typer.Option(min=0.1, envvar="MINUTES", help="how long")] = 10.0,
+    users: Annotated[int | None, typer.Option(min=1, help="users that stream")] = None,
+    seed: Seed = None,
+    out: Root = RUNS,
+    name: Name = None,
+) -> None:
+    """Load, cancellations and malformed requests for minutes: failures, leaks, drift; exit code 1 on any."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import soak as program
+
+    how = dataclasses.replace(program.SoakOptions(), minutes=minutes)
+    how = dataclasses.replace(how, users=users or how.users)
+    program.measure(target, common.RunOptions(out, name, seed, 1), how)
+
+
 def _numbers(text: str | None) -> tuple[int, ...]:
     from benchmarks.errors import BadOption
 

@@ -5,6 +5,7 @@ A request that fails is data (records.Failure), never an exception. These end a 
     BenchmarkError (QuantserveError)
     ├── ServerUnusable     the server does not answer, has no model, or did not start
     ├── WorkerFailed       a load process died
+    ├── TargetMissed       a figure the project promises was not reached (exit code 1)
     └── RegressionFound    `compare --fail-on` found one (exit code 1)
     BadOption (UsageError)
     BadRun (InputError)    a run directory or workload file cannot be read
@@ -25,6 +26,10 @@ class ServerUnusable(BenchmarkError):
 
 class WorkerFailed(BenchmarkError):
     """A load process ended before its work did."""
+
+
+class TargetMissed(BenchmarkError):
+    """A figure the project promises was not reached."""
 
 
 class RegressionFound(BenchmarkError):

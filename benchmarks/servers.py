@@ -101,7 +101,11 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
 
 @contextlib.contextmanager
 def command(
-    argv: Sequence[str], env: dict[str, str], port: int, model: str | None = None
+    argv: Sequence[str],
+    env: dict[str, str],
+    port: int,
+    model: str | None = None,
+    api_key: str | None = None,
 ) -> Iterator[Server]:
     """Run any server's command; ready when it has decoded one token.
 
@@ -110,12 +114,15 @@ def command(
     """
     base_url = f"http://127.0.0.1:{port}/v1"
     found: list[Server] = []
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def answers() -> bool:
         try:
-            server = attach(base_url, model, None)
+            server = attach(base_url, model, api_key)
             body = {"model": server.model, "prompt": "Hello", "max_tokens": 1}
-            reply = httpx.post(f"{base_url}/completions", json=body, timeout=120.0, trust_env=False)
+            reply = httpx.post(
+                f"{base_url}/completions", json=body, headers=headers, timeout=120.0, trust_env=False
+            )
         except (ServerUnusable, httpx.HTTPError):
             return False
         if reply.status_code == 200:

@@ -2,9 +2,10 @@
 
     python -m serving.vllm_server --parent PID <vLLM flags>
 
-It takes connections on the socket it inherits from the launcher, and so binds none of its own. Before vLLM
-starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
-with its launcher. Workers that vLLM forks or spawns run this module's head too, so they get the grant.
+It takes connections on the socket it inherits from the launcher, and so binds none of its own.
+Before vLLM starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
+with its launcher; on a CPU its processes sleep while they wait (see serving.waiting).
+Workers that vLLM forks or spawns run this module's head too, so both hold for them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import sys
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
 from serving.supervise.line import LISTENER_VARIABLE, inherited
+from serving.waiting import sleep_while_waiting
 
 request_tiles()
+sleep_while_waiting()
 
 
 def main() -> None:

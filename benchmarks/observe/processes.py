@@ -24,14 +24,15 @@ class ProcessTree:
             return []
 
     def sample(self) -> dict[str, float]:
-        """`memory_bytes` (proportional set size: shared pages counted once) and `cpu_s` so far."""
-        memory = cpu = 0.0
+        """`memory_bytes` (proportional set size: shared pages once), `cpu_s` so far, open `descriptors`."""
+        memory = cpu = descriptors = 0.0
         for member in self._members():
             with contextlib.suppress(psutil.Error, OSError):
                 memory += _pss_bytes(member.pid) or member.memory_info().rss
                 times = member.cpu_times()
                 cpu += times.user + times.system
-        return {"memory_bytes": memory, "cpu_s": cpu} if memory else {}
+                descriptors += member.num_fds()
+        return {"memory_bytes": memory, "cpu_s": cpu, "descriptors": descriptors} if memory else {}
 
 
 def _pss_bytes(pid: int) -> int:

@@ -8,7 +8,10 @@ from benchmarks.report.write import SectionMaker
 
 _PROGRAMS = {
     name: f"benchmarks.programs.{name}"
-    for name in ("latency", "batching", "quant", "features", "rag", "peers", "crosscheck")
+    for name in (
+        *("latency", "batching", "quant", "features", "rag", "peers", "crosscheck"),
+        *("serving", "guard", "soak"),
+    )
 }
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from core.console import console, emit_json
 from serving.command import Item, Plan
 from serving.commands import parameters as p
+from serving.commands.say import warn
 from serving.config import RunDirectory
 from serving.guard.settings import VARIABLE
 from serving.memory import GIB
@@ -60,8 +61,7 @@ def _print(decided: Plan) -> None:
             f"= {decided.kv.sequences:g} requests of {decided.max_model_length}"
         )
     console.print(f"weights {decided.weights_bytes / GIB:.2f} GiB, {cache}")
-    for warning in decided.warnings:
-        console.print(f"[yellow]warning:[/] {warning}")
+    warn(decided)
 
 
 def _row(table: Table, item: Item) -> None:

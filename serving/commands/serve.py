@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from serving.commands import parameters as p
+from serving.commands.say import warn
 from serving.config import LauncherOptions, RunDirectory
 from serving.guard.settings import VARIABLE, GuardSettings
 from serving.ports import url_of
@@ -66,6 +67,7 @@ def serve(
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     with Listener(host, port) as listener:
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
+        warn(plan)
         listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]))
         url = url_of(host, listener.port)
         state = ServerState(

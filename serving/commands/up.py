@@ -6,6 +6,7 @@ from core.console import console, emit_json
 from core.files import exclusive_lock
 from serving.background import answers, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
+from serving.commands.say import warn
 from serving.config import RunDirectory
 from serving.ports import claim_port
 from serving.prepare import prepare
@@ -41,7 +42,8 @@ def up(
                 return
         if running is None or (running.host, running.port) != (host, port):
             claim_port(host, port)
-        prepare(target, options, run)  # refuse what cannot work while the old one still serves
+        _, plan = prepare(target, options, run)  # refuse what cannot work while the old one still serves
+        warn(plan)
         if running is not None:
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)

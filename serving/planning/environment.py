@@ -9,8 +9,11 @@ from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
 from serving.planning.parallel import Parallel, require_split, splits
+from serving.waiting import VARIABLE as WAIT_VARIABLE
 
 _SPLIT_FROM_BYTES = 2 << 30
+_WAIT_S = "0.0002"
+"""Sleep of a waiting process between two looks: a hundredth of a step, and a hundredth of a processor."""
 
 
 def cpu_parallel(inputs: PlanInputs) -> Parallel:
@@ -78,6 +81,9 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
     ]
     if not inputs.on_gpu:
         items.append(binding(inputs, parallel))
+        items.append(
+            Item(WAIT_VARIABLE, _WAIT_S, "hardware", "who waits sleeps: every processor is for computing")
+        )
         if choice.isa_cap is not None:
             items.append(
                 Item("ONEDNN_MAX_CPU_ISA", choice.isa_cap, "hardware", "fastest setting that lives here")

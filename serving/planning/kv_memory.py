@@ -10,7 +10,14 @@ from core.errors import UsageError
 from serving.dtype import DtypeChoice
 from serving.errors import HardwareError, NotEnoughMemory
 from serving.kv import KvEstimate, KvLayout, block_tokens, kv_bytes_for, kv_estimate
-from serving.memory import FIXED_BYTES, FIXED_GPU_BYTES, GIB, activation_bytes, nf4_in_memory, weights_in_memory
+from serving.memory import (
+    FIXED_BYTES,
+    FIXED_GPU_BYTES,
+    GIB,
+    activation_bytes,
+    nf4_in_memory,
+    weights_in_memory,
+)
 from serving.planning.items import Item, PlanInputs
 from serving.planning.parallel import Parallel, candidates
 

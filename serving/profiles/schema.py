@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.config import RunDirectory
 from serving.errors import ProfileError
 from serving.model import Task
 
 _FOLDER = Path(__file__).parent
 Positive = Annotated[int, Field(ge=1)]
+TUNED = RunDirectory().path / "profiles"
+"""Where `serving tune` leaves the profiles of this machine."""
 
 
 class _Section(BaseModel):
@@ -83,8 +86,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {"kv": KvWishes, "lora": LoraWishes, "sp
 
 
 def profile_names() -> tuple[str, ...]:
-    """Return the names of the profiles that come with the program."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Return the names of the profiles that come with the program, and of those tuned on this machine."""
+    return tuple(sorted({path.stem for folder in (_FOLDER, TUNED) for path in folder.glob("*.yaml")}))
 
 
 def nearest(word: str, candidates: tuple[str, ...]) -> str:
@@ -111,7 +114,8 @@ def load_profile(name: str) -> Profile:
         if not path.is_file():
             raise ProfileError(f"there is no profile file {path}")
     else:
-        path = _FOLDER / f"{name}.yaml"
+        own = _FOLDER / f"{name}.yaml"
+        path = own if own.is_file() else TUNED / f"{name}.yaml"
         if name not in profile_names():
             raise ProfileError(f"there is no profile {name!r}", mend=nearest(name, profile_names()))
     try:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.integration.serving.conftest import READY_TIMEOUT_S, Server, Serving, wait_for
+from tests.integration.serving.guard import fuzz
 from tests.integration.serving.load import LongStream, ask_at_once, completion, sample, samples
 
 pytestmark = pytest.mark.engine
@@ -72,6 +73,41 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert done.returncode == 0, done.stderr
     assert "tiny" in done.stderr
     assert "forgotten" in done.stderr
+
+
+def test_processes_that_wait_sleep(server: Server) -> None:
+    body = {"model": "tiny", "prompt": "The", "max_tokens": 4}
+    httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
+    family = psutil.Process(server.process.pid).children(recursive=True)
+
+    def spent_s() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in family)
+
+    before = spent_s()
+    time.sleep(0.6)  # vLLM alone would keep looking for a second after its last message
+    assert spent_s() - before < 0.2
+
+
+def test_malformed_requests_never_get_a_500_nor_leak(server: Server) -> None:
+    def text() -> str:
+        body = {"model": "tiny", "prompt": "The with statement", "max_tokens": 6, "temperature": 0}
+        answer = httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
+        return str(answer.json()["choices"][0]["text"])
+
+    port, before = server.ready["port"], text()
+    fuzz.fuzz(port, 20)  # what the first requests allocate once is no leak
+    weight = fuzz.weight_of(server.process.pid)
+    tally = fuzz.fuzz(port, fuzz.EXAMPLES)
+    assert tally.sent >= 2000
+    assert tally.refused > 0.6 * tally.sent, tally.answers
+    assert text() == before
+    after = fuzz.weight_of(server.process.pid)
+    assert after["memory"] < weight["memory"] + fuzz.MOST_GROWTH_BYTES
+    assert wait_for(
+        lambda: fuzz.weight_of(server.process.pid)["descriptors"] <= weight["descriptors"] + 5, 10
+    )
+    metrics = httpx.get(f"{server.ready['url']}/metrics", timeout=20).text
+    assert "quantserve_guard_sequences 0.0" in metrics
 
 
 def test_concurrency_of_64(server: Server) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,25 @@ def test_only_the_whole_key_is_known(tmp_path: Path) -> None:
     assert ring.find(other) == second
     for wrong in (secret[:-1], secret + "x", f"qs-{first.id}-", f"qs-{first.id}-{other[12:]}", "", "qs", "ü"):
         assert ring.find(wrong) is None
+
+
+def test_every_key_costs_one_comparison_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, secret = made()
+    write_keys(tmp_path / "k", KeyFile(keys=(known,)))
+    ring = KeyRing(tmp_path / "k")
+    compared: list[tuple[int, int]] = []
+    really = hmac.compare_digest
+
+    def noting(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return really(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", noting)
+    for presented in (secret, secret[:-1] + "!", "qs-00000000-unknown", "no key at all", ""):
+        ring.find(presented)
+    assert compared == [(64, 64)] * 5
 
 
 def test_changed_file_is_read_again_and_a_damaged_or_lost_one_changes_nothing(tmp_path: Path) -> None:

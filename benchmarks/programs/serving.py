@@ -1,0 +1,207 @@
+"""Our server with its profile against vLLM's defaults: the same model, dtype and cache, in turns in one run.
+
+    python -m benchmarks serving models/SmolLM2-135M-Instruct
+
+Both servers run all the while and are loaded in turns, so the two sides of a pair are seconds apart. Plain
+vLLM gets the model and what makes the two equal: the number format and the size of the KV cache (left to
+itself it asks for nine tenths of the machine's memory and does not start where that is not free). It gets
+no preloads and no thread binding; where it dies without an instruction-set cap, it gets ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import servers
+from benchmarks.analyse import analyse
+from benchmarks.errors import BadOption, ServerUnusable, TargetMissed
+from benchmarks.load.spec import parse as parse_load
+from benchmarks.metrics.paired import paired_ratio
+from benchmarks.peers import commands
+from benchmarks.programs.common import RunOptions, begin, find, finish
+from benchmarks.programs.kept import kept
+from benchmarks.programs.subjects import Subject, alternate
+from benchmarks.report import plots, show
+from benchmarks.report.table import Section, Table
+from benchmarks.store import Run
+from benchmarks.workload.spec import parse as parse_workload
+
+OURS = "quantserve"
+PLAIN = "vLLM, defaults"
+CAPPED = "vLLM, defaults + instruction-set cap"
+_EQUAL_FLAGS = ("--dtype", "--kv-cache-memory-bytes")
+_CAP = "ONEDNN_MAX_CPU_ISA"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingOptions:
+    """What is asked, how much, and what must come out."""
+
+    workload: str = "synthetic:prompt=16-128,output=32-96"
+    users: tuple[int, ...] = (1, 32)
+    requests_per_user: int = 3
+    least_requests: int = 6
+    profile: str | None = None
+    """Ours is started with this profile; None: the machine's own."""
+    heavy_ratio: float = 1.6
+    """Output tokens per second, ours ÷ plain, at the highest concurrency."""
+    light_ratio: float = 1.0
+    """The same at the lowest; missed only when the interval lies below it."""
+
+
+QUICK = ServingOptions(workload="synthetic:prompt=16-64,output=32-64", requests_per_user=2, least_requests=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Ours against plain vLLM at one concurrency."""
+
+    users: int
+    ours: float
+    plain: float
+    """Medians over the repeats, output tokens per second."""
+    ratio: float
+    interval: tuple[float, float] | None
+    target: float
+    met: bool
+
+
+def measure(target: str, options: RunOptions, how: ServingOptions) -> dict[str, Any]:
+    """Measure both and write the report; return the metrics.
+
+    Raises:
+        TargetMissed: a ratio is below its target; everything is written before.
+    """
+    if not Path(target).is_dir():
+        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+    options = options.settled()
+    details = {
+        "workload": how.workload,
+        "target": target,
+        "targets": {"heavy": how.heavy_ratio, "light": how.light_ratio},
+    }
+    run, bench = begin("serving", "Our server against vLLM's defaults", options, details)
+    loads = [
+        (parse_load(f"closed:{users}"), max(how.least_requests, users * how.requests_per_user))
+        for users in how.users
+    ]
+    with bench.showing(), contextlib.ExitStack() as alive:
+        subjects = [kept(subject, alive) for subject in _subjects(target, how.profile)]
+        alternate(bench, subjects, [parse_workload(how.workload)], loads, options)
+    found = outcomes(analyse(run)["points"], how.heavy_ratio, how.light_ratio)
+    metrics = finish(run, sections, {"against_defaults": [dataclasses.asdict(one) for one in found]})
+    judge(found)
+    return metrics
+
+
+def _subjects(target: str, profile: str | None) -> list[Subject]:
+    """Ours first: the plain ones take what must be equal from its command line."""
+    found: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def ours() -> Iterator[servers.Server]:
+        with servers.ours(target, profile=profile) as server:
+            argv = server.info.get("argv") or []
+            values = {name: commands.flag(argv, name) for name in _EQUAL_FLAGS}
+            found["equal"] = [word for name, value in values.items() if value for word in (name, value)]
+            found["cap"] = (server.info.get("env") or {}).get(_CAP)
+            found["model"] = server.model
+            yield server
+
+    @contextlib.contextmanager
+    def plain(capped: bool) -> Iterator[servers.Server]:
+        if not found:
+            raise ServerUnusable("ours did not start, so there is nothing to compare with")
+        if capped and not found["cap"]:
+            raise ServerUnusable("this machine needs no instruction-set cap")
+        port = servers.free_port()
+        argv = commands.vllm_defaults(target, found["model"], port, found["equal"])
+        env = {_CAP: found["cap"]} if capped else {}
+        with servers.command(argv, env, port, found["model"]) as server:
+            yield server
+
+    return [
+        Subject(OURS, ours),
+        Subject(PLAIN, functools.partial(plain, capped=False)),
+        Subject(CAPPED, functools.partial(plain, capped=True), instead_of=PLAIN),
+    ]
+
+
+def outcomes(points: Sequence[dict[str, Any]], heavy: float, light: float) -> list[Outcome]:
+    """Judge every concurrency that both were measured at. Pure."""
+    out = []
+    users = sorted({p["users"] for p in points if p["users"] is not None})
+    other = next((p["subject"] for p in points if p["subject"] in (PLAIN, CAPPED)), PLAIN)
+    for count in users:
+        both = [
+            p["figures"]["output_tps_by_repeat"]
+            for name in (OURS, other)
+            for p in find(points, name, count)
+            if p["figures"]["output_tps_by_repeat"]
+        ]
+        if len(both) < 2:
+            continue
+        pairs = list(zip(*both, strict=False))
+        ratio, interval = paired_ratio(pairs)
+        is_heavy = len(users) > 1 and count == users[-1]
+        goal = heavy if is_heavy else light
+        met = ratio >= goal or (not is_heavy and interval is not None and interval[1] >= goal)
+        medians = [statistics.median(values) for values in zip(*pairs, strict=True)]
+        out.append(Outcome(count, medians[0], medians[1], ratio, interval, goal, met))
+    return out
+
+
+def judge(found: Sequence[Outcome]) -> None:
+    """Raise TargetMissed for the first concurrency that misses its target."""
+    if not found:
+        raise TargetMissed("one of the servers could not be measured", mend="Read the report")
+    for one in found:
+        if not one.met:
+            raise TargetMissed(
+                f"{one.ratio:.2f} times vLLM's defaults at {one.users} concurrent, not {one.target:g}",
+                mend="python -m serving tune finds better settings, if this machine has any",
+            )
+
+
+def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
+    """The ratios."""
+    targets = run.config().get("targets") or {}
+    found = outcomes(metrics["points"], targets.get("heavy", 0.0), targets.get("light", 0.0))
+    if not found:
+        return []
+    rows = [
+        [
+            str(one.users),
+            show.number(one.ours),
+            show.number(one.plain),
+            show.with_interval(one.ratio, one.interval),
+            f"≥ {one.target:g}",
+            "yes" if one.met else "NO",
+        ]
+        for one in found
+    ]
+    plots.bars(
+        "Our output tokens per second ÷ vLLM's defaults",
+        "ratio",
+        {f"{one.users} concurrent": one.ratio for one in found},
+        folder / "against-defaults.png",
+    )
+    columns = ["concurrent", f"{OURS}, tok/s", f"{PLAIN}, tok/s", "ratio of medians [95 %]", "target", "met"]
+    text = (
+        "Same weights, number format and cache size, the same requests, in turns on one machine; medians "
+        "over the repeats, bootstrap interval over pairs of turns."
+    )
+    return [
+        Section(
+            "Ours against vLLM's defaults",
+            text,
+            [Table("Against defaults", columns, rows)],
+            [("against-defaults.png", "How many times faster.")],
+        )
+    ]

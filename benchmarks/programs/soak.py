@@ -1,0 +1,250 @@
+"""Minutes of load with everything that usually wears a server out: leaks, drift and failures.
+
+    python -m benchmarks soak artifacts/NAME/current --minutes 10
+
+Users stream without a pause; beside them some clients leave in the middle of a stream and some send malformed
+requests. Time is cut into windows; memory, descriptors and speed of the last are compared with the first
+after warm-up. At the end nothing may be running and the server must still decode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks import servers
+from benchmarks.client.trouble import Seen, Trouble
+from benchmarks.errors import BadOption, TargetMissed
+from benchmarks.load.spec import parse as parse_load
+from benchmarks.measure import CellOptions
+from benchmarks.metrics.compute import Slo, rates
+from benchmarks.observe import prometheus
+from benchmarks.observe.summary import rise, summarise
+from benchmarks.programs.common import RunOptions, begin, cell_seed, finish
+from benchmarks.records import Failure
+from benchmarks.report import show
+from benchmarks.report.table import Section, Table
+from benchmarks.store import Measured, Run
+from benchmarks.workload.spec import parse as parse_workload
+
+SUBJECT = "soak"
+
+
+@dataclasses.dataclass(frozen=True)
+class SoakOptions:
+    """How long, how hard, and what is still sound."""
+
+    minutes: float = 10.0
+    users: int = 8
+    leavers: int = 2
+    workload: str = "synthetic:prompt=16-128,output=16-96"
+    first_requests: int = 200
+    """Prompts made for the first window; later ones get twice what the one before used."""
+    kv_cache_bytes: int = 256 << 20
+    """Small, so that it is filled once within the warm-up: a cache filling up must not look like a leak."""
+    memory_growth: float = 0.05
+    """Most that proportional memory may grow from the first half after warm-up to the second."""
+    more_descriptors: int = 16
+    slower: float = 0.15
+    """Most that the speed may fall over the same halves."""
+    busy: float = 0.10
+    """Share of the processors taken by other programs from which on tok/s says nothing about the server."""
+
+    @property
+    def windows(self) -> int:
+        """One a minute, and enough to tell halves apart."""
+        return max(4, round(self.minutes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One part of the time."""
+
+    tokens_ps: float
+    tokens_per_cpu_s: float
+    """Output tokens per second of processor time of the server."""
+    memory_bytes: float
+    descriptors: float
+    other_share: float
+    failed: int
+    requests: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One promise and whether it was kept."""
+
+    name: str
+    found: str
+    allowed: str
+    met: bool
+
+
+def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any]:
+    """Soak the server, write the report and return the metrics.
+
+    Raises:
+        TargetMissed: a check failed; everything is written before.
+    """
+    if not Path(target).is_dir():
+        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+    options = options.settled()
+    details = {"workload": how.workload, "target": target, "how": dataclasses.asdict(how)}
+    run, bench = begin("soak", f"{how.minutes:g} minutes under load", options, details)
+    workload, load = parse_workload(how.workload), parse_load(f"closed:{how.users}")
+    flags = ("--kv-cache-memory-bytes", str(how.kv_cache_bytes))
+    with bench.showing(), servers.ours(target, flags) as server:
+        with Trouble(server, leavers=how.leavers, seed=options.seed or 0) as trouble:
+            enough = how.first_requests
+            for number in range(how.windows):
+                cell = CellOptions(
+                    requests=enough,
+                    duration_s=how.minutes * 60 / how.windows,
+                    seed=cell_seed(options, number, 0),
+                    warmup=0 if number else 4,
+                )
+                measured = bench.cell(server, SUBJECT, workload, load, number, cell)
+                enough = max(how.first_requests, 2 * len(measured.records))
+        run.put_extra({"trouble": trouble.seen.to_json(), "left_over": left_over(server)})
+    found = checks(run)
+    metrics = finish(run, sections, {"checks": [dataclasses.asdict(check) for check in found]})
+    if broken := [check for check in found if not check.met]:
+        first = broken[0]
+        raise TargetMissed(f"{first.name}: {first.found}, allowed {first.allowed}", mend=f"See {run.path}")
+    return metrics
+
+
+def left_over(server: servers.Server) -> dict[str, Any]:
+    """What still runs once everyone has gone, and whether a token comes."""
+    root = server.base_url.removesuffix("/v1")
+    body = {"model": server.model, "prompt": "The", "max_tokens": 1}
+    with httpx.Client(timeout=60.0, trust_env=False) as client:
+        decodes = client.post(f"{server.base_url}/completions", json=body).status_code == 200
+        seen = prometheus.parse(client.get(f"{root}/metrics").text)
+    return {"decodes": decodes, "running": seen.get("running"), "waiting": seen.get("waiting")}
+
+
+def windows(measured: Sequence[Measured], cores: int) -> list[Window]:
+    """The figures of each window. Pure."""
+    out = []
+    for one in measured:
+        records = [r for r in one.records if r.phase == "measure"]
+        summary = summarise(one.samples, cores)
+        tokens = sum(r.completion_tokens or 0 for r in records if r.ok)
+        out.append(
+            Window(
+                tokens_ps=rates(records, Slo())["output_tps"] or 0.0,
+                tokens_per_cpu_s=tokens / (rise(one.samples, "cpu_s") or float("inf")),
+                memory_bytes=_last(one, "memory_bytes"),
+                descriptors=_last(one, "descriptors"),
+                other_share=summary["other_cpu_share"] or 0.0,
+                failed=sum(r.failure is not None and r.failure != Failure.CUT_OFF for r in records),
+                requests=sum(r.failure != Failure.CUT_OFF for r in records),
+            )
+        )
+    return out
+
+
+def _last(measured: Measured, name: str) -> float:
+    """The median of a figure's last five samples, while the load was still on."""
+    values = [row[name] for row in measured.samples if name in row]
+    return statistics.median(values[-5:]) if values else 0.0
+
+
+def halves(values: Sequence[float]) -> tuple[float, float]:
+    """Medians of the first and the second half, without the first fifth, which warms up. Pure."""
+    kept = values[max(1, len(values) // 5) :] if len(values) > 2 else values
+    middle = max(1, len(kept) // 2)
+    return statistics.median(kept[:middle]), statistics.median(kept[middle:] or kept)
+
+
+def checks(run: Run) -> list[Check]:
+    """Every promise against what the run's raw files say."""
+    how = SoakOptions(**run.config()["how"])
+    cores = (run.environment().get("cpu") or {}).get("cores") or 1
+    parts = windows(run.measured(), cores)
+    extra = run.extra()
+    trouble, left = extra["trouble"], extra["left_over"]
+    seen = Seen(**{**trouble, "statuses": Counter(trouble["statuses"])})
+    return judge(parts, seen, left, how)
+
+
+def judge(parts: Sequence[Window], seen: Seen, left: dict[str, Any], how: SoakOptions) -> list[Check]:
+    """Decide. Pure."""
+    failed, asked = sum(p.failed for p in parts), sum(p.requests for p in parts)
+    memory = halves([p.memory_bytes for p in parts])
+    files = halves([p.descriptors for p in parts])
+    # What others take slows every answer, but not what a token costs the server.
+    busy = statistics.median(p.other_share for p in parts) > how.busy
+    speed = halves([p.tokens_per_cpu_s if busy else p.tokens_ps for p in parts])
+    growth = memory[1] / memory[0] - 1 if memory[0] else 0.0
+    drift = speed[1] / speed[0] - 1 if speed[0] else -1.0
+    more = files[1] - files[0]
+    state = [show.number(left[name]) for name in ("running", "waiting")]
+    running = f"{state[0]} running, {state[1]} waiting" if left["decodes"] else "no token"
+    idle = bool(left["decodes"]) and not left["running"] and not left["waiting"]
+    return [
+        Check("failed requests", f"{failed} of {asked}", "0", failed == 0 and asked > 0),
+        Check("bad answers to malformed requests", f"{seen.bad} of {seen.malformed}", "0", seen.bad == 0),
+        Check("clients that left midway", str(seen.left), "≥ 1", seen.left > 0),
+        Check(
+            "memory",
+            f"{show.mebibytes(memory[0])} → {show.mebibytes(memory[1])} MiB ({growth:+.1%})",
+            f"≤ {how.memory_growth:+.0%}",
+            growth <= how.memory_growth,
+        ),
+        Check(
+            "descriptors",
+            f"{files[0]:.0f} → {files[1]:.0f}",
+            f"≤ +{how.more_descriptors}",
+            more <= how.more_descriptors and files[0] > 0,
+        ),
+        Check(
+            "output tokens per CPU second, for the machine is busy" if busy else "output tok/s",
+            f"{show.number(speed[0])} → {show.number(speed[1])} ({drift:+.1%})",
+            f"≥ -{how.slower:.0%}",
+            drift >= -how.slower,
+        ),
+        Check("afterwards", running, "idle, and decodes", idle),
+    ]
+
+
+def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
+    """The checks, and the windows behind them."""
+    del metrics, folder
+    cores = (run.environment().get("cpu") or {}).get("cores") or 1
+    rows = [[c.name, c.found, c.allowed, "yes" if c.met else "NO"] for c in checks(run)]
+    parts = [
+        [
+            str(number + 1),
+            show.number(part.tokens_ps),
+            show.number(part.tokens_per_cpu_s),
+            show.mebibytes(part.memory_bytes),
+            f"{part.descriptors:.0f}",
+            f"{part.failed} of {part.requests}",
+            show.percent(part.other_share),
+        ]
+        for number, part in enumerate(windows(run.measured(), cores))
+    ]
+    columns = ["window", "tok/s", "tok/CPU s", "MiB", "descriptors", "failed", "other programs"]
+    trouble = run.extra()["trouble"]
+    answers = ", ".join(f"{count} × {kind}" for kind, count in sorted(trouble["statuses"].items()))
+    text = f"{trouble['left']} streams were left midway; answers to the unwanted clients: {answers}."
+    if trouble["examples"]:
+        text += " Wrong: " + "; ".join(trouble["examples"])
+    return [
+        Section(
+            "Soak",
+            text,
+            [
+                Table("Promises", ["what", "found", "allowed", "kept"], rows),
+                Table("Windows", columns, parts),
+            ],
+        )
+    ]
