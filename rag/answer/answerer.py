@@ -16,7 +16,7 @@ from rag.answer.wording import BLOCKED, UNKNOWN
 from rag.cache import AnswerCache
 from rag.cache.answers import Floats
 from rag.config import AnswerConfig
-from rag.errors import ServerUnavailable
+from rag.errors import PromptTooLong, ServerUnavailable
 from rag.guardrails import Guardrails, Verdict, load_guardrails
 from rag.llm import Cancellation, Message, ModelServer, ServedModel
 from rag.llm.tokens import estimate_tokens
@@ -170,7 +170,12 @@ class Answerer:
             if checked.mode == "generate":
                 asked.on_text(checked.text)
             return checked
-        made = self._generator.generate(base, asked, model, self._searcher.embedder)
+        try:
+            made = self._generator.generate(base, asked, model, self._searcher.embedder)
+        except AnswerFailed as error:
+            if not isinstance(error.cause, PromptTooLong):
+                raise
+            return self._extract(base, asked, f"the passages do not fit {model.name}'s window")
         return self._finished(made) if made.mode else self._extract(made, asked, made.reason)
 
     def _finished(self, made: Answer) -> Answer:
