@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 from rag.answer.asked import Asked, Passages, Sink
 from rag.answer.conversation import condense, condense_by_rule
 from rag.answer.extract import Quote, best_sentences, quotes_text
 from rag.answer.generator import Generator
 from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
-from rag.answer.wording import BLOCKED, PROMPT_VERSION, UNKNOWN
-from rag.cache import AnswerCache, Scope
+from rag.answer.scope import open_cache, scope_of
+from rag.answer.wording import BLOCKED, UNKNOWN
+from rag.cache import AnswerCache
 from rag.cache.answers import Floats
-from rag.config import AnswerConfig, CacheConfig
-from rag.errors import ServerUnavailable
+from rag.config import AnswerConfig
+from rag.errors import PromptTooLong, ServerUnavailable
 from rag.guardrails import Guardrails, Verdict, load_guardrails
 from rag.llm import Cancellation, Message, ModelServer, ServedModel
 from rag.llm.tokens import estimate_tokens
@@ -27,29 +26,7 @@ from rag.trust.calibration import Calibration, load_calibration
 from rag.trust.languages import answer_languages, is_weak
 from rag.trust.unknown import why_unknown
 
-CACHE_FILE = "answers.db"
-_CACHES_OPEN = 16
 _BLOCKED = "a guard blocked it"
-_SETTINGS = (
-    "base_url", "model", "mode", "answer_languages", "max_tokens", "temperature", "context_tokens",
-    "history_tokens", "window_tokens", "min_similarity", "extract_sentences",
-)  # fmt: skip
-"""Settings that an answer depends on."""
-
-
-def open_cache(searcher: Searcher, config: AnswerConfig) -> AnswerCache | None:
-    """Return the configured cache, the same one for every answerer of a process; None where it is off."""
-    if not config.cache.enabled:
-        return None
-    return _shared_cache(
-        (config.cache.path or searcher.config.index_dir / CACHE_FILE).absolute(), config.cache
-    )
-
-
-@functools.lru_cache(_CACHES_OPEN)
-def _shared_cache(path: Path, config: CacheConfig) -> AnswerCache:
-    """Open a file once in a process, so that its counters go on from one answerer to the next."""
-    return AnswerCache(path, config)
 
 
 class Answerer:
@@ -125,7 +102,9 @@ class Answerer:
     def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
         model, failure = self._describe()
         cache = self.cache if use_cache and failure is None and self._config.temperature == 0.0 else None
-        scope = self._scope(asked, model)
+        scope = scope_of(
+            self._searcher, self._config, model, self._limits, self.guardrails.fingerprint, asked.system
+        )
         vector: Floats | None = None
         if cache is not None:
             with asked.timed("cache"):
@@ -191,7 +170,12 @@ class Answerer:
             if checked.mode == "generate":
                 asked.on_text(checked.text)
             return checked
-        made = self._generator.generate(base, asked, model, self._searcher.embedder)
+        try:
+            made = self._generator.generate(base, asked, model, self._searcher.embedder)
+        except AnswerFailed as error:
+            if not isinstance(error.cause, PromptTooLong):
+                raise
+            return self._extract(base, asked, f"the passages do not fit {model.name}'s window")
         return self._finished(made) if made.mode else self._extract(made, asked, made.reason)
 
     def _finished(self, made: Answer) -> Answer:
@@ -265,22 +249,6 @@ class Answerer:
         if answer.mode == "generate":
             asked.on_text(answer.text)
         return replace(answer, cached=kind, seconds=asked.seconds)
-
-    def _scope(self, asked: Asked, model: ServedModel | None) -> Scope:
-        manifest = self._searcher.generation.manifest.model_dump_json()
-        limits = self._limits.model_dump(mode="json") if self._limits else None
-        return Scope(
-            index=hashlib.sha256(manifest.encode()).hexdigest()[:32],
-            model=model.fingerprint if model else "",
-            prompt_version=PROMPT_VERSION,
-            settings={
-                **{name: getattr(self._config, name) for name in _SETTINGS},
-                "retrieve": asdict(self._searcher.config.retrieve),
-                "system": asked.system,
-                "guard": self.guardrails.fingerprint,
-                "limits": limits,
-            },
-        )
 
 
 def _with_verdict(answer: Answer, verdict: Verdict) -> Answer:

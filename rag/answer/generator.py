@@ -74,6 +74,8 @@ class Generator:
         self, base: Answer, asked: Asked, model: ServedModel, facts: StreamFacts
     ) -> tuple[CheckedStream, Prompt]:
         budget = self.budget(model)
+        if budget < _SAFETY_TOKENS:
+            raise AnswerFailed(_no_room(model, budget), base.passages)
         while True:
             prompt = build_prompt(
                 base.question,
@@ -85,6 +87,8 @@ class Generator:
                 history_tokens=self._config.history_tokens,
                 count=self._server.tokens.of(model),
             )
+            if not prompt.passages:
+                raise AnswerFailed(_no_room(model, budget), base.passages)
             language = base.language if self._config.mode == "auto" else ""
             stream = CheckedStream(len(prompt.passages), self._rails, base.question, asked.on_text, language)
             try:
@@ -95,8 +99,8 @@ class Generator:
                 stream.end()
                 return stream, prompt
             except PromptTooLong as error:
-                # The estimate was short of what this tokenizer takes: half as much fits in the end.
-                budget //= 2
+                # The estimate was short of what this tokenizer takes: less fits in the end, or nothing does.
+                budget = budget * 2 // 3
                 if budget < _SAFETY_TOKENS:
                     raise AnswerFailed(error, base.passages) from error
             except ServerUnavailable as error:
@@ -147,3 +151,10 @@ class Generator:
             return replace(base, mode="", reason=f"{base.model} did not keep to the passages")
         number = quotes[0].number
         return replace(base, text=f"{text} [{number}]", mode="generate", cited=(number,), attributed=True)
+
+
+def _no_room(model: ServedModel, budget: int) -> PromptTooLong:
+    return PromptTooLong(
+        f"no passage fits into the {budget} tokens that a prompt for {model.name} may have",
+        mend="Serve it with a longer window, ask for fewer tokens (--max-tokens), or quote: --mode extract",
+    )

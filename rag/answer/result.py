@@ -54,6 +54,7 @@ class AnswerFailed(ServerUnavailable):
     def __init__(self, cause: ServerUnavailable, passages: tuple[Passage, ...], partial: str = "") -> None:
         """Keep the cause's message; `partial` is what had arrived."""
         super().__init__(cause.problem, mend=cause.mend)
+        self.cause = cause
         self.passages = passages
         self.partial = partial
 

@@ -251,6 +251,64 @@ def test_an_invented_citation_never_reaches_the_reader(bench: Bench) -> None:
     assert (answer.cited, answer.invented_citations) == ((1,), 2)
 
 
+def test_an_answer_without_citation_gets_the_closest_passage(bench: Bench) -> None:
+    bench.server.change(answer="The spare bulbs are kept in the cellar.")
+    streamed: list[str] = []
+    answer = bench.answerer().answer(BULBS, on_text=streamed.append)
+    assert answer.attributed
+    assert "cellar" in answer.passages[answer.cited[0] - 1].chunk.text
+    assert "".join(streamed) == answer.text
+
+
+def test_an_english_only_model_quotes_for_a_korean_question(bench: Bench) -> None:
+    bench.server.change(model="SmolLM2-135M-Instruct")
+    answer = bench.answerer().answer("조부모가 돌아가시면 며칠을 쉬나요?")
+    assert (answer.mode, bench.asked) == ("extract", 0)
+    assert "조부모가 돌아가시면 사흘을 쉰다. [" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ("The spare bulbs are kept in the cellar.", "generate"),
+        ("Bulbs are a concept of computer science in artificial intelligence.", "extract"),
+    ],
+)
+def test_a_weak_model_is_shown_only_while_it_keeps_to_the_passages(
+    bench: Bench, said: str, mode: str
+) -> None:
+    bench.server.change(model="SmolLM2-135M-Instruct", answer=said)
+    answer = bench.answerer().answer(BULBS)
+    assert answer.mode == mode
+    assert "cellar" in answer.text
+    assert "cellar" in answer.passages[answer.cited[0] - 1].chunk.text
+
+
+def test_a_model_that_goes_round_in_circles_is_stopped_and_quoted_instead(bench: Bench) -> None:
+    bench.server.change(answer="They are kept in the cellar. " * 50)
+    answer = bench.answerer().answer(BULBS)
+    assert (answer.mode, answer.withdrawn, "repeated itself" in answer.reason) == ("extract", True, True)
+
+
+def test_a_prompt_that_the_server_finds_too_long_is_shortened(bench: Bench) -> None:
+    bench.server.change(window_tokens=140)
+    answer = bench.answerer(max_tokens=20).answer(BULBS)
+    assert (answer.mode, bench.asked >= 2) == ("generate", True)
+    assert "Spare bulbs" in bench.server.chats[-1].body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "generate"])
+def test_without_room_for_any_passage_nothing_is_made_up(bench: Bench, mode: str) -> None:
+    bench.server.change(max_model_len=220, window_tokens=100)
+    answerer = bench.answerer(max_tokens=20, mode=mode)
+    if mode == "auto":
+        assert answerer.answer(BULBS).mode == "extract"
+    else:
+        with pytest.raises(AnswerFailed, match="no passage fits"):
+            answerer.answer(BULBS)
+    assert bench.asked == 0
+
+
 def test_the_servers_own_tokenizer_cuts_the_context(bench: Bench) -> None:
     bench.server.change(tokenizes=True, max_model_len=330, window_tokens=330)
     answer = bench.answerer(max_tokens=64, context_tokens=4096).answer(BULBS)
