@@ -93,15 +93,15 @@ class AnswerView {
 
   done(extension, usage) {
     this.settle();
-    this.sources = extension.sources;
+    this.sources = extension.sources.map((source) => ({ ...source, answer: extension.text }));
     this.text = extension.text;
     this.draw(false);
     const notes = [];
     if (extension.mode === "extract") notes.push(t("extracted"));
     if (extension.attributed) notes.push(t("attributed"));
     if (extension.invented_citations) notes.push(t("invented", { n: extension.invented_citations }));
-    const cited = extension.sources.filter((source) => source.cited);
-    const others = extension.sources.filter((source) => !source.cited);
+    const cited = this.sources.filter((source) => source.cited);
+    const others = this.sources.filter((source) => !source.cited);
     this.rest.replaceChildren(
       ...notes.map((text) => h("p", { class: "note" }, icon("info", 15), h("span", {}, text))),
       this.sourceList(cited, others),

@@ -3,6 +3,7 @@ import { json, call } from "./api.js";
 import { closeButton, closeOnBackdrop } from "./dialogs.js";
 import { $, h } from "./dom.js";
 import { number, t } from "./i18n.js";
+import { closestSentence } from "./closest.js";
 
 const dialog = $("passage");
 closeOnBackdrop(dialog);
@@ -17,6 +18,19 @@ export async function openFile(id, name, page) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+// The passage with the sentence that stands out for the answer.
+function marked(source) {
+  const best = closestSentence(source.text, source.answer);
+  if (!best) return [source.text];
+  return [source.text.slice(0, best.start), h("b", {}, source.text.slice(best.start, best.end)), source.text.slice(best.end)];
+}
+
+function excerpt(source) {
+  const best = closestSentence(source.text, source.answer);
+  const text = best ? source.text.slice(best.start) : source.text;
+  return source.heading && !best?.start ? `${source.heading} — ${text}` : text;
+}
+
 function fill(source, passage, problem) {
   const place = h("div", { class: "sheet-place" },
     source.page ? h("span", { class: "tag page-tag" }, t("page", { n: source.page })) : null,
@@ -25,8 +39,8 @@ function fill(source, passage, problem) {
   );
   const body = h("div", { class: "sheet-body", tabindex: "0" },
     passage?.before ? h("span", { class: "around" }, passage.before) : null,
-    h("mark", { id: "marked" }, source.text),
-    passage?.after ? h("span", { class: "around" }, passage.after) : null,
+    h("mark", { id: "marked" }, ...marked(source)),
+    passage?.after ? h("span", { class: "around" }, passage.after.trimStart()) : null,
     problem ? h("p", { class: "help" }, problem) : null,
   );
   const isPdf = source.file.toLowerCase().endsWith(".pdf");
@@ -68,7 +82,7 @@ export function sourceCard(source) {
       h("span", { class: "source-number" }, String(source.number)),
       h("b", {}, source.file.split("/").pop()),
       source.page ? h("span", { class: "page" }, t("page", { n: source.page })) : null),
-    h("span", { class: "excerpt" }, source.heading ? `${source.heading} — ${source.text}` : source.text),
+    h("span", { class: "excerpt" }, excerpt(source)),
   );
 }
 
