@@ -78,6 +78,11 @@ class Tracing:
         if generate and times.ended is not None:
             stage("generate", times.ended - int(generate * 1e9), times.ended)
 
+    def flush(self) -> None:
+        """Send what waits now."""
+        if self._tracer is not None:
+            self._provider.force_flush()
+
     def close(self) -> None:
         """Send what waits."""
         if self._tracer is not None:
