@@ -33,6 +33,8 @@ ask: ## ask the documents: make ask Q="…"
 	@$(RAG_CMD) ask "$${Q:?say what to ask: make ask Q=\"…\"}" --base-url $(URL)
 chat: ## chat with the documents in the terminal; ends on 종료 or Ctrl-D
 	@$(RAG_CMD) chat --base-url $(URL)
+web: ## the web page and the answering API on WEB_PORT (8001), in the foreground
+	@$(RAG_CMD) serve --base-url $(URL) --port $(or $(WEB_PORT),8001)
 status: ## what runs, where, and whether it decodes
 	@$(SERVE_CMD) status
 logs: ## follow the server's log
@@ -80,6 +82,7 @@ bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds
 ## Development
 test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
+	@$(LOCAL).browser
 	@$(DEV) pytest $(PYTEST)
 test-fast: ## the tests that start no engine
 	@$(DEV) pytest -m "not engine" $(PYTEST)

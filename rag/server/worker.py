@@ -80,14 +80,15 @@ def empty_index(store: IndexStore) -> None:
 
 
 def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
-    """Take documents out of the index, and uploaded ones off the disk; None when nothing is left."""
+    """Take documents out of the index, and uploaded ones off the disk; None when no index was written."""
     store = IndexStore(config.index_dir)
     files = store.open().manifest.files
+    gone = [key for key in spec.keys if key in files]
     report = None
-    if set(files) <= set(spec.keys):
+    if len(gone) == len(files):
         empty_index(store)
-    else:
-        report = remove_documents([key for key in spec.keys if key in files], config)
+    elif gone:
+        report = remove_documents(gone, config)
     _unlink_uploads(spec)
     return report
 

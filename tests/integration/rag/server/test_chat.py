@@ -63,7 +63,7 @@ def test_a_stream_shows_passages_first_text_as_it_comes_and_sources_last(
 
 
 def test_what_was_said_before_goes_to_the_model(served: Served, answering: FakeServer) -> None:
-    before = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello to you"}]
+    before: Any = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello to you"}]
     served.client().chat.completions.create(model="quantserve-rag", messages=[*before, *ASK])
     sent = answering.chats[-1].body["messages"]
     assert [message["content"] for message in sent[1:3]] == ["Hello", "Hello to you"]
