@@ -14,7 +14,7 @@ from core.errors import QuantserveError
 from core.files import Locked
 from rag.client import ModelServer
 from rag.config import RagConfig
-from rag.embedding.backend import load_embedder
+from rag.embedding.backend import Embedder, load_embedder
 from rag.server.config import ServerConfig
 from rag.server.keys import is_loopback, read_keys
 from rag.server.run import listen
@@ -36,7 +36,7 @@ def _of(error: QuantserveError, level: Literal["warning", "error"]) -> Finding:
     return Finding(level, error.problem, error.mend)
 
 
-def _embedding(config: RagConfig) -> Finding:
+def _embedding(config: RagConfig) -> tuple[Finding, Embedder | None]:
     try:
         started = time.perf_counter()
         embedder = load_embedder(config.embedding)
@@ -44,19 +44,21 @@ def _embedding(config: RagConfig) -> Finding:
         dimension = embedder.embed_queries(["준비 ready"]).shape[1]
         done = time.perf_counter()
     except QuantserveError as error:
-        return _of(error, "error")
-    return Finding(
+        return _of(error, "error"), None
+    found = Finding(
         "ok",
         f"embedding model {config.embedding.model}: {type(embedder).__name__}, {dimension} numbers, "
         f"loaded in {loaded - started:.1f} s, a question in {(done - loaded) * 1000:.0f} ms",
     )
+    return found, embedder
 
 
-def _index(config: RagConfig) -> Iterator[Finding]:
+def _index(config: RagConfig, embedder: Embedder | None) -> Iterator[Finding]:
     from rag.retrieve import Searcher
 
     try:
-        searcher = Searcher.open(config)
+        generation = IndexStore(Path(config.index_dir)).open()
+        searcher = Searcher(generation, config, None if embedder is None else lambda: embedder)
         searcher.search("준비 ready")
     except QuantserveError as error:
         yield _of(error, "error")
@@ -136,9 +138,10 @@ def _disk(config: ServerConfig) -> Finding:
 
 def examine(rag: RagConfig, server: ServerConfig) -> list[Finding]:
     """Look at everything."""
+    embedding, embedder = _embedding(rag)
     return [
-        _embedding(rag),
-        *_index(rag),
+        embedding,
+        *_index(rag, embedder),
         _writer(rag),
         _model_server(rag),
         _port(server),
