@@ -218,7 +218,7 @@ def chat_routes(service: Service) -> APIRouter:
         asked, notes = _asked(body, service)
         record = AnswerRecord(question_hash(asked.question))
         exchange_of(request).answer = record
-        live = LiveAnswer(service.engine, asked, service.executor)
+        live = LiveAnswer(service.engine, asked, service.turns)
         record.times = live.times
         reply = _Reply(service, request, body, notes, record)
         events = live.events(request)

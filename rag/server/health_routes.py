@@ -27,10 +27,11 @@ def health_routes(service: Service) -> APIRouter:
     @router.get("/readyz")
     async def ready() -> JSONResponse:
         generation = service.engine.loaded
+        problem = service.engine.problem or (service.keys.problem if service.keys else "")
         state = {
-            "status": "ready" if service.is_warm else "starting",
+            "status": "ready" if service.is_warm else "failed" if problem else "starting",
             "generation": generation.name if generation is not None else None,
-            "problem": service.engine.problem or (service.keys.problem if service.keys else ""),
+            "problem": problem,
         }
         return JSONResponse(state, status_code=200 if service.is_warm else 503)
 

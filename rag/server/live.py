@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +63,13 @@ class Times:
 
 
 class LiveAnswer:
-    """Runs one question in a thread of `executor`."""
+    """Runs one question in a thread of its own, as soon as one of `turns` is free.
 
-    def __init__(self, engine: Engine, asked: Asked, executor: Executor) -> None:
+    The threads are daemons: one that waits for a model server that says nothing does not keep the program
+    from ending.
+    """
+
+    def __init__(self, engine: Engine, asked: Asked, turns: threading.Semaphore) -> None:
         """Start at once."""
         self.times = Times(time.time_ns())
         self.left = False
@@ -74,7 +77,8 @@ class LiveAnswer:
         self._cancel = threading.Event()
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        executor.submit(self._work, engine, asked)
+        self._turns = turns
+        threading.Thread(target=self._work, args=(engine, asked), name="answer", daemon=True).start()
 
     def _tell(self, event: Event | BaseException) -> None:
         if not self._loop.is_closed():
@@ -97,8 +101,9 @@ class LiveAnswer:
             self._tell(Text(piece))
 
         try:
-            check()
-            answered = engine.answer(asked, on_text, on_passages)
+            with self._turns:
+                check()
+                answered = engine.answer(asked, on_text, on_passages)
             self.times.ended = time.time_ns()
             self._tell(Done(answered))
         except Cancelled:

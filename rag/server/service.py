@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -42,7 +43,9 @@ class Service:
         self.engine = Engine(rag, load_model)
         self.keys = KeyRing(config.keys_file) if config.keys_file is not None else None
         self.room = Room(config.bounds.max_requests)
-        self.executor = ThreadPoolExecutor(config.bounds.max_threads, "answer")
+        self.turns = threading.Semaphore(config.bounds.max_threads)
+        """Questions that are worked on at once."""
+        self.executor = ThreadPoolExecutor(config.bounds.max_threads, "search")
         self.metrics = Metrics(self.engine, self.room)
         self.tracing = Tracing(config.otlp_endpoint)
         self.wandb = WandbLog(config.wandb_project)
@@ -53,7 +56,7 @@ class Service:
         self._warming: asyncio.Task[None] | None = None
 
     async def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run blocking work in the threads that answer."""
+        """Run short blocking work beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
 
     def start(self) -> None:
@@ -79,6 +82,11 @@ class Service:
             with contextlib.suppress(NoIndex):
                 self.engine.searcher(wait=True)
 
+        def meet_the_model_server() -> None:
+            """Import and connect the client before the first question; its own errors wait until then."""
+            with contextlib.suppress(QuantserveError):
+                self.engine.check_model()
+
         try:
             await self.in_thread(load)
         except QuantserveError as error:
@@ -86,6 +94,7 @@ class Service:
             _LOGGER.error("%s", error)
             return
         self.is_warm = True
+        await self.in_thread(meet_the_model_server)
 
     def _swap(self) -> None:
         """Load the generation a job has made."""
@@ -95,6 +104,8 @@ class Service:
             return
         except QuantserveError as error:
             _LOGGER.error("%s", error)
+            return
+        self.is_warm = True
 
     def _job_ended(self, job: Job) -> None:
         self.metrics.job(job)
