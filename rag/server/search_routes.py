@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from core.errors import QuantserveError
-from rag.server.chat_routes import question_hash
+from rag.server.asking import question_hash
 from rag.server.exchange import AnswerRecord, exchange_of
 from rag.server.refusal import Refusal, refusal_for
 from rag.server.schemas import SearchRequest
