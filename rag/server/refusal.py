@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.errors import InputError, QuantserveError
+from core.errors import InputError, QuantserveError, UsageError
 from core.files import Locked
 from rag.errors import IndexMismatch, NoIndex, ServerUnavailable
 
@@ -66,6 +66,6 @@ def refusal_for(error: QuantserveError, extension: dict[str, Any] | None = None)
         return Refusal(503, "model_unavailable", str(error), retry_after_s=_RETRY_S, extension=extension)
     if isinstance(error, Locked):
         return Refusal(409, "locked", str(error), retry_after_s=_RETRY_S, extension=extension)
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | UsageError):
         return Refusal(400, "invalid_value", str(error), extension=extension)
     return Refusal(500, "failed", str(error), extension=extension)
