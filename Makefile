@@ -36,6 +36,8 @@ ask: ## ask the documents: make ask Q="…"
 	@$(RAG_CMD) ask "$${Q:?say what to ask: make ask Q=\"…\"}" --base-url $(URL)
 chat: ## chat with the documents in the terminal; ends on 종료 or Ctrl-D
 	@$(RAG_CMD) chat --base-url $(URL)
+web: ## the web page and the answering API on WEB_PORT (8001), in the foreground
+	@$(RAG_CMD) serve --base-url $(URL) --port $(or $(WEB_PORT),8001)
 status: ## what runs, where, and whether it decodes
 	@$(SERVE_CMD) status
 logs: ## follow the server's log
@@ -89,6 +91,7 @@ soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, lea
 ## Development
 test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
+	@$(LOCAL).browser
 	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU"
 	@$(DEV) pytest $(WORKERS) $(PYTEST)
 test-fast: ## the tests that start no engine

@@ -5,6 +5,9 @@ python -m rag remove FILE…          take documents out of it
 python -m rag ask "QUESTION"        answer it, with citations; chat does so in turn
 python -m rag search "QUERY"        passages only, no model
 python -m rag list | status         what is indexed; whether the model server answers
+python -m rag serve                 HTTP API (OpenAI-compatible) and web page
+python -m rag keys create NAME      a key for it; list, revoke
+python -m rag doctor                what is missing, each finding with its mend
 python -m rag embedding-model       make the default embedding model
 """
 
@@ -15,11 +18,14 @@ import typer
 from core.console import run_app
 from rag.commands.ask import ask
 from rag.commands.chat import chat
+from rag.commands.doctor import doctor
 from rag.commands.embedding_model import embedding_model
 from rag.commands.index import index
+from rag.commands.keys import keys
 from rag.commands.list import list_documents
 from rag.commands.remove import remove
 from rag.commands.search import search
+from rag.commands.serve import serve
 from rag.commands.status import status
 
 app = typer.Typer(
@@ -30,7 +36,8 @@ app = typer.Typer(
 )
 app.command("embedding-model")(embedding_model)
 app.command("list")(list_documents)
-for command in (index, remove, search, ask, chat, status):
+app.add_typer(keys, name="keys")
+for command in (index, remove, search, ask, chat, status, serve, doctor):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from core.console import console, emit_json
 from rag.commands import parameters as p
 from rag.commands.ask import answerer
+
+if TYPE_CHECKING:
+    from rag.answer import Answerer
+    from rag.prompt import Message
 
 
 def chat(
@@ -22,8 +31,9 @@ def chat(
     index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
     embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
     backend: p.BackendOption = p.DEFAULTS.embedding.backend,
+    json_output: p.JsonOption = False,
 ) -> None:
-    """Talk about the documents; ends on 종료 or Ctrl-D."""
+    """Talk about the documents; ends on 종료 or Ctrl-D. With --json: a line in, an object out."""
     from rag.chat import run_chat
 
     config = p.rag_config(
@@ -44,4 +54,37 @@ def chat(
             calibration,
         ),
     )
-    run_chat(answerer(config))
+    if json_output:
+        chat_in_json(answerer(config), sys.stdin)
+    else:
+        run_chat(answerer(config))
+
+
+def chat_in_json(answerer: Answerer, lines: Iterable[str]) -> None:
+    """Answer a question a line, each with the history of those before it; print an object a line.
+
+    A question that fails is an object with `error`, and the conversation goes on.
+    """
+    from rag.answer import AnswerFailed
+    from rag.chat import ENDINGS, search_text
+    from rag.show import answer_dict, passages_dict
+    from rag.text import normalise
+
+    history: list[Message] = []
+    for line in lines:
+        question = normalise(line)
+        if question in ENDINGS:
+            return
+        if not question:
+            continue
+        try:
+            answer = answerer.answer(question, history=history, search_for=search_text(question, history))
+        except AnswerFailed as error:
+            console.print(str(error), style="red", markup=False)
+            emit_json({"question": question, "error": str(error), "passages": passages_dict(error.passages)})
+            continue
+        emit_json(answer_dict(answer))
+        history += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer.text},
+        ]

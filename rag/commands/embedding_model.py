@@ -28,3 +28,11 @@ def embedding_model(
         emit_json({"directory": str(directory), "made": made, "seconds": round(seconds, 2)})
     else:
         typer.echo(directory)
+
+
+def provide(directory: Path) -> None:
+    """Make the default embedding model where it is the one that is wanted and is not there yet."""
+    from rag.embedding.unpack import unpack
+
+    if directory == p.DEFAULTS.embedding.model:
+        unpack(directory, report=lambda text: console.print(f"  {text}", style="dim"))

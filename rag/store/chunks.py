@@ -84,6 +84,7 @@ class ChunkWriter:
         if kind is None:
             self._connection.execute("CREATE INDEX by_path ON chunks(path)")
             self._connection.execute("CREATE INDEX by_digest ON chunks(digest)")
+            self._connection.execute("CREATE INDEX by_id ON chunks(id)")
             self._connection.commit()
         self._connection.close()
 
@@ -129,6 +130,13 @@ class ChunkReader:
         """Yield every chunk's words, by row."""
         for (words,) in self._connection.execute('SELECT words FROM chunks ORDER BY "row"'):
             yield words.split()
+
+    def find(self, identity: str) -> Chunk | None:
+        """Return the chunk of an id."""
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM chunks WHERE id = ? LIMIT 1", (identity,)
+        ).fetchone()
+        return None if found is None else Chunk(*found)
 
     def row_of(self, digest: bytes) -> int | None:
         """Return a row whose embedded text has this digest."""

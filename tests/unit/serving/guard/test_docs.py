@@ -42,7 +42,7 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 def test_every_path_stands_in_the_table() -> None:
     section = PAGE.partition("## Paths")[2].partition("## Settings")[0]
-    assert set(re.findall(r"`(/[^`]*)`", section)) == set({**ALLOWED, **LORA_PATHS})
+    assert set(re.findall(r"`(/[^`]*)`", section)) == {*ALLOWED, *LORA_PATHS}
 
 
 def test_every_code_of_a_refusal_is_explained() -> None:

@@ -1,0 +1,67 @@
+"""Every option of the server and its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one request, and all of them together, may take."""
+
+    max_body_bytes: int = 1 * MIB
+    """Any request but an upload."""
+    max_upload_bytes: int = 256 * MIB
+    """One file."""
+    max_files: int = 32
+    """Files in one upload."""
+    max_messages: int = 64
+    max_question_chars: int = 4000
+    max_message_chars: int = 32_000
+    max_top_k: int = 20
+    max_answer_tokens: int = 1024
+    max_requests: int = 256
+    """Questions and searches in flight; one more gets 429 and Retry-After."""
+    max_threads: int = 64
+    """Questions answered at the same time; the others in flight wait for their turn."""
+    max_jobs: int = 32
+    """Indexing jobs that wait; they run one after the other."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Where each request is written down, one JSON object a line."""
+
+    file: Path | None = Path("run/logs/rag.jsonl")
+    max_bytes: int = 32 * MIB
+    files: int = 5
+    """Old files that are kept."""
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """All of it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8001
+    keys_file: Path | None = None
+    upload_dir: Path = Path("run/documents")
+    """Where uploaded documents are kept; deleting one in the page deletes it here."""
+    model_name: str = "quantserve-rag"
+    """The name in /v1/models."""
+    bounds: Bounds = field(default_factory=Bounds)
+    log: LogConfig = field(default_factory=LogConfig)
+    otlp_endpoint: str = ""
+    """Base URL of an OpenTelemetry collector (HTTP); empty turns spans off."""
+    wandb_project: str = ""
+    lock_wait_s: float = 600.0
+    """How long an indexing job waits for another writer."""
+    shutdown_s: float = 10.0
+    """Time that running answers get when the server is told to end."""
+
+
+DEFAULT_KEYS_FILE = Path("run/rag-keys.json")
+"""Used when it exists and no other is named."""

@@ -1,0 +1,86 @@
+"""/documents: add, list, delete, and the jobs that index; the originals of PDFs and other files."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse
+
+from rag.loaders.registry import LOADERS
+from rag.server.refusal import Refusal
+from rag.server.service import Service
+from rag.server.uploads import receive_files
+from rag.server.views import document_id, document_view
+
+
+def _key_of(service: Service, identity: str) -> str:
+    generation = service.engine.generation()
+    for key in generation.manifest.files if generation is not None else ():
+        if document_id(key) == identity:
+            return key
+    raise Refusal(404, "no_document", f"there is no document {identity[:40]}")
+
+
+def _listed(service: Service) -> dict[str, Any]:
+    folder = service.config.upload_dir.absolute()
+    generation = service.engine.generation()
+    files = generation.manifest.files if generation is not None else {}
+    return {
+        "object": "list",
+        "generation": generation.name if generation is not None else None,
+        "passages": generation.manifest.chunks if generation is not None else 0,
+        "kinds": list(LOADERS),
+        "max_bytes": service.config.bounds.max_upload_bytes,
+        "data": [document_view(key, entry, folder) for key, entry in files.items()],
+        "jobs": [job.view() for job in service.jobs.all() if job.state in ("queued", "running")],
+    }
+
+
+def document_routes(service: Service) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter()
+
+    @router.get("/documents")
+    async def listed() -> JSONResponse:
+        return JSONResponse(await service.in_thread(lambda: _listed(service)))
+
+    @router.post("/documents", status_code=202)
+    async def add(request: Request) -> JSONResponse:
+        service.jobs.require_room()
+        folder = service.config.upload_dir.absolute()
+        paths = await receive_files(request, folder, service.config.bounds)
+        job = service.jobs.add("add", [str(path) for path in paths])
+        return JSONResponse(job.view(), status_code=202)
+
+    @router.get("/documents/jobs/{identity}")
+    async def job(identity: str) -> JSONResponse:
+        return JSONResponse(service.jobs.find(identity).view())
+
+    @router.delete("/documents/{identity}", status_code=202)
+    async def delete(identity: str) -> JSONResponse:
+        key = await service.in_thread(lambda: _key_of(service, identity))
+        return JSONResponse(service.jobs.add("remove", [key]).view(), status_code=202)
+
+    @router.get("/documents/{identity}/file")
+    async def file(identity: str) -> FileResponse:
+        key = await service.in_thread(lambda: _key_of(service, identity))
+        path = Path(key)
+        if not PurePath(key).is_absolute() or not path.is_file():
+            raise Refusal(404, "no_file", "the original is not on this machine any more")
+        # Only a PDF is shown; everything else is handed over as bytes, so that no page of a stranger's
+        # runs under this address.
+        is_pdf = path.suffix.lower() == ".pdf"
+        return FileResponse(
+            path,
+            media_type="application/pdf" if is_pdf else "application/octet-stream",
+            headers={
+                "Content-Disposition": f"{'inline' if is_pdf else 'attachment'}; "
+                f"filename*=UTF-8''{quote(path.name)}"
+            },
+        )
+
+    return router

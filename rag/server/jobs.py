@@ -1,0 +1,192 @@
+"""Indexing jobs: one after the other, each in a process of its own, with progress for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from rag.config import RagConfig
+from rag.server.config import ServerConfig
+from rag.server.refusal import Refusal
+from rag.server.worker import JobSpec
+
+State = Literal["queued", "running", "done", "failed"]
+_KEPT = 200
+_STDERR_TAIL = 400
+_RETRY_S = 10
+
+
+@dataclass
+class Job:
+    """One job; `stage` is waiting, starting, reading, embedding or swapping while it runs."""
+
+    kind: Literal["add", "remove"]
+    keys: tuple[str, ...]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    state: State = "queued"
+    stage: str = ""
+    file: str = ""
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+    report: dict[str, Any] | None = None
+    seconds: float | None = None
+
+    def view(self) -> dict[str, Any]:
+        """Return the job as clients see it."""
+        report = self.report or {}
+        names = [PurePath(key).name for key in self.keys]
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "names": names,
+            "state": self.state,
+            "stage": self.stage,
+            "file": self.file,
+            "done": self.done,
+            "total": self.total,
+            "problem": self.problem,
+            "seconds": self.seconds,
+            "passages": report.get("chunks"),
+            "embedded": report.get("embedded"),
+            "problems": {
+                PurePath(file).name: text
+                for file, text in report.get("problems", {}).items()
+                if PurePath(file).name in names
+            },
+            "url": f"/documents/jobs/{self.id}",
+        }
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Take up one line of the worker."""
+        kind = event.get("event")
+        if kind == "failed":
+            self.problem = str(event["problem"])
+        elif kind == "done":
+            self.report, self.stage = event["report"], "swapping"
+        else:
+            self.stage = str(kind)
+            self.file = str(event.get("file", self.file))
+            self.done, self.total = int(event.get("done", 0)), int(event.get("total", 0))
+
+
+class Jobs:
+    """The queue. `swapped` is called in a thread after a job that may have changed the index."""
+
+    def __init__(
+        self,
+        rag: RagConfig,
+        config: ServerConfig,
+        swapped: Callable[[], None],
+        finished: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """Nothing runs before `start`."""
+        self._rag, self._config = rag, config
+        self._swapped, self._finished = swapped, finished
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._queue: asyncio.Queue[Job] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work off the queue."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the running worker; the index stays as its last job left it."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def require_room(self) -> None:
+        """Refuse early what could not be queued.
+
+        Raises:
+            Refusal: 429, too many wait.
+        """
+        if self._queue.qsize() >= self._config.bounds.max_jobs:
+            raise Refusal(
+                429, "too_many_jobs", "too many indexing jobs are waiting; try again", retry_after_s=_RETRY_S
+            )
+
+    def add(self, kind: Literal["add", "remove"], keys: Sequence[str]) -> Job:
+        """Queue a job.
+
+        Raises:
+            Refusal: 429, too many wait.
+        """
+        self.require_room()
+        job = Job(kind, tuple(keys))
+        self._jobs[job.id] = job
+        while len(self._jobs) > _KEPT:
+            self._jobs.popitem(last=False)
+        self._queue.put_nowait(job)
+        return job
+
+    def find(self, identity: str) -> Job:
+        """Return a job.
+
+        Raises:
+            Refusal: 404, there is none, or it was long ago.
+        """
+        job = self._jobs.get(identity)
+        if job is None:
+            raise Refusal(404, "no_job", f"there is no job {identity[:40]}")
+        return job
+
+    def all(self) -> list[Job]:
+        """Return the jobs that are remembered, oldest first."""
+        return list(self._jobs.values())
+
+    async def _run(self) -> None:
+        while True:
+            job = await self._queue.get()
+            started = time.perf_counter()
+            job.state, job.stage = "running", "starting"
+            try:
+                is_done = await self._work(job)
+                await asyncio.to_thread(self._swapped)
+            except OSError as error:
+                is_done, job.problem = False, f"the worker could not be started: {error.strerror}"
+            job.seconds = round(time.perf_counter() - started, 3)
+            job.stage, job.state = "", "done" if is_done else "failed"
+            self._finished(job)
+
+    async def _work(self, job: Job) -> bool:
+        spec = JobSpec(
+            kind=job.kind,
+            keys=job.keys,
+            upload_dir=str(self._config.upload_dir.absolute()),
+            index_dir=str(Path(self._rag.index_dir).absolute()),
+            embedding=self._rag.embedding,
+            lock_wait_s=self._config.lock_wait_s,
+        )
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", "rag.server.worker")
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+        try:
+            if process.stdin is None or process.stdout is None or process.stderr is None:
+                raise OSError("the worker has no pipes")
+            errors = asyncio.create_task(process.stderr.read())
+            process.stdin.write(spec.model_dump_json().encode())
+            process.stdin.close()
+            async for line in process.stdout:
+                job.hear(json.loads(line))
+            said = (await errors).decode(errors="replace").strip()
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+        if code != 0 and not job.problem:
+            job.problem = f"the indexing process ended with code {code}: {said[-_STDERR_TAIL:]}"
+        return code == 0

@@ -1,0 +1,147 @@
+"""An answer while it is being made: a thread works, the event loop hears of it, and either may end it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from core.errors import QuantserveError
+from rag.retrieve import Passage
+from rag.server.engine import Answered, Asked, Cancelled, Engine
+
+
+@dataclass(frozen=True)
+class Found:
+    """The passages are known."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of the answer."""
+
+    piece: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer is whole."""
+
+    answered: Answered
+
+
+@dataclass(frozen=True)
+class Failed:
+    """There is no whole answer."""
+
+    error: QuantserveError
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing happened for a while."""
+
+
+Event = Found | Text | Done | Failed | Waiting
+
+
+@dataclass
+class Times:
+    """`time.time_ns` of what happened; None while it has not."""
+
+    began: int
+    passages: int | None = None
+    first_text: int | None = None
+    ended: int | None = None
+
+
+class LiveAnswer:
+    """Runs one question in a thread of its own, as soon as one of `turns` is free.
+
+    The threads are daemons: one that waits for a model server that says nothing does not keep the program
+    from ending.
+    """
+
+    def __init__(self, engine: Engine, asked: Asked, turns: threading.Semaphore) -> None:
+        """Start at once."""
+        self.times = Times(time.time_ns())
+        self.left = False
+        """Whether the client left before the answer was whole."""
+        self._cancel = threading.Event()
+        self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._turns = turns
+        threading.Thread(target=self._work, args=(engine, asked), name="answer", daemon=True).start()
+
+    def _tell(self, event: Event | BaseException) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    def _work(self, engine: Engine, asked: Asked) -> None:
+        def check() -> None:
+            if self._cancel.is_set():
+                raise Cancelled
+
+        def on_passages(passages: Sequence[Passage]) -> None:
+            check()
+            self.times.passages = time.time_ns()
+            self._tell(Found(tuple(passages)))
+
+        def on_text(piece: str) -> None:
+            check()
+            if self.times.first_text is None:
+                self.times.first_text = time.time_ns()
+            self._tell(Text(piece))
+
+        try:
+            with self._turns:
+                check()
+                answered = engine.answer(asked, on_text, on_passages)
+            self.times.ended = time.time_ns()
+            self._tell(Done(answered))
+        except Cancelled:
+            return
+        except QuantserveError as error:
+            self.times.ended = time.time_ns()
+            self._tell(Failed(error))
+        except BaseException as error:  # noqa: BLE001  (raised again where the request is answered)
+            self._tell(error)
+
+    async def events(self, request: Request, silence_s: float = 15.0) -> AsyncGenerator[Event, None]:
+        """Yield what happens until the answer is whole, has failed, or the client has left."""
+        gone = asyncio.ensure_future(_disconnected(request))
+        following: asyncio.Future[Event | BaseException] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(self._events.get())
+                both: set[asyncio.Future[Any]] = {gone, following}
+                await asyncio.wait(both, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    event, following = following.result(), None
+                    if isinstance(event, BaseException):
+                        raise event
+                    yield event
+                    if isinstance(event, Done | Failed):
+                        return
+                elif gone.done():
+                    self.left = True
+                    return
+                else:
+                    yield Waiting()
+        finally:
+            self._cancel.set()
+            gone.cancel()
+            if following is not None:
+                following.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

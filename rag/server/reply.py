@@ -1,0 +1,130 @@
+"""A reply in OpenAI's shape, whole or as a stream, with ours under `quantserve`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from rag.answer import AnswerFailed
+from rag.server.engine import Answered, facts_of
+from rag.server.exchange import AnswerRecord, exchange_of
+from rag.server.live import Done, Event, Failed, Found, LiveAnswer, Text
+from rag.server.refusal import Refusal, refusal_for
+from rag.server.schemas import ChatRequest
+from rag.server.service import Service
+from rag.server.views import extension_view, rest_of, sources_view, stage_seconds, usage_view
+
+
+@dataclass
+class Reply:
+    """One reply in the making."""
+
+    service: Service
+    request: Request
+    body: ChatRequest
+    notes: tuple[str, ...]
+    record: AnswerRecord
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Fields that every object of this reply has."""
+        return {
+            "id": f"chatcmpl-{exchange_of(self.request).request_id}",
+            "created": int(exchange_of(self.request).began_ns / 1e9),
+            "model": self.service.config.model_name,
+        }
+
+    def extension(self, answered: Answered) -> dict[str, Any]:
+        """Return `quantserve` and note the answer."""
+        answer, record, facts = answered.answer, self.record, facts_of(answered.answer)
+        record.passages = tuple((p.chunk.id, p.score) for p in answer.passages)
+        record.seconds = stage_seconds(answer, answered.found)
+        record.mode, record.language, record.model = answer.mode, answer.language, answer.model
+        record.generation = answered.generation
+        record.prompt_tokens, record.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+        record.cached, record.guard = facts.cached, facts.guard
+        record.invented_citations = answer.invented_citations
+        record.notes = answered.found.notes
+        request_id = exchange_of(self.request).request_id
+        return extension_view(answered, request_id, self.service.config.upload_dir.absolute(), self.notes)
+
+    def failure(self, failed: Failed) -> Refusal:
+        """Return the refusal; passages that were found go with it."""
+        error = failed.error
+        extension = None
+        if isinstance(error, AnswerFailed):
+            self.record.passages = tuple((p.chunk.id, p.score) for p in error.passages)
+            folder = self.service.config.upload_dir.absolute()
+            extension = {"sources": sources_view(error.passages, folder), "text": error.partial}
+        refusal = refusal_for(error, extension)
+        exchange_of(self.request).reason = refusal.code
+        return refusal
+
+    def whole(self, answered: Answered) -> dict[str, Any]:
+        """Return a chat.completion."""
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answered.answer.text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+        return {
+            **self.identity,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": usage_view(answered.answer),
+            "quantserve": self.extension(answered),
+        }
+
+    def chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+        """Return a chat.completion.chunk as a server-sent event."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        chunk = {**self.identity, "object": "chat.completion.chunk", "choices": [choice], **more}
+        if self.body.stream_options is not None and self.body.stream_options.include_usage:
+            chunk.setdefault("usage", None)
+        return _event(chunk)
+
+    def usage_chunk(self, answered: Answered) -> str:
+        """Return the chunk that only carries usage."""
+        chunk = {**self.identity, "object": "chat.completion.chunk", "choices": []}
+        return _event({**chunk, "usage": usage_view(answered.answer)})
+
+    async def stream(
+        self, live: LiveAnswer, first: Event, rest: AsyncGenerator[Event, None]
+    ) -> AsyncIterator[str]:
+        """Yield server-sent events: role and passages, text, then the sources with the finish reason."""
+        streamed = ""
+        event: Event | None = first
+        folder = self.service.config.upload_dir.absolute()
+        try:
+            while event is not None:
+                if isinstance(event, Found):
+                    found = {"passages": sources_view(event.passages, folder)}
+                    yield self.chunk({"role": "assistant", "content": ""}, quantserve=found)
+                elif isinstance(event, Text):
+                    streamed += event.piece
+                    yield self.chunk({"content": event.piece})
+                elif isinstance(event, Done):
+                    extension = self.extension(event.answered)
+                    if rest_text := rest_of(streamed, event.answered.answer.text):
+                        yield self.chunk({"content": rest_text})
+                    yield self.chunk({}, "stop", quantserve=extension)
+                    if self.body.stream_options is not None and self.body.stream_options.include_usage:
+                        yield self.usage_chunk(event.answered)
+                    yield "data: [DONE]\n\n"
+                elif isinstance(event, Failed):
+                    yield _event(self.failure(event).body())
+                else:
+                    yield ": still working\n\n"
+                event = await anext(rest, None)
+        finally:
+            self.record.client_left = live.left
+            await rest.aclose()
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"

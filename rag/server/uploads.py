@@ -1,0 +1,157 @@
+"""An upload on its way to disk: multipart parts written as they arrive, renamed when all are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from core.errors import InputError
+from rag.ingest.names import upload_name
+from rag.loaders.registry import LOADERS
+from rag.server.config import Bounds
+from rag.server.refusal import Refusal
+
+_HEADERS_BYTES = 16_384
+"""What the headers of one part may take; python-multipart bounds single lines, not their number."""
+
+
+@dataclass
+class _Part:
+    """One file being received."""
+
+    name: str
+    temporary: Path
+    stream: BinaryIO
+    size: int = 0
+
+
+@dataclass
+class _Headers:
+    name: bytearray = field(default_factory=bytearray)
+    value: bytearray = field(default_factory=bytearray)
+    found: dict[bytes, bytes] = field(default_factory=dict)
+    size: int = 0
+
+
+class _Receiver:
+    """Callbacks of the parser."""
+
+    def __init__(self, folder: Path, bounds: Bounds) -> None:
+        self._folder, self._bounds = folder, bounds
+        self._headers = _Headers()
+        self.parts: list[_Part] = []
+        self.is_whole = False
+
+    def on_part_begin(self) -> None:
+        self._headers = _Headers()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._headers.name += self._counted(data, start, end)
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._headers.value += self._counted(data, start, end)
+
+    def _counted(self, data: bytes, start: int, end: int) -> bytes:
+        self._headers.size += end - start
+        if self._headers.size > _HEADERS_BYTES:
+            raise Refusal(400, "invalid_multipart", "the headers of a part are too long")
+        return data[start:end]
+
+    def on_header_end(self) -> None:
+        headers = self._headers
+        headers.found[bytes(headers.name).lower()] = bytes(headers.value)
+        headers.name, headers.value = bytearray(), bytearray()
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.found.get(b"content-disposition", b""))
+        given = options.get(b"filename")
+        if given is None:
+            field_name = options.get(b"name", b"").decode(errors="replace")[:80]
+            raise Refusal(400, "unexpected_field", f"'{field_name}' is not a file", param=field_name)
+        if len(self.parts) >= self._bounds.max_files:
+            raise Refusal(413, "too_many_files", f"{self._bounds.max_files} files at once are the most")
+        name = upload_name(given.decode("utf-8", errors="replace"))
+        suffix = Path(name).suffix.lower()
+        if suffix not in LOADERS:
+            known = ", ".join(LOADERS)
+            raise Refusal(
+                415, "unsupported_kind", f"{name}: files of kind '{suffix}' are not read. Kinds: {known}"
+            )
+        descriptor, temporary = tempfile.mkstemp(prefix=".upload-", dir=self._folder)
+        self.parts.append(_Part(name, Path(temporary), os.fdopen(descriptor, "wb")))
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self.parts[-1]
+        part.size += end - start
+        if part.size > self._bounds.max_upload_bytes:
+            most = self._bounds.max_upload_bytes
+            raise Refusal(413, "file_too_large", f"{part.name} is larger than {most:,} bytes")
+        part.stream.write(memoryview(data)[start:end])
+
+    def on_part_end(self) -> None:
+        stream = self.parts[-1].stream
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.close()
+
+    def on_end(self) -> None:
+        self.is_whole = True
+
+    def discard(self) -> None:
+        for part in self.parts:
+            part.stream.close()
+            with contextlib.suppress(FileNotFoundError):
+                part.temporary.unlink()
+
+
+async def receive_files(request: Request, folder: Path, bounds: Bounds) -> list[Path]:
+    """Write every file of a multipart request into `folder` and return their paths.
+
+    A name is reduced to its safe last component; a file of that name is replaced. Nothing stays when
+    any part is refused.
+
+    Raises:
+        Refusal: it is not multipart, a file is too large or of an unknown kind, or nothing was sent.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise Refusal(415, "not_multipart", "send files as multipart/form-data, for example curl -F file=@…")
+    folder.mkdir(parents=True, exist_ok=True)
+    receiver = _Receiver(folder, bounds)
+    names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
+    events = (*names, "headers_finished", "end")
+    parser = MultipartParser(
+        boundary,
+        {f"on_{event}": getattr(receiver, f"on_{event}") for event in events},  # type: ignore[arg-type]
+    )
+    try:
+        async for data in request.stream():
+            parser.write(data)
+        parser.finalize()
+        if not receiver.is_whole:
+            raise Refusal(400, "invalid_multipart", "the upload ended before its last part was whole")
+        if not receiver.parts:
+            raise Refusal(400, "no_file", "the upload holds no file")
+        found: dict[Path, None] = {}
+        for part in receiver.parts:
+            part.temporary.chmod(0o644)
+            os.replace(part.temporary, folder / part.name)
+            found[folder / part.name] = None
+        return list(found)
+    except FormParserError as error:
+        raise Refusal(400, "invalid_multipart", f"the upload is not proper multipart: {error}") from error
+    except InputError as error:
+        raise Refusal(400, "invalid_name", str(error)) from error
+    except ClientDisconnect as error:
+        raise Refusal(400, "client_left", "the client left in the middle of the upload") from error
+    finally:
+        receiver.discard()

@@ -1,0 +1,152 @@
+"""Answers, passages and documents as clients see them. Pure.
+
+Files on this machine are known by their full path; clients see a document's name and an id made from the
+path, never the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from rag.answer import Answer
+from rag.retrieve import Passage
+from rag.retrieve.passage import Found
+from rag.server.engine import Answered, facts_of
+from rag.store.chunks import Chunk
+from rag.store.manifest import FileEntry
+
+_CITATIONS = re.compile(r"\s*\[\d+(?:\s*[,，]\s*\d+)*\]")
+
+
+def document_id(key: str) -> str:
+    """Return what a document is called in addresses."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def shown_name(key: str, file: str, upload_dir: Path) -> str:
+    """Return the name people see: below the upload folder, or the working directory, else the last part."""
+    path = PurePath(key)
+    if path.is_relative_to(upload_dir):
+        return str(path.relative_to(upload_dir))
+    return path.name if PurePath(file).is_absolute() else file
+
+
+def document_view(key: str, entry: FileEntry, upload_dir: Path) -> dict[str, Any]:
+    """Return one document of the list."""
+    is_file = PurePath(key).is_absolute()
+    return {
+        "id": document_id(key),
+        "name": shown_name(key, entry.file, upload_dir),
+        "origin": "upload" if PurePath(key).is_relative_to(upload_dir) else "file" if is_file else "web",
+        "bytes": entry.size_bytes,
+        "passages": entry.chunks,
+        "problem": _without_folder(entry.problem, key),
+        "warnings": list(entry.warnings),
+    }
+
+
+def _without_folder(text: str, key: str) -> str:
+    return text.replace(key, PurePath(key).name)
+
+
+def chunk_view(chunk: Chunk, upload_dir: Path) -> dict[str, Any]:
+    """Return a passage's text and place."""
+    return {
+        "id": chunk.id,
+        "document": document_id(chunk.path),
+        "file": shown_name(chunk.path, chunk.file, upload_dir),
+        "page": chunk.page,
+        "heading": chunk.heading,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "url": f"/passages/{chunk.id}",
+    }
+
+
+def source_view(number: int, passage: Passage, upload_dir: Path, *, cited: bool) -> dict[str, Any]:
+    """Return a passage with its number and scores; a score that was not computed is null."""
+
+    def rounded(value: float | None, digits: int = 4) -> float | None:
+        return None if value is None else round(value, digits)
+
+    return {
+        "number": number,
+        "cited": cited,
+        **chunk_view(passage.chunk, upload_dir),
+        "score": round(passage.score, 6),
+        "similarity": rounded(passage.similarity),
+        "bm25": rounded(passage.bm25),
+        "rerank": rounded(passage.rerank),
+    }
+
+
+def sources_view(
+    passages: Sequence[Passage], upload_dir: Path, cited: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """Return passages numbered from 1."""
+    return [
+        source_view(number, passage, upload_dir, cited=number in cited)
+        for number, passage in enumerate(passages, start=1)
+    ]
+
+
+def stage_seconds(answer: Answer, found: Found) -> dict[str, float]:
+    """Return seconds by stage: the answer's, and what the search was made of."""
+    return {name: round(value, 4) for name, value in {**found.seconds, **answer.seconds}.items()}
+
+
+def extension_view(
+    answered: Answered, request_id: str, upload_dir: Path, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what stands under `quantserve` beside an answer."""
+    answer = answered.answer
+    facts = facts_of(answer)
+    return {
+        "request_id": request_id,
+        "text": answer.text,
+        "mode": answer.mode,
+        "reason": answer.reason,
+        "language": answer.language,
+        "model": answer.model,
+        "generation": answered.generation,
+        "cached": facts.cached,
+        "guard": facts.guard,
+        "condensed_question": facts.condensed_question,
+        "attributed": answer.attributed,
+        "invented_citations": answer.invented_citations,
+        "seconds": stage_seconds(answer, answered.found),
+        "notes": [*answered.found.notes, *notes],
+        "sources": sources_view(answer.passages, upload_dir, answer.cited),
+    }
+
+
+def usage_view(answer: Answer) -> dict[str, int] | None:
+    """Return OpenAI's `usage`: the model's own counts, zeros where no model was asked, None if unknown."""
+    prompt, completion = answer.prompt_tokens, answer.completion_tokens
+    if prompt is None and completion is None:
+        if answer.mode == "generate" and not facts_of(answer).cached:
+            return None
+        prompt = completion = 0
+    prompt, completion = prompt or 0, completion or 0
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def rest_of(streamed: str, final: str) -> str:
+    """Return what is still to be sent so that a reader of the stream has the whole answer.
+
+    What was sent cannot be taken back: when only citations were mended there is nothing to add; when the
+    answer became another one (quoted instead of generated), it follows after a blank line.
+    """
+    shown = streamed.strip()
+    if not shown:
+        return final
+    if final.startswith(shown):
+        return final[len(shown) :]
+    if _CITATIONS.sub("", final).strip() == _CITATIONS.sub("", shown).strip():
+        return ""
+    return f"\n\n{final}"

@@ -1,0 +1,154 @@
+"""One indexing job in a process of its own: a crash of a parser is a failed job, not a dead server.
+
+    python -m rag.server.worker < job.json
+
+The job comes on stdin as JSON; progress and the result go to stdout, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from core.errors import InputError, QuantserveError
+from core.files import Locked, remove_tree
+from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
+from rag.ingest import IndexReport, Listener, index_paths, remove_documents
+from rag.store.generation import CURRENT, IndexStore
+
+_NICE = 10
+"""Answers come before indexing."""
+_TRY_AGAIN_S = 0.5
+
+
+class JobSpec(BaseModel):
+    """What a worker is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["add", "remove"]
+    keys: tuple[str, ...]
+    """Paths to index, or documents to remove, by full path."""
+    upload_dir: str
+    index_dir: str
+    embedding: EmbeddingConfig
+    lock_wait_s: float
+
+
+def tell(event: str, **fields: Any) -> None:
+    """Write one line for the server."""
+    sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def configuration(spec: JobSpec) -> RagConfig:
+    """Return the configuration: documents are split as the index's others were."""
+    config = RagConfig(index_dir=Path(spec.index_dir), embedding=spec.embedding, fetch=FetchConfig())
+    current = IndexStore(config.index_dir).current()
+    if current is None:
+        return config
+    settings = current.manifest.settings
+    size, overlap = settings.chunk_size, settings.chunk_overlap
+    if settings.splitter == "sentence":
+        split = SplitConfig("sentence", chunk_tokens=size, overlap_tokens=overlap)
+    else:
+        split = SplitConfig("characters", chunk_characters=size, overlap_characters=overlap)
+    return replace(config, split=split)
+
+
+def empty_index(store: IndexStore) -> None:
+    """Take the last documents out: there is no current generation afterwards.
+
+    An empty folder keeps the count of generations going, so that no name is ever used twice.
+    """
+    with store.writer_lock():
+        current = store.open()
+        (store.root / CURRENT).unlink()
+        number = int(current.name.rpartition("-")[2]) + 1
+        for path in store.root.glob("gen-*"):
+            remove_tree(path)
+        (store.root / f"gen-{number:06d}").mkdir()
+
+
+def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
+    """Take documents out of the index, and uploaded ones off the disk; None when no index was written."""
+    store = IndexStore(config.index_dir)
+    files = store.open().manifest.files
+    gone = [key for key in spec.keys if key in files]
+    report = None
+    if len(gone) == len(files):
+        empty_index(store)
+    elif gone:
+        report = remove_documents(gone, config)
+    _unlink_uploads(spec)
+    return report
+
+
+def add(spec: JobSpec, config: RagConfig) -> IndexReport:
+    """Index files; those that cannot be are not kept on disk either when the whole job fails."""
+    listener = Listener(
+        reading=lambda file, done, total: tell("reading", file=Path(file).name, done=done, total=total),
+        embedding=lambda done, total: tell("embedding", done=done, total=total),
+    )
+    try:
+        return index_paths(spec.keys, config, listener=listener)
+    except InputError:
+        current = IndexStore(config.index_dir).current()
+        known = current.manifest.files if current is not None else {}
+        _unlink_uploads(spec.model_copy(update={"keys": tuple(k for k in spec.keys if k not in known)}))
+        raise
+
+
+def _unlink_uploads(spec: JobSpec) -> None:
+    for key in spec.keys:
+        if Path(key).is_relative_to(spec.upload_dir):
+            with contextlib.suppress(FileNotFoundError):
+                Path(key).unlink()
+
+
+def in_turn(work: Callable[[], IndexReport | None], wait_s: float) -> IndexReport | None:
+    """Run `work`, waiting for another writer to end.
+
+    Raises:
+        Locked: it did not within `wait_s`.
+    """
+    deadline = time.monotonic() + wait_s
+    said = False
+    while True:
+        try:
+            return work()
+        except Locked:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                tell("waiting")
+                said = True
+            time.sleep(_TRY_AGAIN_S)
+
+
+def main() -> int:
+    """Do the job on stdin."""
+    os.nice(_NICE)
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+    spec = JobSpec.model_validate_json(sys.stdin.buffer.read())
+    work = add if spec.kind == "add" else remove
+    try:
+        report = in_turn(lambda: work(spec, configuration(spec)), spec.lock_wait_s)
+    except QuantserveError as error:
+        tell("failed", problem=str(error))
+        return error.exit_code
+    tell("done", report=None if report is None else asdict(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

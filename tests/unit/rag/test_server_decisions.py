@@ -1,0 +1,148 @@
+"""Pure decisions of the server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from rag.answer import Answer
+from rag.server.keys import KeyRing, KeysError, create_key, is_loopback, require_keys, revoke_key
+from rag.server.surroundings import surroundings_of
+from rag.server.views import document_id, rest_of, shown_name, usage_view
+from rag.store.chunks import Chunk
+
+TEXT = "abcdefghij klmnopqrst uvwxyz"
+
+
+def chunk(start: int, end: int, page: int = 1) -> Chunk:
+    return Chunk(f"{page}-{start}", "/a.pdf", "a.pdf", page, "", start, end, TEXT[start:end], "")
+
+
+@pytest.mark.parametrize(
+    ("streamed", "final", "rest"),
+    [
+        ("", "모르겠습니다.", "모르겠습니다."),
+        ("It is blue. [1]", "It is blue. [1]", ""),
+        (" It is blue.\n", "It is blue. [1]", " [1]"),
+        ("It is blue. [1] [9]", "It is blue. [1]", ""),
+        ("It [9] is blue [1, 9].", "It is blue [1].", ""),
+        ("Es ist blau.", "하늘은 파랗다. [1]", "\n\n하늘은 파랗다. [1]"),
+    ],
+)
+def test_a_stream_gets_what_it_lacks(streamed: str, final: str, rest: str) -> None:
+    assert rest_of(streamed, final) == rest
+
+
+@pytest.mark.parametrize(
+    ("mode", "prompt", "completion", "usage"),
+    [
+        ("generate", 10, 2, {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}),
+        ("extract", None, None, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}),
+        ("generate", None, None, None),
+    ],
+)
+def test_usage_is_the_models_or_unknown(
+    mode: str, prompt: int | None, completion: int | None, usage: dict[str, int] | None
+) -> None:
+    answer = replace(Answer("q", "a", mode, "en", ()), prompt_tokens=prompt, completion_tokens=completion)
+    assert usage_view(answer) == usage
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "before", "after"),
+    [
+        ([], "", ""),
+        ([chunk(0, 10), chunk(11, 21), chunk(22, 28)], "abcdefghij\n", "\nuvwxyz"),
+        ([chunk(0, 14), chunk(11, 21), chunk(18, 28)], "abcdefghij ", " uvwxyz"),
+        ([chunk(0, 10, page=2), chunk(11, 21), chunk(22, 28, page=3)], "", ""),
+        ([chunk(0, 4), chunk(2, 11), chunk(20, 28)], "abcdefghij ", " uvwxyz"),
+    ],
+)
+def test_a_passage_is_shown_in_its_page_without_repeating_overlaps(
+    neighbours: list[Chunk], before: str, after: str
+) -> None:
+    found = surroundings_of(chunk(11, 21), neighbours)
+    assert (found.before, found.after) == (before, after)
+
+
+@pytest.mark.parametrize(
+    ("key", "file", "name"),
+    [
+        ("/srv/up/a.md", "/srv/up/a.md", "a.md"),
+        ("/home/x/docs/a.md", "docs/a.md", "docs/a.md"),
+        ("/elsewhere/secret/a.md", "/elsewhere/secret/a.md", "a.md"),
+        ("https://example.org/a", "https://example.org/a", "https://example.org/a"),
+    ],
+)
+def test_a_documents_name_gives_no_folder_of_this_machine_away(key: str, file: str, name: str) -> None:
+    assert shown_name(key, file, Path("/srv/up")) == name
+
+
+def test_a_documents_id_says_nothing_and_stays() -> None:
+    assert document_id("/a.md") == document_id("/a.md") != document_id("/b.md")
+    assert "a.md" not in document_id("/a.md")
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("", False),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback_is_told_from_the_rest(host: str, local: bool) -> None:
+    assert is_loopback(host) is local
+    if not local:
+        with pytest.raises(UsageError, match="without keys"):
+            require_keys(host, None)
+    require_keys(host, Path("keys.json"))
+
+
+def test_a_key_file_that_breaks_keeps_the_keys_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.server.keys._CHECK_EVERY_S", 0.0)
+    path = tmp_path / "keys.json"
+    secret = create_key(path, "alice")
+    ring = KeyRing(path)
+    path.write_text("{", encoding="utf-8")
+    assert ring.find(secret) is not None
+    assert str(path) in ring.problem
+    path.unlink()
+    create_key(path, "bob")
+    assert ring.find(secret) is None
+    assert ring.problem == ""
+
+
+def test_a_key_is_revoked_by_a_name_that_only_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    create_key(path, "alice")
+    create_key(path, "alice")
+    with pytest.raises(KeysError, match="2 keys are called alice"):
+        revoke_key(path, "alice")
+    with pytest.raises(KeysError, match="no key is called carol"):
+        revoke_key(path, "carol")
+
+
+def test_the_pages_words_are_the_same_in_both_languages() -> None:
+    text = (Path(__file__).parents[3] / "rag/server/static/i18n.js").read_text(encoding="utf-8")
+    korean, english = re.findall(r"^  (?:ko|en): \{(.*?)^  \},", text, flags=re.MULTILINE | re.DOTALL)
+    entry = re.compile(r'(\w+): "((?:[^"\\]|\\.)*)"')
+    ko, en = dict(entry.findall(korean)), dict(entry.findall(english))
+    assert len(ko) > 90
+    assert set(ko) == set(en)
+    slots = re.compile(r"\{\w+\}")
+    assert {name: set(slots.findall(text)) for name, text in ko.items()} == {
+        name: set(slots.findall(text)) for name, text in en.items()
+    }
