@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -129,9 +130,12 @@ class AnswerConfig:
 
 @dataclass(frozen=True)
 class RagConfig:
-    """All of it; `index_dir` holds the generations."""
+    """All of it; `index_dir` holds the generations of the local store."""
 
     index_dir: Path = Path("run/index")
+    store: str = field(default_factory=lambda: os.environ.get("RAG_STORE", "faiss"), repr=False)
+    """"faiss": the local store; or a shared one's address, postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+    From the environment, since it holds a password and every command and server must agree on it."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

@@ -14,7 +14,7 @@ from rag.ingest.plan import Plan, plan_documents
 from rag.ingest.report import QUIET, IndexReport, Listener, report_on
 from rag.ingest.sources import Fetch, find_sources, root_of
 from rag.loaders.web import fetch
-from rag.store.generation import Generation, IndexStore
+from rag.store.base import Index, Store, open_store
 from rag.store.manifest import Settings
 
 
@@ -52,7 +52,7 @@ def index_paths(
         Locked: another process is indexing.
     """
     given = list(paths)
-    store = IndexStore(config.index_dir)
+    store = open_store(config)
     settings = _settings(config)
     with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
         old = store.current()
@@ -86,7 +86,7 @@ def remove_documents(
         InputError: nothing in the index has that name, or several documents have, or nothing would be left.
         Locked: another process is indexing.
     """
-    store = IndexStore(config.index_dir)
+    store = open_store(config)
     with store.writer_lock():
         old = store.open()
         manifest = old.manifest
@@ -104,7 +104,7 @@ def remove_documents(
         return _publish(store, config, manifest.settings, plan, old, True, QUIET, load_model)
 
 
-def _changes_nothing(plan: Plan, old: Generation) -> bool:
+def _changes_nothing(plan: Plan, old: Index) -> bool:
     manifest = old.manifest
     return (
         not plan.read
@@ -116,11 +116,11 @@ def _changes_nothing(plan: Plan, old: Generation) -> bool:
 
 
 def _publish(
-    store: IndexStore,
+    store: Store,
     config: RagConfig,
     settings: Settings,
     plan: Plan,
-    old: Generation | None,
+    old: Index | None,
     reusable: bool,
     listener: Listener,
     load_model: Callable[[], Embedder] | None,
@@ -133,11 +133,11 @@ def _publish(
         listener,
         load_model or (lambda: load_embedder(config.embedding)),
     )
-    final = store.publish(build.write)
+    name = store.publish(build.write)
     before = old.manifest.files if old is not None else {}
     return report_on(
         build.manifest,
-        final.name,
+        name,
         embedded=build.embedded,
         added=tuple(source.file for source in plan.read if source.key not in before),
         changed=tuple(source.file for source in plan.read if source.key in before),

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from rag.retrieve.filters import Filters
 from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.retrieve.mmr import mmr_order
 from rag.retrieve.passage import Found, Passage
-from rag.store.generation import Generation, IndexStore
+from rag.store.base import Index, open_store
 from rag.text import normalise
 
 Rows = npt.NDArray[np.int64]
@@ -29,7 +28,7 @@ Ranked = list[tuple[int, float]]
 _FILTERS_KEPT = 32
 
 
-def check_same_model(generation: Generation, config: EmbeddingConfig) -> None:
+def check_same_model(generation: Index, config: EmbeddingConfig) -> None:
     """Refuse to compare vectors of two models.
 
     Raises:
@@ -50,7 +49,7 @@ class Searcher:
 
     def __init__(
         self,
-        generation: Generation,
+        generation: Index,
         config: RagConfig,
         load_model: Callable[[], Embedder] | None = None,
         reranker: Reranker | None = None,
@@ -71,12 +70,12 @@ class Searcher:
 
     @classmethod
     def open(cls, config: RagConfig) -> Searcher:
-        """Open the current generation of the index folder.
+        """Open the current generation of the configured store.
 
         Raises:
             NoIndex: there is none.
         """
-        return cls(IndexStore(Path(config.index_dir)).open(), config)
+        return cls(open_store(config).open(), config)
 
     @property
     def embedder(self) -> Embedder:
