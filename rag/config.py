@@ -10,7 +10,7 @@ from typing import Literal
 RetrieveMode = Literal["hybrid", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
-Backend = Literal["auto", "onnx", "huggingface"]
+Backend = Literal["auto", "onnx", "onnx-int8", "huggingface", "openai"]
 SplitMethod = Literal["sentence", "characters"]
 
 
@@ -21,9 +21,20 @@ class EmbeddingConfig:
     model: Path = Path("models/multilingual-e5-small")
     backend: Backend = "auto"
     batch_tokens: int = 4096
-    """Padded tokens in one batch; texts of like length share a batch."""
+    """huggingface: padded tokens in one batch; texts of like length share a batch."""
     query_prefix: str = "query: "
     passage_prefix: str = "passage: "
+    base_url: str = field(
+        default_factory=lambda: os.environ.get("EMBED_BASE_URL", "http://127.0.0.1:8000/v1"), repr=False
+    )
+    """openai: the server whose /embeddings is asked for the model named `model`."""
+    api_key: str = field(default_factory=lambda: os.environ.get("EMBED_API_KEY", "not-needed"), repr=False)
+    batch_texts: int = 64
+    """openai: texts in one request."""
+    timeout_s: float = 60.0
+    """openai: for one request."""
+    max_retries: int = 5
+    """openai: after connection errors, 429 and 5xx; by the client's own backoff, obeying Retry-After."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from rag.errors import EmbeddingModelError
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 _EDGE_BYTES = 1 << 20
+INT8_FILE = "model_int8.onnx"
+"""The int8 graph that is derived from the fp32 one (rag.embedding.int8)."""
 _FINGERPRINTED = ("config.json", "tokenizer.json", "modules.json")
 
 
@@ -67,12 +69,16 @@ def fingerprint(config: EmbeddingConfig) -> str:
         EmbeddingModelError: there is no such directory.
     """
     directory = config.model
+    digest = hashlib.sha256(f"{config.query_prefix}\0{config.passage_prefix}".encode())
+    if config.backend == "openai":
+        # The name is all that can be known of a model behind a server; the address may change.
+        digest.update(f"\0served\0{directory}".encode())
+        return digest.hexdigest()[:16]
     if not directory.is_dir():
         raise EmbeddingModelError(
             f"the embedding model {directory} is not there",
             mend="Make the default one: python -m rag embedding-model; or name a model directory",
         )
-    digest = hashlib.sha256(f"{config.query_prefix}\0{config.passage_prefix}".encode())
     source = source_of(directory)
     if source is not None:
         digest.update(f"{source['sha256']}\0{source['format']}".encode())
@@ -80,7 +86,8 @@ def fingerprint(config: EmbeddingConfig) -> str:
     for name in _FINGERPRINTED:
         if (directory / name).is_file():
             digest.update((directory / name).read_bytes())
-    for weights in sorted([*directory.glob("*.safetensors"), *directory.glob("*.onnx*")]):
+    weights_files = {*directory.glob("*.safetensors"), *directory.glob("*.onnx*")} - {directory / INT8_FILE}
+    for weights in sorted(weights_files):
         size_bytes = weights.stat().st_size
         digest.update(f"{weights.name}\0{size_bytes}".encode())
         with weights.open("rb") as stream:
@@ -96,14 +103,12 @@ def cores() -> int:
 
 
 def choose_backend(config: EmbeddingConfig) -> Backend:
-    """Name the backend for this model: what was asked for, else ONNX where the directory has a graph.
-
-    Both run in fp32: bf16 through oneDNN dies with SIGILL where a virtual machine advertises AMX
-    that it does not have, and fp16 is slower than fp32 where there is no AVX512-FP16.
-    """
+    """Name the backend for this model: what was asked for, else what was measured to be best here."""
     if config.backend != "auto":
         return config.backend
-    return "onnx" if (config.model / "model.onnx").is_file() else "huggingface"
+    from rag.embedding.choose import choose
+
+    return choose(config.model)
 
 
 def load_embedder(config: EmbeddingConfig) -> Embedder:
@@ -111,13 +116,23 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
 
     Raises:
         EmbeddingModelError: the directory is missing or cannot be loaded.
+        ServerUnavailable: the embedding server does not answer.
     """
+    if config.backend == "openai":
+        from rag.embedding.openai_backend import OpenAIEmbedder
+
+        return OpenAIEmbedder(config)
     if not config.model.is_dir():
         fingerprint(config)
-    if choose_backend(config) == "onnx":
-        from rag.embedding.onnx_backend import OnnxEmbedder
+    chosen = choose_backend(config)
+    if chosen == "huggingface":
+        from rag.embedding.huggingface_backend import HuggingFaceEmbedder
 
+        return HuggingFaceEmbedder(config)
+    from rag.embedding.onnx_backend import OnnxEmbedder
+
+    if chosen == "onnx":
         return OnnxEmbedder(config)
-    from rag.embedding.huggingface_backend import HuggingFaceEmbedder
+    from rag.embedding.int8 import int8_graph
 
-    return HuggingFaceEmbedder(config)
+    return OnnxEmbedder(config, int8_graph(config.model))

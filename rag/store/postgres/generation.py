@@ -56,7 +56,7 @@ def vector_store(address: str, number: int, dimension: int, chunks: int, *, setu
         initialization_fail_on_error=True,
         indexed_metadata_keys={("row", "int")},
         # Exact up to so many chunks, as in the local store; the writer makes the HNSW index after loading.
-        hnsw_kwargs={"hnsw_ef_search": HNSW_EF_SEARCH} if chunks > FLAT_MAX_CHUNKS else None,
+        hnsw_kwargs={"hnsw_ef_search": HNSW_EF_SEARCH} if chunks > FLAT_MAX_CHUNKS and not setup else None,
         customize_query_fn=only_rows,
     )
 
