@@ -4,6 +4,7 @@ python -m rag index PATH…           bring the index up to date
 python -m rag remove FILE…          take documents out of it
 python -m rag ask "QUESTION"        answer it, with citations; chat does so in turn
 python -m rag search "QUERY"        passages only, no model
+python -m rag eval [QUESTIONS]      how well questions find their passages; calibrates "I do not know"
 python -m rag list | status         what is indexed; whether the model server answers
 python -m rag embedding-model       make the default embedding model
 """
@@ -16,6 +17,7 @@ from core.console import run_app
 from rag.commands.ask import ask
 from rag.commands.chat import chat
 from rag.commands.embedding_model import embedding_model
+from rag.commands.evaluate import evaluate
 from rag.commands.index import index
 from rag.commands.list import list_documents
 from rag.commands.remove import remove
@@ -30,6 +32,7 @@ app = typer.Typer(
 )
 app.command("embedding-model")(embedding_model)
 app.command("list")(list_documents)
+app.command("eval")(evaluate)
 for command in (index, remove, search, ask, chat, status):
     app.command()(command)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-RetrieveMode = Literal["hybrid", "dense", "bm25"]
+RetrieveMode = Literal["hybrid", "hybrid-rrf", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
 Backend = Literal["auto", "onnx", "onnx-int8", "huggingface", "openai"]
@@ -103,11 +103,15 @@ class RetrieveConfig:
     """How passages are found."""
 
     mode: RetrieveMode = "hybrid"
+    """hybrid: cosine and BM25 joined by their scores; hybrid-rrf: by their ranks; or one of the two alone.
+    docs/retrieval.md has what each found on the evaluation set."""
     top_k: int = 4
     candidates: int = 50
     """Passages each ranking hands to the fusion, to MMR and to the reranker."""
     rrf_k: int = 60
-    """The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+    """hybrid-rrf: the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+    words_weight: float = 0.5
+    """hybrid: what a point of BM25 adds, in standard deviations of the candidates' cosines."""
     min_score: float | None = None
     """Least score, on the scale of the mode: cosine, BM25, fused, or the reranker's."""
     mmr: float | None = None

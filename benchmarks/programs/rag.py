@@ -35,7 +35,6 @@ from rag.config import AnswerConfig, RagConfig
 from rag.errors import ServerUnavailable
 from rag.prompt import build_prompt
 from rag.retrieve import Passage, Searcher
-from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.text import language_of, normalise
 
 STAGES = ("embed", "vector search", "word search", "fuse", "prompt", "first token", "generation")
@@ -182,8 +181,7 @@ class _Player:
         with stage("word search"):
             words = generation.words.search(text, options.candidates)
         with stage("fuse"):
-            rankings = [[row for row, _ in dense], [row for row, _ in words]]
-            ranked = reciprocal_rank_fusion(rankings, options.rrf_k)[: options.top_k]
+            ranked = self._searcher.fuse(vector, dense, words, options)[: options.top_k]
             chunks = generation.chunks.rows([row for row, _ in ranked])
         passages = [
             Passage(chunk, score, None, None) for (_, score), chunk in zip(ranked, chunks, strict=True)

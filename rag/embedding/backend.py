@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from rag.config import Backend, EmbeddingConfig
+from rag.config import EmbeddingConfig
 from rag.embedding.unpack import source_of
 from rag.errors import EmbeddingModelError
 
@@ -79,10 +80,11 @@ def fingerprint(config: EmbeddingConfig) -> str:
             f"the embedding model {directory} is not there",
             mend="Make the default one: python -m rag embedding-model; or name a model directory",
         )
+    precision = "-int8" if config.backend == "onnx-int8" else ""
     source = source_of(directory)
     if source is not None:
         digest.update(f"{source['sha256']}\0{source['format']}".encode())
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()[:16] + precision
     for name in _FINGERPRINTED:
         if (directory / name).is_file():
             digest.update((directory / name).read_bytes())
@@ -94,7 +96,7 @@ def fingerprint(config: EmbeddingConfig) -> str:
             digest.update(stream.read(_EDGE_BYTES))
             stream.seek(max(0, size_bytes - _EDGE_BYTES))
             digest.update(stream.read(_EDGE_BYTES))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16] + precision
 
 
 def cores() -> int:
@@ -102,13 +104,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def choose_backend(config: EmbeddingConfig) -> Backend:
-    """Name the backend for this model: what was asked for, else what was measured to be best here."""
+def resolve(config: EmbeddingConfig, made_with: str | None = None) -> EmbeddingConfig:
+    """Replace the backend `auto`: by what an index was made with, else by what was measured to be best here.
+
+    `made_with` is the fingerprint of an index that exists. fp32 and int8 vectors are never mixed: measured
+    on the evaluation set, int8 questions on fp32 passages lose 0.017 of nDCG@10, where int8 alone loses
+    nothing.
+
+    Raises:
+        EmbeddingModelError: there is no such directory.
+    """
     if config.backend != "auto":
-        return config.backend
+        return config
+    exact = replace(config, backend="onnx" if (config.model / "model.onnx").is_file() else "huggingface")
+    coarse = replace(config, backend="onnx-int8")
+    for known in (exact, coarse):
+        if made_with == fingerprint(known):
+            return known
     from rag.embedding.choose import choose
 
-    return choose(config.model)
+    return replace(config, backend=choose(config.model))
 
 
 def load_embedder(config: EmbeddingConfig) -> Embedder:
@@ -124,7 +139,7 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
         return OpenAIEmbedder(config)
     if not config.model.is_dir():
         fingerprint(config)
-    chosen = choose_backend(config)
+    chosen = resolve(config).backend
     if chosen == "huggingface":
         from rag.embedding.huggingface_backend import HuggingFaceEmbedder
 

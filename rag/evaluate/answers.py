@@ -1,4 +1,4 @@
-"""How true answers are: faithfulness to their passages, and whether citations hold what they are cited for."""
+"""How true answers are: faithfulness to their passages, and whether citations hold what they stand at."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class AnswersSummary:
 
 
 def claims_of(text: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Return an answer's sentences with the passages each cites; a citation after a stop belongs before it."""
+    """Return an answer's sentences with what each cites; a citation after a stop belongs before it."""
     claims: list[tuple[str, tuple[int, ...]]] = []
     for sentence in split_sentences(text):
         cited = tuple(int(number) for number in _NUMBER.findall(sentence))
@@ -85,9 +85,7 @@ def score_answer(question: Question, answer: Answered, judge: Judge) -> AnswerSc
     texts = [passage.chunk.embedded for passage in answer.passages]
     chunks = [passage.chunk for passage in answer.passages]
     squeezed_texts = [squeezed(chunk.text) for chunk in chunks]
-    gold = {
-        row for place in question.places for row in chunks_of_place(place, chunks, squeezed_texts)
-    }
+    gold = {row for place in question.places for row in chunks_of_place(place, chunks, squeezed_texts)}
     faithful: list[float] = []
     right: list[float] = []
     golden: list[float] = []

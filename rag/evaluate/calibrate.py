@@ -54,11 +54,11 @@ def signals_of(passages: Sequence[Passage]) -> dict[str, float]:
     """Return each signal's best value over the passages found; 0.0 where nothing was, none where unknown."""
     if not passages:
         return dict.fromkeys(SIGNALS[:3], 0.0)
-    found = {
-        "similarity": [p.similarity for p in passages],
-        "score": [p.score for p in passages],
-        "bm25": [p.bm25 for p in passages],
-        "rerank": [p.rerank for p in passages],
+    found: dict[str, list[float | None]] = {
+        "similarity": [passage.similarity for passage in passages],
+        "score": [passage.score for passage in passages],
+        "bm25": [passage.bm25 for passage in passages],
+        "rerank": [passage.rerank for passage in passages],
     }
     known = {name: [value for value in values if value is not None] for name, values in found.items()}
     return {name: max(values) for name, values in known.items() if values}

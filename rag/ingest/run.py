@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rag.config import RagConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder
+from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
 from rag.ingest.build import Build
 from rag.ingest.names import match_documents
 from rag.ingest.plan import Plan, plan_documents
@@ -53,9 +54,11 @@ def index_paths(
     """
     given = list(paths)
     store = open_store(config)
-    settings = _settings(config)
     with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
         old = store.current()
+        made_with = old.manifest.settings.embedding_fingerprint if old is not None else None
+        config = dataclasses.replace(config, embedding=resolve(config.embedding, made_with))
+        settings = _settings(config)
         reusable = old is not None and _same(old.manifest.settings, settings)
         if old is not None and not reusable:
             listener.note("the embedding model or the splitting changed: everything is embedded again")

@@ -54,12 +54,14 @@ def embedding_model() -> Path:
 
 @pytest.fixture(scope="session")
 def embedder(embedding_model: Path) -> Embedder:
-    return load_embedder(EmbeddingConfig(model=embedding_model))
+    return load_embedder(EmbeddingConfig(model=embedding_model, backend="onnx"))
 
 
 @pytest.fixture
 def config(tmp_path: Path, embedding_model: Path) -> RagConfig:
-    return RagConfig(index_dir=tmp_path / "index", embedding=EmbeddingConfig(model=embedding_model))
+    return RagConfig(
+        index_dir=tmp_path / "index", embedding=EmbeddingConfig(model=embedding_model, backend="onnx")
+    )
 
 
 def write_pdf(path: Path, pages: list[str]) -> None:
