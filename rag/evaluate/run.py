@@ -46,13 +46,15 @@ class Evaluation:
     calibrations: tuple[Calibration, ...]
     curves: dict[str, Roc]
     """ROC by "mode signal"."""
+    areas: dict[str, dict[str, float]]
+    """Area under the ROC by "mode signal", against each kind of unanswerable questions by itself."""
     answers: AnswersSummary | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the last line has it: without the curves' points."""
         whole = asdict(self)
         del whole["curves"]
-        return {**whole, "roc_area": {name: round(curve.area, 4) for name, curve in self.curves.items()}}
+        return whole
 
 
 def evaluate(
@@ -76,11 +78,18 @@ def evaluate(
     settings = searcher.generation.manifest.settings
     calibrations: list[Calibration] = []
     curves: dict[str, Roc] = {}
+    areas: dict[str, dict[str, float]] = {}
+    answerable = [question for question in wanted if question.answerable]
+    unanswerable = [question for question in wanted if not question.answerable]
     for one in searched:
-        positive, negative = _signals(one, wanted, answerable=True), _signals(one, wanted, answerable=False)
+        positive, negative = _signals(one, answerable), _signals(one, unanswerable)
         calibrations += calibrate(positive, negative, settings.embedding_fingerprint, one.mode)
         for signal in sorted(positive.keys() & negative.keys()):
             curves[f"{one.mode} {signal}"] = roc(positive[signal], negative[signal])
+            areas[f"{one.mode} {signal}"] = {
+                kind: roc(positive[signal], _signals(one, asked_in_vain)[signal]).area
+                for kind, asked_in_vain in _by_kind(unanswerable).items()
+            }
     groups = groups_of(asked)
     return Evaluation(
         index={
@@ -111,6 +120,7 @@ def evaluate(
         notes=tuple(f"{one.mode}: {note}" for one in searched for note in one.notes),
         calibrations=tuple(calibrations),
         curves=curves,
+        areas=areas,
     )
 
 
@@ -119,15 +129,19 @@ def evaluated_modes(searcher: Searcher) -> tuple[str, ...]:
     return (*MODES, RERANKED) if searcher.config.retrieve.rerank.kind != "off" else MODES
 
 
-def _signals(
-    searched: Searched, questions: Sequence[Question], *, answerable: bool
-) -> dict[str, list[float]]:
+def _signals(searched: Searched, questions: Sequence[Question]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for question in questions:
-        if question.answerable == answerable:
-            for signal, value in signals_of(searched.passages[question.id]).items():
-                found.setdefault(signal, []).append(value)
+        for signal, value in signals_of(searched.passages[question.id]).items():
+            found.setdefault(signal, []).append(value)
     return found
+
+
+def _by_kind(questions: Sequence[Question]) -> dict[str, list[Question]]:
+    kinds: dict[str, list[Question]] = {}
+    for question in questions:
+        kinds.setdefault(question.kind, []).append(question)
+    return kinds
 
 
 def _estimates(scores: ModeScores) -> dict[str, Estimate]:

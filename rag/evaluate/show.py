@@ -42,7 +42,9 @@ def calibration_rows(evaluation: Evaluation) -> list[list[str]]:
             f"{one.threshold:.4f}",
             f"{one.true_positive_rate:.1%}",
             f"{one.false_positive_rate:.1%}",
-            f"{evaluation.curves[f'{one.mode} {one.signal}'].area:.3f}",
+            ", ".join(
+                f"{kind} {area:.3f}" for kind, area in evaluation.areas[f"{one.mode} {one.signal}"].items()
+            ),
         ]
         for one in evaluation.calibrations
     ]
@@ -72,7 +74,7 @@ def answers_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 MODES_COLUMNS = ("mode", *METRICS, "ms")
-CALIBRATION_COLUMNS = ("mode", "signal", "threshold", "answered", "unanswerable answered", "ROC area")
+CALIBRATION_COLUMNS = ("mode", "signal", "threshold", "answered", "unanswerable answered", "ROC area by kind")
 
 
 def groups_columns(evaluation: Evaluation) -> tuple[str, ...]:
