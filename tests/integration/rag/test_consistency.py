@@ -148,7 +148,7 @@ def check(index: Index, documents: dict[str, str]) -> None:
     vectors = index.vectors_of(rows)
     for (row, chunk), vector in zip(found, vectors, strict=True):
         assert np.allclose(vector, vector_of(chunk.embedded), atol=1e-6)
-        assert (row, pytest.approx(1.0, abs=1e-5)) in index.search_vectors(vector, len(rows))
+        assert dict(index.search_vectors(vector, len(rows)))[row] == pytest.approx(1.0, abs=1e-5)
         word = words_of(chunk.text)[0]
         holding = {other for other, one in found if word in words_of(one.embedded)}
         assert {other for other, _ in index.search_words(word, 99)} == holding

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 from llama_index.core.postprocessor import SimilarityPostprocessor
-from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 from llama_index.llms.openai_like import OpenAILike
 
 from rag.config import RagConfig, RetrieveConfig, RetrieveMode
@@ -35,7 +35,9 @@ def options(mode: RetrieveMode, **changes: object) -> RetrieveConfig:
 
 
 def test_every_mode_is_a_retriever_with_filters_and_a_cut_off(searcher: Searcher) -> None:
-    pages = MetadataFilters(filters=[MetadataFilter(key="file", value=".pdf", operator="text_match")])
+    pages = MetadataFilters(
+        filters=[MetadataFilter(key="file", value=".pdf", operator=FilterOperator.TEXT_MATCH)]
+    )
     for mode in MODES:
         nodes = as_retriever(searcher, options(mode, top_k=3)).retrieve(BULBS)
         assert (nodes[0].metadata["page"], len(nodes) <= 3) == (2, True), mode

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,9 @@ TEXTS = ["the lamp", "a storm comes", "spare bulbs are kept in the cellar", "vis
 
 def tiny_cross_encoder(directory: Path) -> Path:
     """A random one-layer BERT that reads a pair and gives one score."""
+    import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, set_seed
+    from transformers import set_seed
 
     words = sorted({word for text in TEXTS for word in text.split()} | {"where", "bulbs"})
     vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
@@ -36,12 +38,13 @@ def tiny_cross_encoder(directory: Path) -> Path:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    set_seed(3)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    model = BertForSequenceClassification(BertConfig(vocab_size=len(vocabulary), num_labels=1, **shape))
+    set_seed(3)
+    library: Any = transformers  # its classes are untyped
+    fast = library.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    shaped = library.BertConfig(vocab_size=len(vocabulary), num_labels=1, **shape)
+    model = library.BertForSequenceClassification(shaped)
     model.save_pretrained(directory)
     fast.save_pretrained(directory)
     return directory

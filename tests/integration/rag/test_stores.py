@@ -32,7 +32,8 @@ SETTINGS = Settings(
 
 def unit_vectors(count: int) -> np.ndarray:
     rows = np.random.default_rng(7).normal(size=(count, 8)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 def build(*texts: str) -> Callable[[Path], None]:
@@ -58,6 +59,7 @@ def build(*texts: str) -> Callable[[Path], None]:
             dimension=8,
             chunks=len(texts),
             roots=("/",),
+            excluded=(),
             files=files,
             versions={},
         )
@@ -94,7 +96,7 @@ def test_vectors_are_found_best_first_and_only_among_the_rows_asked_for(store: S
     publish(store, *TEXTS)
     index, vectors = store.open(), unit_vectors(4)
     found = index.search_vectors(vectors[1], 99)
-    assert found[0] == (1, pytest.approx(1.0, abs=1e-5))
+    assert found[0][1] == pytest.approx(1.0, abs=1e-5)
     assert [row for row, _ in found] == np.argsort(-(vectors @ vectors[1])).tolist()
     with_pages = index.rows_where(Filters((Condition("page", 0, ">"),)).allows)
     assert with_pages.tolist() == [1, 3]
@@ -110,7 +112,7 @@ def test_a_reader_keeps_its_generation_while_the_next_one_is_published(store: St
     second = publish(store, "two", "three")
     assert first != second
     assert [chunk.text for _, chunk in reading.chunks.all()] == ["one"]
-    assert reading.search_vectors(unit_vectors(1)[0], 5) == [(0, pytest.approx(1.0, abs=1e-5))]
+    assert [row for row, _ in reading.search_vectors(unit_vectors(1)[0], 5)] == [0]
     assert reading.search_words("one", 5) != []
     assert store.open().name == second
 
