@@ -104,7 +104,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def resolve(config: EmbeddingConfig, made_with: str | None = None) -> EmbeddingConfig:
+def resolve(
+    config: EmbeddingConfig, made_with: str | None = None, note: Callable[[str], None] = lambda _: None
+) -> EmbeddingConfig:
     """Replace the backend `auto`: by what an index was made with, else by what was measured to be best here.
 
     `made_with` is the fingerprint of an index that exists. fp32 and int8 vectors are never mixed: measured
@@ -123,7 +125,7 @@ def resolve(config: EmbeddingConfig, made_with: str | None = None) -> EmbeddingC
             return known
     from rag.embedding.choose import choose
 
-    return replace(config, backend=choose(config.model))
+    return replace(config, backend=choose(config.model, note))
 
 
 def load_embedder(config: EmbeddingConfig) -> Embedder:

@@ -68,7 +68,11 @@ def machine_identity() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def choose(model: Path, try_one: Callable[[Path, Backend], Trial] = try_backend) -> Backend:
+def choose(
+    model: Path,
+    note: Callable[[str], None] = lambda _: None,
+    try_one: Callable[[Path, Backend], Trial] = try_backend,
+) -> Backend:
     """Return the backend for this model on this machine, measuring (some ten seconds) the first time.
 
     Where the model's directory cannot be written, nothing could be kept: the first candidate is taken.
@@ -83,6 +87,7 @@ def choose(model: Path, try_one: Callable[[Path, Backend], Trial] = try_backend)
     if identity in known:
         kept: Backend = known[identity]["backend"]
         return kept
+    note(f"trying what runs the embedding model best on this machine, once: {', '.join(wanted)}")
     trials = [try_one(model, backend) for backend in wanted]
     backend = best_of(trials)
     figures = {

@@ -57,7 +57,7 @@ def index_paths(
     with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
         old = store.current()
         made_with = old.manifest.settings.embedding_fingerprint if old is not None else None
-        config = dataclasses.replace(config, embedding=resolve(config.embedding, made_with))
+        config = dataclasses.replace(config, embedding=resolve(config.embedding, made_with, listener.note))
         settings = _settings(config)
         reusable = old is not None and _same(old.manifest.settings, settings)
         if old is not None and not reusable:

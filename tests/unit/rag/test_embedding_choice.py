@@ -62,15 +62,17 @@ def test_a_machine_is_measured_once(model: Path) -> None:
         tried.append(backend)
         return EXACT if backend == "onnx" else FAST
 
-    assert [choose(model, try_one), choose(model, try_one)] == ["onnx-int8", "onnx-int8"]
-    assert tried == ["onnx", "onnx-int8"]
+    notes: list[str] = []
+    chosen = [choose(model, notes.append, try_one), choose(model, notes.append, try_one)]
+    assert chosen == ["onnx-int8", "onnx-int8"]
+    assert (tried, len(notes)) == (["onnx", "onnx-int8"], 1)
     (kept,) = json.loads((model / CHOICE_FILE).read_text()).values()
     assert kept["trials"]["onnx"] == {"passages_per_s": 10.0, "query_ms": 8.0}
 
 
 def test_a_directory_without_a_graph_has_no_choice(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert choose(tmp_path, lambda *_: DEAD) == "huggingface"
+    assert choose(tmp_path, try_one=lambda *_: DEAD) == "huggingface"
     assert not (tmp_path / CHOICE_FILE).exists()
 
 
