@@ -110,7 +110,7 @@ def _modes(axes: Axes, evaluation: Evaluation) -> None:
         axes.errorbar(places, means, errors, fmt="none", ecolor="#333", elinewidth=0.8)
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel(f"{JUDGED_BY} (95 % interval)")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.12)
     axes.legend(ncols=len(modes), loc="upper left", fontsize=8)
 
 
