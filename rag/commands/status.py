@@ -18,9 +18,9 @@ def status(
     """Say what is indexed and whether the model server answers."""
     from rag.errors import ServerUnavailable
     from rag.llm import ModelServer
-    from rag.store.generation import IndexStore
+    from rag.store.base import open_store
 
-    generation = IndexStore(index_dir).current()
+    generation = open_store(replace(p.DEFAULTS, index_dir=index_dir)).current()
     state: dict[str, Any] = {"index": None, "server": {"url": base_url, "model": None, "problem": ""}}
     if generation is None:
         console.print(f"index   {index_dir}: none yet. Make one: python -m rag index PATH")

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from rag.config import Backend, EmbeddingConfig
+from rag.config import EmbeddingConfig
 from rag.embedding.unpack import source_of
 from rag.errors import EmbeddingModelError
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 _EDGE_BYTES = 1 << 20
+INT8_FILE = "model_int8.onnx"
+"""The int8 graph that is derived from the fp32 one (rag.embedding.int8)."""
 _FINGERPRINTED = ("config.json", "tokenizer.json", "modules.json")
 
 
@@ -67,27 +70,33 @@ def fingerprint(config: EmbeddingConfig) -> str:
         EmbeddingModelError: there is no such directory.
     """
     directory = config.model
+    digest = hashlib.sha256(f"{config.query_prefix}\0{config.passage_prefix}".encode())
+    if config.backend == "openai":
+        # The name is all that can be known of a model behind a server; the address may change.
+        digest.update(f"\0served\0{directory}".encode())
+        return digest.hexdigest()[:16]
     if not directory.is_dir():
         raise EmbeddingModelError(
             f"the embedding model {directory} is not there",
             mend="Make the default one: python -m rag embedding-model; or name a model directory",
         )
-    digest = hashlib.sha256(f"{config.query_prefix}\0{config.passage_prefix}".encode())
+    precision = "-int8" if config.backend == "onnx-int8" else ""
     source = source_of(directory)
     if source is not None:
         digest.update(f"{source['sha256']}\0{source['format']}".encode())
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()[:16] + precision
     for name in _FINGERPRINTED:
         if (directory / name).is_file():
             digest.update((directory / name).read_bytes())
-    for weights in sorted([*directory.glob("*.safetensors"), *directory.glob("*.onnx*")]):
+    weights_files = {*directory.glob("*.safetensors"), *directory.glob("*.onnx*")} - {directory / INT8_FILE}
+    for weights in sorted(weights_files):
         size_bytes = weights.stat().st_size
         digest.update(f"{weights.name}\0{size_bytes}".encode())
         with weights.open("rb") as stream:
             digest.update(stream.read(_EDGE_BYTES))
             stream.seek(max(0, size_bytes - _EDGE_BYTES))
             digest.update(stream.read(_EDGE_BYTES))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16] + precision
 
 
 def cores() -> int:
@@ -95,15 +104,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def choose_backend(config: EmbeddingConfig) -> Backend:
-    """Name the backend for this model: what was asked for, else ONNX where the directory has a graph.
+def resolve(
+    config: EmbeddingConfig, made_with: str | None = None, note: Callable[[str], None] = lambda _: None
+) -> EmbeddingConfig:
+    """Replace the backend `auto`: by what an index was made with, else by what was measured to be best here.
 
-    Both run in fp32: bf16 through oneDNN dies with SIGILL where a virtual machine advertises AMX
-    that it does not have, and fp16 is slower than fp32 where there is no AVX512-FP16.
+    `made_with` is the fingerprint of an index that exists. fp32 and int8 vectors are never mixed: measured
+    on the evaluation set, int8 questions on fp32 passages lose 0.017 of nDCG@10, where int8 alone loses
+    nothing.
+
+    Raises:
+        EmbeddingModelError: there is no such directory.
     """
     if config.backend != "auto":
-        return config.backend
-    return "onnx" if (config.model / "model.onnx").is_file() else "huggingface"
+        return config
+    exact = replace(config, backend="onnx" if (config.model / "model.onnx").is_file() else "huggingface")
+    coarse = replace(config, backend="onnx-int8")
+    for known in (exact, coarse):
+        if made_with == fingerprint(known):
+            return known
+    from rag.embedding.choose import choose
+
+    return replace(config, backend=choose(config.model, note))
 
 
 def load_embedder(config: EmbeddingConfig) -> Embedder:
@@ -111,13 +133,23 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
 
     Raises:
         EmbeddingModelError: the directory is missing or cannot be loaded.
+        ServerUnavailable: the embedding server does not answer.
     """
+    if config.backend == "openai":
+        from rag.embedding.openai_backend import OpenAIEmbedder
+
+        return OpenAIEmbedder(config)
     if not config.model.is_dir():
         fingerprint(config)
-    if choose_backend(config) == "onnx":
-        from rag.embedding.onnx_backend import OnnxEmbedder
+    chosen = resolve(config).backend
+    if chosen == "huggingface":
+        from rag.embedding.huggingface_backend import HuggingFaceEmbedder
 
+        return HuggingFaceEmbedder(config)
+    from rag.embedding.onnx_backend import OnnxEmbedder
+
+    if chosen == "onnx":
         return OnnxEmbedder(config)
-    from rag.embedding.huggingface_backend import HuggingFaceEmbedder
+    from rag.embedding.int8 import int8_graph
 
-    return HuggingFaceEmbedder(config)
+    return OnnxEmbedder(config, int8_graph(config.model))

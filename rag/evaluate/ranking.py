@@ -12,7 +12,7 @@ from rag.evaluate.bootstrap import Estimate, difference, estimate
 from rag.evaluate.gold import gold_rows, squeezed
 from rag.evaluate.metrics import Places, hit_at, ndcg_at, recall_at, reciprocal_rank
 from rag.evaluate.questions import Question
-from rag.retrieve import Searcher
+from rag.retrieve import Passage, Searcher
 
 DEPTH = 10
 Metric = Callable[[Sequence[int], Places], float]
@@ -25,6 +25,7 @@ METRICS: Mapping[str, Metric] = {
     "nDCG@10": lambda ranking, places: ndcg_at(ranking, places, DEPTH),
 }
 RERANKED = "hybrid+rerank"
+MODES = ("bm25", "dense", "hybrid-rrf", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What one mode found for every question, by id, and the seconds each search took."""
+
+    mode: str
+    passages: dict[str, tuple[Passage, ...]]
+    seconds: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModeScores:
     """One mode's value of every metric for every question, in the questions' order."""
 
     mode: str
     values: dict[str, tuple[float, ...]]
-    notes: tuple[str, ...] = ()
 
     def mean(self, metric: str, chosen: Sequence[int] | None = None) -> Estimate | None:
         """Estimate a metric over all questions, or those at `chosen`."""
@@ -88,30 +98,36 @@ def mode_options(base: RetrieveConfig, mode: str) -> RetrieveConfig:
     return replace(options, mode=plain, rerank=RerankConfig())
 
 
-def score_mode(
+def search_all(
     mode: str,
-    asked: Sequence[Asked],
+    questions: Sequence[Question],
     searcher: Searcher,
     advance: Callable[[], None] = lambda: None,
-) -> ModeScores:
+) -> Searched:
     """Search every question in one mode."""
     options = mode_options(searcher.config.retrieve, mode)
-    row_of = {chunk.id: row for row, chunk in searcher.generation.chunks.all()}
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    passages: dict[str, tuple[Passage, ...]] = {}
+    seconds: list[float] = []
     notes: dict[str, int] = {}
-    for item in asked:
-        found = searcher.find(item.question.question, options)
-        ranking = [row_of[passage.chunk.id] for passage in found.passages]
-        for name, metric in METRICS.items():
-            values[name].append(metric(ranking, item.places))
+    for question in questions:
+        found = searcher.find(question.question, options)
+        passages[question.id] = found.passages
+        seconds.append(sum(found.seconds.values()))
         for note in found.notes:
             notes[note] = notes.get(note, 0) + 1
         advance()
-    return ModeScores(
-        mode,
-        {name: tuple(numbers) for name, numbers in values.items()},
-        tuple(f"{note} ({count} questions)" for note, count in notes.items()),
-    )
+    said = tuple(f"{note} ({count} questions)" for note, count in notes.items())
+    return Searched(mode, passages, tuple(seconds), said)
+
+
+def score_mode(searched: Searched, asked: Sequence[Asked], row_of: Mapping[str, int]) -> ModeScores:
+    """Score one mode's rankings; `row_of` maps a chunk's id to its row."""
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    for item in asked:
+        ranking = [row_of[passage.chunk.id] for passage in searched.passages[item.question.id]]
+        for name, metric in METRICS.items():
+            values[name].append(metric(ranking, item.places))
+    return ModeScores(searched.mode, {name: tuple(numbers) for name, numbers in values.items()})
 
 
 def groups_of(asked: Sequence[Asked]) -> dict[str, list[int]]:

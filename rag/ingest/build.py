@@ -21,8 +21,8 @@ from rag.ingest.plan import Plan
 from rag.ingest.report import Listener
 from rag.ingest.sources import Source
 from rag.loaders.registry import read
+from rag.store.base import Index
 from rag.store.chunks import ChunkReader, ChunkWriter, digest_of
-from rag.store.generation import Generation
 from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings, library_versions
 from rag.store.vector_writer import VectorWriter
 
@@ -40,7 +40,7 @@ class Build:
         config: RagConfig,
         settings: Settings,
         plan: Plan,
-        old: Generation | None,
+        old: Index | None,
         listener: Listener,
         load_model: Callable[[], Embedder],
     ) -> None:

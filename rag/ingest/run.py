@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rag.config import RagConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder
+from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
 from rag.ingest.build import Build
 from rag.ingest.names import match_documents
 from rag.ingest.plan import Plan, plan_documents
 from rag.ingest.report import QUIET, IndexReport, Listener, report_on
 from rag.ingest.sources import Fetch, find_sources, root_of
 from rag.loaders.web import fetch
-from rag.store.generation import Generation, IndexStore
+from rag.store.base import Index, Store, open_store
 from rag.store.manifest import Settings
 
 
@@ -52,10 +53,12 @@ def index_paths(
         Locked: another process is indexing.
     """
     given = list(paths)
-    store = IndexStore(config.index_dir)
-    settings = _settings(config)
+    store = open_store(config)
     with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
         old = store.current()
+        made_with = old.manifest.settings.embedding_fingerprint if old is not None else None
+        config = dataclasses.replace(config, embedding=resolve(config.embedding, made_with, listener.note))
+        settings = _settings(config)
         reusable = old is not None and _same(old.manifest.settings, settings)
         if old is not None and not reusable:
             listener.note("the embedding model or the splitting changed: everything is embedded again")
@@ -86,7 +89,7 @@ def remove_documents(
         InputError: nothing in the index has that name, or several documents have, or nothing would be left.
         Locked: another process is indexing.
     """
-    store = IndexStore(config.index_dir)
+    store = open_store(config)
     with store.writer_lock():
         old = store.open()
         manifest = old.manifest
@@ -104,7 +107,7 @@ def remove_documents(
         return _publish(store, config, manifest.settings, plan, old, True, QUIET, load_model)
 
 
-def _changes_nothing(plan: Plan, old: Generation) -> bool:
+def _changes_nothing(plan: Plan, old: Index) -> bool:
     manifest = old.manifest
     return (
         not plan.read
@@ -116,11 +119,11 @@ def _changes_nothing(plan: Plan, old: Generation) -> bool:
 
 
 def _publish(
-    store: IndexStore,
+    store: Store,
     config: RagConfig,
     settings: Settings,
     plan: Plan,
-    old: Generation | None,
+    old: Index | None,
     reusable: bool,
     listener: Listener,
     load_model: Callable[[], Embedder] | None,
@@ -133,11 +136,11 @@ def _publish(
         listener,
         load_model or (lambda: load_embedder(config.embedding)),
     )
-    final = store.publish(build.write)
+    name = store.publish(build.write)
     before = old.manifest.files if old is not None else {}
     return report_on(
         build.manifest,
-        final.name,
+        name,
         embedded=build.embedded,
         added=tuple(source.file for source in plan.read if source.key not in before),
         changed=tuple(source.file for source in plan.read if source.key in before),

@@ -8,21 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rag.config import EmbeddingConfig, RagConfig, RetrieveConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder
+from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
 from rag.embedding.remember import RememberingEmbedder
 from rag.errors import IndexMismatch, RerankFailed
 from rag.rerank.base import Reranker, load_reranker, rerank_in_time
 from rag.retrieve.filters import Filters
-from rag.retrieve.fusion import reciprocal_rank_fusion
+from rag.retrieve.fusion import reciprocal_rank_fusion, score_fusion
 from rag.retrieve.mmr import mmr_order
 from rag.retrieve.passage import Found, Passage
-from rag.store.generation import Generation, IndexStore
+from rag.store.base import Index, open_store
 from rag.text import normalise
 
 Rows = npt.NDArray[np.int64]
@@ -30,7 +29,7 @@ Ranked = list[tuple[int, float]]
 _FILTERS_KEPT = 32
 
 
-def check_same_model(generation: Generation, config: EmbeddingConfig) -> None:
+def check_same_model(generation: Index, config: EmbeddingConfig) -> None:
     """Refuse to compare vectors of two models.
 
     Raises:
@@ -41,8 +40,8 @@ def check_same_model(generation: Generation, config: EmbeddingConfig) -> None:
     if fingerprint(config) != settings.embedding_fingerprint:
         raise IndexMismatch(
             f"the index was made with the embedding model {settings.embedding_model}, "
-            f"this question would be embedded with {config.model}, which differs",
-            mend="Index again: python -m rag index; or name the model the index was made with",
+            f"this question would be embedded with {config.model} by {config.backend}, which differs",
+            mend="Index again: python -m rag index; or name the model it was made with, --backend auto",
         )
 
 
@@ -51,7 +50,7 @@ class Searcher:
 
     def __init__(
         self,
-        generation: Generation,
+        generation: Index,
         config: RagConfig,
         load_model: Callable[[], Embedder] | None = None,
         reranker: Reranker | None = None,
@@ -61,6 +60,8 @@ class Searcher:
         Raises:
             IndexMismatch: they do not.
         """
+        settings = generation.manifest.settings
+        config = replace(config, embedding=resolve(config.embedding, settings.embedding_fingerprint))
         check_same_model(generation, config.embedding)
         self.generation = generation
         self.config = config
@@ -72,12 +73,12 @@ class Searcher:
 
     @classmethod
     def open(cls, config: RagConfig) -> Searcher:
-        """Open the current generation of the index folder.
+        """Open the current generation of the configured store.
 
         Raises:
             NoIndex: there is none.
         """
-        return cls(IndexStore(Path(config.index_dir)).open(), config)
+        return cls(open_store(config).open(), config)
 
     @property
     def embedder(self) -> Embedder:
@@ -140,10 +141,24 @@ class Searcher:
         if options.mode != "dense":
             with _timed(seconds, "bm25"):
                 words = self.generation.search_words(query, count, among)
-        if options.mode != "hybrid":
+        if options.mode in ("dense", "bm25") or vector is None:
             return dense or words, dict(words)
-        rankings = [[row for row, _ in dense], [row for row, _ in words]]
-        return reciprocal_rank_fusion(rankings, options.rrf_k), dict(words)
+        with _timed(seconds, "fuse"):
+            return self.fuse(vector, dense, words, options), dict(words)
+
+    def fuse(
+        self, vector: npt.NDArray[np.float32], dense: Ranked, words: Ranked, options: RetrieveConfig
+    ) -> Ranked:
+        """Merge the two rankings of a hybrid mode."""
+        if options.mode == "hybrid-rrf":
+            rankings = [[row for row, _ in dense], [row for row, _ in words]]
+            return reciprocal_rank_fusion(rankings, options.rrf_k)
+        cosines = dict(dense)
+        unknown = [row for row, _ in words if row not in cosines]
+        if unknown:
+            found = self.generation.vectors_of(unknown) @ vector
+            cosines.update(zip(unknown, found.tolist(), strict=True))
+        return score_fusion(dense, words, cosines, options.words_weight)
 
     def _varied(
         self,

@@ -117,10 +117,10 @@ class IndexStore:
         """Keep other writers out."""
         return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
 
-    def publish(self, build: Callable[[Path], None]) -> Path:
+    def publish(self, build: Callable[[Path], None]) -> str:
         """Have `build` fill a new generation (its manifest last), then make it the current one.
 
-        The caller holds the writer lock. What killed writers left behind is removed.
+        The caller holds the writer lock. What killed writers left behind is removed. Returns its name.
         """
         for stale in self.root.glob(f".{_PREFIX}*.staging-*"):
             remove_tree(stale)
@@ -134,4 +134,4 @@ class IndexStore:
         for path in self.root.glob(f"{_PREFIX}*"):
             if path.name not in (final.name, before):
                 remove_tree(path)
-        return final
+        return final.name

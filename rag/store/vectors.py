@@ -9,6 +9,7 @@ without walking past the others; IVF builds in one pass, and stays exact within 
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def build_index(vectors: Floats, flat_max: int = FLAT_MAX_CHUNKS) -> faiss.Index
     """Index normalised vectors [n, d] by inner product; row numbers are their ids."""
     import faiss
 
+    faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
     count, dimension = vectors.shape
     if count <= flat_max:
         flat = faiss.IndexFlatIP(dimension)
@@ -54,6 +56,9 @@ def search_index(
     """Return up to `k` (row, cosine), best first; only rows of `among` where it is given."""
     import faiss
 
+    # One thread a question: questions come together, and waking a team of threads for each costs more
+    # than a few milliseconds of search gain. The setting is the calling thread's own.
+    faiss.omp_set_num_threads(1)
     count = min(k, index.ntotal if among is None else len(among))
     if count < 1:
         return []

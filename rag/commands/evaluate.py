@@ -1,0 +1,127 @@
+"""`rag eval`: how well questions find their passages, and how true the answers are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.console import console, emit_json, progress
+from rag.commands import parameters as p
+from rag.commands.ask import answerer
+from rag.config import RagConfig, RerankConfig, RerankKind
+
+if TYPE_CHECKING:
+    from rag.evaluate.answers import AnswersSummary
+    from rag.evaluate.judge import Judge
+    from rag.evaluate.questions import Question
+
+QUESTIONS = Path("samples/questions.jsonl")
+
+
+def evaluate(
+    questions: Annotated[Path, typer.Argument(help="JSON lines, as samples/README.md says.")] = QUESTIONS,
+    report: Annotated[Path, typer.Option(help="Folder for report.html and evaluation.json.")] = Path(
+        "runs/rag-eval"
+    ),
+    answers: Annotated[int, typer.Option(min=0, help="Answer and judge so many of the questions, too.")] = 24,
+    judge_url: Annotated[
+        str, typer.Option(help="OpenAI-compatible server that judges; none: shared words are counted.")
+    ] = "",
+    judge_model: Annotated[str, typer.Option(help="The model that judges; the first one if not given.")] = "",
+    judge_key: Annotated[str, typer.Option(envvar="JUDGE_API_KEY", help="Its key.")] = "not-needed",
+    rerank: Annotated[str, typer.Option(help="off, cross-encoder or endpoint.")] = "off",
+    rerank_model: Annotated[str, typer.Option(help="The cross-encoder's directory or name.")] = "",
+    rerank_url: Annotated[
+        str, typer.Option(help="The server that reranks.")
+    ] = p.DEFAULTS.retrieve.rerank.base_url,
+    thresholds: Annotated[
+        bool, typer.Option(help="Write the calibrated thresholds beside the index.")
+    ] = True,
+    base_url: p.BaseUrlOption = p.DEFAULTS.answer.base_url,
+    api_key: p.ApiKeyOption = p.DEFAULTS.answer.api_key,
+    model: p.ServedModelOption = p.DEFAULTS.answer.model,
+    answer_mode: p.AnswerModeOption = p.DEFAULTS.answer.mode,
+    answer_languages: p.LanguagesOption = p.DEFAULTS.answer.answer_languages,
+    max_tokens: p.MaxTokensOption = p.DEFAULTS.answer.max_tokens,
+    index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
+    embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
+    backend: p.BackendOption = p.DEFAULTS.embedding.backend,
+    json_output: p.JsonOption = False,
+) -> None:
+    """Measure retrieval by mode over a question file, judge answers, calibrate "I do not know"."""
+    from core.files import write_json, write_text
+    from rag.evaluate.calibrate import THRESHOLDS_FILE, write_calibrations
+    from rag.evaluate.page import page
+    from rag.evaluate.questions import load_questions
+    from rag.evaluate.run import evaluate as run
+    from rag.evaluate.run import evaluated_modes
+    from rag.evaluate.show import tables
+    from rag.retrieve import Searcher
+
+    asked = load_questions(questions)
+    reranker = RerankConfig(
+        kind=p.choice("--rerank", rerank, RerankKind),
+        model=rerank_model,
+        base_url=rerank_url,
+        timeout_s=60.0,  # quality is measured here; the time a search may take is another matter
+    )
+    config = p.rag_config(
+        index_dir,
+        embedding_model,
+        backend,
+        replace(p.DEFAULTS.retrieve, rerank=reranker),
+        p.answer_config(base_url, api_key, model, answer_mode, answer_languages, max_tokens),
+    )
+    searcher = Searcher.open(config)
+    modes = evaluated_modes(searcher)
+    with progress() as bar:
+        task = bar.add_task("searching", total=len(asked) * len(modes))
+        found = run(asked, searcher, modes=modes, advance=lambda: bar.advance(task))
+    if answers:
+        judge = _judge(judge_url, judge_key, judge_model)
+        found = replace(found, answers=_answers(asked, answers, config, judge))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    write_text(report / "report.html", page(found, created))
+    write_json(report / "evaluation.json", {"created": created, **found.as_json()})
+    if thresholds:
+        write_calibrations(index_dir / THRESHOLDS_FILE, found.calibrations)
+    for table in tables(found):
+        console.print(table)
+        console.print()
+    for note in found.notes:
+        console.print(note, style="yellow", markup=False)
+    console.print(f"report: {report / 'report.html'}", markup=False)
+    if json_output:
+        emit_json({"report": str(report / "report.html"), **found.as_json()})
+
+
+def _judge(url: str, key: str, model: str) -> Judge:
+    from rag.evaluate.judge import LlmJudge, OverlapJudge
+
+    return LlmJudge(url, key, model) if url else OverlapJudge()
+
+
+def _answers(asked: list[Question], count: int, config: RagConfig, judge: Judge) -> AnswersSummary:
+    """Answer a sample by the model server; where there is none, by quoting, and say so."""
+    from rag.client import ModelServer
+    from rag.errors import ServerUnavailable
+    from rag.evaluate.answers import sample, score_answers, summarise
+
+    if config.answer.mode != "extract":
+        try:
+            ModelServer(config.answer).describe()
+        except ServerUnavailable as error:
+            console.print(f"answers are quoted, not generated: {error}", markup=False)
+            config = replace(config, answer=replace(config.answer, mode="extract"))
+    chosen = sample(asked, count)
+    ask = answerer(config)
+    with progress() as bar:
+        task = bar.add_task("answering", total=len(chosen))
+        scores = score_answers(
+            chosen, lambda question: ask.answer(question), judge, lambda: bar.advance(task)
+        )
+    return summarise(scores, judge)

@@ -1,0 +1,154 @@
+"""Everything `rag eval` measures, gathered in one result."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rag.evaluate.answers import AnswersSummary
+from rag.evaluate.bootstrap import Estimate
+from rag.evaluate.calibrate import Calibration, Roc, calibrate, roc, signals_of
+from rag.evaluate.questions import Question
+from rag.evaluate.ranking import (
+    METRICS,
+    MODES,
+    RERANKED,
+    ModeScores,
+    Searched,
+    asked_of,
+    groups_of,
+    score_mode,
+    search_all,
+)
+from rag.retrieve import Searcher
+
+JUDGED_BY = "nDCG@10"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run over a question file; estimates are means with 95 % bootstrap intervals."""
+
+    index: dict[str, Any]
+    questions: dict[str, int]
+    missing: tuple[str, ...]
+    """Ids of questions whose evidence the index does not hold; they are left out."""
+    modes: dict[str, dict[str, Estimate]]
+    groups: dict[str, dict[str, Estimate]]
+    """By language and kind: each mode's nDCG@10."""
+    differences: dict[str, Estimate]
+    """By how much nDCG@10 of `hybrid` exceeds each other mode's, paired by question."""
+    search_ms: dict[str, float]
+    """Median milliseconds of one search, embedding included."""
+    notes: tuple[str, ...]
+    calibrations: tuple[Calibration, ...]
+    curves: dict[str, Roc]
+    """ROC by "mode signal"."""
+    areas: dict[str, dict[str, float]]
+    """Area under the ROC by "mode signal", against each kind of unanswerable questions by itself."""
+    answers: AnswersSummary | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the last line has it: without the curves' points."""
+        whole = asdict(self)
+        del whole["curves"]
+        return whole
+
+
+def evaluate(
+    questions: Sequence[Question],
+    searcher: Searcher,
+    *,
+    modes: Sequence[str] = MODES,
+    advance: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Search every question in every mode, score, compare and calibrate.
+
+    Raises:
+        InputError: the index holds the evidence of no question.
+    """
+    asked, missing = asked_of(questions, searcher)
+    row_of = {chunk.id: row for row, chunk in searcher.generation.chunks.all()}
+    skipped = {question.id for question in missing}
+    wanted = [question for question in questions if question.id not in skipped]
+    searched = [search_all(mode, wanted, searcher, advance) for mode in modes]
+    scores = {one.mode: score_mode(one, asked, row_of) for one in searched}
+    settings = searcher.generation.manifest.settings
+    calibrations: list[Calibration] = []
+    curves: dict[str, Roc] = {}
+    areas: dict[str, dict[str, float]] = {}
+    answerable = [question for question in wanted if question.answerable]
+    unanswerable = [question for question in wanted if not question.answerable]
+    for one in searched:
+        positive, negative = _signals(one, answerable), _signals(one, unanswerable)
+        calibrations += calibrate(positive, negative, settings.embedding_fingerprint, one.mode)
+        for signal in sorted(positive.keys() & negative.keys()):
+            curves[f"{one.mode} {signal}"] = roc(positive[signal], negative[signal])
+            areas[f"{one.mode} {signal}"] = {
+                kind: roc(positive[signal], _signals(one, asked_in_vain)[signal]).area
+                for kind, asked_in_vain in _by_kind(unanswerable).items()
+            }
+    groups = groups_of(asked)
+    return Evaluation(
+        index={
+            "generation": searcher.generation.name,
+            "chunks": searcher.generation.manifest.chunks,
+            "embedding_model": settings.embedding_model,
+            "embedding_fingerprint": settings.embedding_fingerprint,
+            "chunk_size": settings.chunk_size,
+        },
+        questions={
+            "all": len(questions),
+            "scored": len(asked),
+            "unanswerable": sum(not question.answerable for question in questions),
+            **{name: len(chosen) for name, chosen in groups.items()},
+        },
+        missing=tuple(sorted(skipped)),
+        modes={mode: _estimates(one) for mode, one in scores.items()},
+        groups={
+            name: {mode: _known(one.mean(JUDGED_BY, chosen)) for mode, one in scores.items()}
+            for name, chosen in groups.items()
+        },
+        differences={
+            mode: _known(scores["hybrid"].minus(one, JUDGED_BY))
+            for mode, one in scores.items()
+            if mode != "hybrid" and "hybrid" in scores
+        },
+        search_ms={one.mode: 1000 * statistics.median(one.seconds) for one in searched},
+        notes=tuple(f"{one.mode}: {note}" for one in searched for note in one.notes),
+        calibrations=tuple(calibrations),
+        curves=curves,
+        areas=areas,
+    )
+
+
+def evaluated_modes(searcher: Searcher) -> tuple[str, ...]:
+    """Return the modes to compare; with reranking where a reranker is configured."""
+    return (*MODES, RERANKED) if searcher.config.retrieve.rerank.kind != "off" else MODES
+
+
+def _signals(searched: Searched, questions: Sequence[Question]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for question in questions:
+        for signal, value in signals_of(searched.passages[question.id]).items():
+            found.setdefault(signal, []).append(value)
+    return found
+
+
+def _by_kind(questions: Sequence[Question]) -> dict[str, list[Question]]:
+    kinds: dict[str, list[Question]] = {}
+    for question in questions:
+        kinds.setdefault(question.kind, []).append(question)
+    return kinds
+
+
+def _estimates(scores: ModeScores) -> dict[str, Estimate]:
+    return {metric: _known(scores.mean(metric)) for metric in METRICS}
+
+
+def _known(value: Estimate | None) -> Estimate:
+    if value is None:
+        raise ValueError("an estimate over no question")
+    return value

@@ -1,0 +1,43 @@
+"""The retrieval benchmark's arithmetic."""
+
+import numpy as np
+
+from benchmarks.programs.corpus import exact_neighbours, made_vectors, measure_corpus
+from benchmarks.programs.retrieval import search_table, target_rows, targets_met
+
+EMBEDDING = {"chosen": "onnx-int8", "backends": {"onnx-int8": {"passages_per_s": 21.0, "query_ms_p50": 11.0}}}
+SEARCH = {
+    "vectors": 1000,
+    "kind": "IndexIVFFlat",
+    "build_s": 1.0,
+    "seconds": [0.001, 0.002, 0.009],
+    "recall_at_10": 0.94,
+    "peak_bytes": 1 << 30,
+}
+
+
+def test_targets_are_judged_by_the_backend_used_and_the_largest_corpus() -> None:
+    found = {"embedding": EMBEDDING, "search": [{**SEARCH, "recall_at_10": 1.0}, SEARCH]}
+    assert targets_met(found) == {
+        "passages_per_s": True,
+        "query_ms": False,
+        "search_ms": True,
+        "recall_at_10": False,
+        "memory_bytes": True,
+    }
+    assert [yes for _, _, yes in target_rows(found)] == ["yes", "NO", "yes", "NO", "yes"]
+    assert search_table([SEARCH]).rows[0][:2] == ["1,000", "IVFFlat"]
+    assert targets_met({}) == {}
+
+
+def test_exact_neighbours_across_blocks_are_those_of_a_full_sort() -> None:
+    vectors = np.vstack(list(made_vectors(150_000, 8, 3)))
+    queries = next(made_vectors(2, 8, 4))
+    expected = [set(np.argsort(-(vectors @ query))[:10].tolist()) for query in queries]
+    assert exact_neighbours(vectors, queries) == expected
+
+
+def test_a_flat_corpus_is_found_whole() -> None:
+    found = measure_corpus(2_000, 16, 20, 0)
+    assert (found["kind"], found["recall_at_10"], len(found["seconds"])) == ("IndexFlatIP", 1.0, 20)
+    assert found["peak_bytes"] > found["bytes"]
