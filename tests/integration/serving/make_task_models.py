@@ -92,7 +92,8 @@ def whisper(directory: Path) -> None:
     made.save_pretrained(directory)
     tokenizer.save(str(directory / "tokenizer.json"))
     ids = {word: len(vocabulary) + i for i, word in enumerate(special)}
-    WhisperFeatureExtractor(feature_size=80).save_pretrained(directory)
+    make_extractor: Any = WhisperFeatureExtractor
+    make_extractor(feature_size=80).save_pretrained(directory)
     config = WhisperConfig(
         vocab_size=len(vocabulary) + len(special),
         num_mel_bins=80,
@@ -113,7 +114,8 @@ def whisper(directory: Path) -> None:
     )
     build: Any = WhisperForConditionalGeneration
     model = build(config).to(torch.float32)
-    model.generation_config = GenerationConfig(
+    make_generation: Any = GenerationConfig
+    model.generation_config = make_generation(
         eos_token_id=ids["<|endoftext|>"], decoder_start_token_id=ids["<|startoftranscript|>"]
     )
     model.save_pretrained(directory)

@@ -1,4 +1,4 @@
-"""Our estimate of the KV cache against what the engine makes of it, for every way of keeping keys and values."""
+"""Our estimate of the KV cache against the engine's own, for every way of keeping keys and values."""
 
 from __future__ import annotations
 

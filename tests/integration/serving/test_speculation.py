@@ -1,4 +1,4 @@
-"""Tokens guessed ahead, by the prompt's own words and by a draft model, in engines that a batch and a list start."""
+"""Tokens guessed ahead, from the prompt and by a draft model, in engines that a batch and a list start."""
 
 from __future__ import annotations
 
