@@ -55,11 +55,15 @@ def make_plan(inputs: PlanInputs) -> Plan:
     facts = inputs.target.facts
     choose = choose_gpu_dtype if inputs.on_gpu else choose_cpu_dtype
     choice = choose(inputs.hardware, facts, inputs.given("--dtype") or inputs.profile.dtype)
+    inputs, memory = kv_memory.fitting(
+        inputs,
+        lambda these: (
+            kv_memory.on_gpu(these, choice)
+            if these.on_gpu
+            else kv_memory.on_cpu(these, choice, cpu_parallel(these))
+        ),
+    )
     length, length_item = kv_memory.model_length(inputs)
-    if inputs.on_gpu:
-        memory = kv_memory.on_gpu(inputs, choice)
-    else:
-        memory = kv_memory.on_cpu(inputs, choice, cpu_parallel(inputs))
     cache = kv_memory.cache_dtype(inputs, choice)
     attention_flags, notes = attention.decide(inputs, choice.dtype, cache)
     lora_flags, lora_environment = features.lora(inputs)

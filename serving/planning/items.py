@@ -47,6 +47,8 @@ class PlanInputs:
     options: ServeOptions
     available_bytes: int
     adapters: tuple[Adapter, ...] = ()
+    fitted_length: int | None = None
+    """Longest request there is memory for, where that is less than the model's own."""
     draft: ModelFacts | None = None
     """The small model that guesses ahead, where the profile names one."""
 

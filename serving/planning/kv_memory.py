@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from core.errors import UsageError
 from serving.dtype import DtypeChoice
@@ -13,6 +15,7 @@ from serving.planning.items import Item, PlanInputs
 from serving.planning.parallel import Parallel, candidates
 
 _COMFORTABLE_REQUESTS = 4
+_SHORTEST_LENGTH = 2048
 _LEAST_FP8_CAPABILITY = (8, 9)
 
 
@@ -42,10 +45,36 @@ def model_length(inputs: PlanInputs) -> tuple[int, Item]:
                 mend=f"Give at most {own}",
             )
         return int(given), Item("--max-model-len", given, "user", "given after --")
+    if inputs.fitted_length is not None:
+        reason = f"there is no room for a cache of the model's {own}"
+        return inputs.fitted_length, Item("--max-model-len", str(inputs.fitted_length), "hardware", reason)
     wished = inputs.profile.max_model_length
     if wished is not None and wished < own:
         return wished, Item("--max-model-len", str(wished), "profile", f"below the model's {own}")
     return own, Item("--max-model-len", str(own), "model", "the positions in config.json")
+
+
+def fitting(
+    inputs: PlanInputs, size: Callable[[PlanInputs], MemoryChoice]
+) -> tuple[PlanInputs, MemoryChoice]:
+    """Size the memory, with requests halved until they fit where neither user nor profile says how long.
+
+    Raises:
+        NotEnoughMemory: even short requests do not fit, or the length was said.
+    """
+    try:
+        return inputs, size(inputs)
+    except NotEnoughMemory:
+        said = inputs.given("--max-model-len") is not None or inputs.profile.max_model_length is not None
+        if said or not inputs.target.facts.causal:
+            raise
+        length = model_length(inputs)[0] // 2
+        while length >= _SHORTEST_LENGTH:
+            shorter = replace(inputs, fitted_length=length)
+            with contextlib.suppress(NotEnoughMemory):
+                return shorter, size(shorter)
+            length //= 2
+        raise
 
 
 def batched_tokens(inputs: PlanInputs, length: int) -> int:
@@ -107,6 +136,18 @@ def _weights(inputs: PlanInputs, dtype: str) -> int:
     return weights_in_memory(inputs.target.facts, dtype) + draft
 
 
+def _request_bytes(inputs: PlanInputs, shape: KvLayout, requests: int, length: int) -> int:
+    """Bytes of the cache on each device; a draft model keeps keys and values of its own."""
+    draft = kv_bytes_for(inputs.draft, shape, requests, length) if inputs.draft is not None else 0
+    return kv_bytes_for(inputs.target.facts, shape, requests, length) + draft
+
+
+def _estimate(inputs: PlanInputs, shape: KvLayout, size: int) -> KvEstimate:
+    own = kv_bytes_for(inputs.target.facts, shape, 1, shape.length)
+    share = own / _request_bytes(inputs, shape, 1, shape.length)
+    return replace(kv_estimate(inputs.target.facts, shape, int(size * share)), size_bytes=size)
+
+
 def _working(inputs: PlanInputs) -> int:
     generates = inputs.target.facts.task == inputs.profile.task == "generate"
     length = model_length(inputs)[0]
@@ -123,7 +164,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
     facts, profile = inputs.target.facts, inputs.profile
     shape = layout(inputs, choice, parallel)
     weights, working = _weights(inputs, choice.dtype), FIXED_BYTES + _working(inputs)
-    least = kv_bytes_for(facts, shape, 1, shape.length)
+    least = _request_bytes(inputs, shape, 1, shape.length)
     left = inputs.available_bytes - weights - working
     if left < least * parallel.tensor:
         raise NotEnoughMemory(
@@ -139,7 +180,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
             parallel, None, (Item("--kv-cache-memory-bytes", str(GIB // 16), "model", facts.attention),)
         )
     typical = min(profile.kv.tokens_per_sequence, shape.length)
-    wish = kv_bytes_for(facts, shape, sequences(inputs), typical)
+    wish = _request_bytes(inputs, shape, sequences(inputs), typical)
     ceiling = min(left * profile.kv.memory_fraction, profile.kv.max_gib * GIB) / parallel.tensor
     size = max(least, int(min(wish, ceiling)))
     given = inputs.given("--kv-cache-memory-bytes")
@@ -151,7 +192,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
                 "the weights and the engine",
                 mend="Give a smaller --kv-cache-memory-bytes, or none",
             )
-    estimate = kv_estimate(facts, shape, size)
+    estimate = _estimate(inputs, shape, size)
     reason = (
         f"{estimate.tokens} tokens at {estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
         f"{estimate.sequences:g} requests of full length; {left / GIB:.1f} GiB were free for it"
@@ -167,16 +208,15 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
         HardwareError: there are not as many as the profile wants.
     """
     ways = candidates(inputs)
-    facts = inputs.target.facts
     for requests in (_COMFORTABLE_REQUESTS, 1):
         for parallel in ways:
             shape = layout(inputs, choice, parallel)
             room = _gpu_room(inputs, choice, parallel)
-            if room >= kv_bytes_for(facts, shape, requests, shape.length):
+            if room >= _request_bytes(inputs, shape, requests, shape.length):
                 return _on_these_gpus(inputs, choice, parallel, room)
     widest = ways[-1]
     shape = layout(inputs, choice, widest)
-    least = kv_bytes_for(facts, shape, 1, shape.length) * widest.devices
+    least = _request_bytes(inputs, shape, 1, shape.length) * widest.devices
     weights = _weights(inputs, choice.dtype)
     usable = inputs.hardware.gpus[0].total_bytes * inputs.profile.gpu_memory_utilization
     raise NotEnoughMemory(
@@ -202,7 +242,7 @@ def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, 
     if not facts.causal:
         item = Item("--gpu-memory-utilization", f"{share:g}", "profile", facts.attention)
         return MemoryChoice(parallel, None, (item,))
-    estimate = kv_estimate(facts, layout(inputs, choice, parallel), room)
+    estimate = _estimate(inputs, layout(inputs, choice, parallel), room)
     each = f" on each of {parallel.devices} GPUs" if parallel.devices > 1 else ""
     reason = (
         f"leaves about {room / GIB:.1f} GiB{each} for the cache: {estimate.tokens} tokens at "

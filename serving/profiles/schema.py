@@ -123,7 +123,9 @@ def load_profile(name: str) -> Profile:
         return _with_paths_from(Profile.model_validate(data), path.parent)
     except ValidationError as error:
         found = error.errors()[0]
-        where = ".".join(str(part) for part in found["loc"]) or "the file"
+        # pydantic names the branch of a union, which is no key of the file.
+        keys = [str(part) for part in found["loc"] if not str(part).startswith(("constrained", "literal["))]
+        where = ".".join(keys) or "the file"
         if found["type"] == "extra_forbidden":
             mend = nearest(str(found["loc"][-1]), _known_keys(found["loc"]))
             raise ProfileError(f"{path}: unknown key {where!r}", mend=mend) from error

@@ -202,3 +202,29 @@ def test_each_worker_gets_its_share_of_the_cache() -> None:
 def test_heads_the_cpu_kernel_does_not_know_are_refused() -> None:
     with pytest.raises(HardwareError, match="heads of 48 numbers"):
         make_plan(inputs(AMD, facts=replace(SMOLLM2, head_dim=48)))
+
+
+LONG = replace(SMOLLM2, max_length=131_072)  # 2.8 GiB of cache for one full request
+
+
+def test_length_is_halved_until_a_request_fits() -> None:
+    # 3.6 GiB free less weights 0.25, engine 1.6 and a step's 0.15 leave 1.6; 65,536 tokens take 1.41
+    plan = make_plan(inputs(AMD, facts=LONG, available_bytes=int(3.6 * GIB)))
+    found = {item.name: item for item in plan.flags}["--max-model-len"]
+    assert (found.value, found.source) == ("65536", "hardware")
+    assert plan.max_model_length == 65_536
+
+
+def test_length_the_user_asks_for_is_not_halved() -> None:
+    options = {"vllm_args": ("--max-model-len", "131072")}
+    with pytest.raises(NotEnoughMemory, match="131072 tokens"):
+        make_plan(inputs(AMD, facts=LONG, available_bytes=int(3.6 * GIB), options=options))
+
+
+def test_draft_model_takes_its_part_of_the_cache() -> None:
+    options = {"vllm_args": ("--kv-cache-memory-bytes", str(GIB))}
+    alone = make_plan(inputs(AMD, options=options)).kv
+    shared = make_plan(inputs(AMD, draft=SMOLLM2, options=options)).kv
+    assert alone is not None
+    assert shared is not None
+    assert abs(shared.tokens - alone.tokens / 2) < 200

@@ -14,11 +14,6 @@ def write(directory: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_three_first_profiles_are_there_and_valid() -> None:
-    assert {"cpu", "gpu-latency", "gpu-throughput"} <= set(profile_names())
-    assert all(load_profile(name).description for name in profile_names())
-
-
 def test_unknown_profile_names_the_nearest() -> None:
     with pytest.raises(ProfileError, match="Did you mean 'gpu-latency'"):
         load_profile("gpu-latncy")
@@ -56,3 +51,51 @@ def test_wrong_values_name_their_key(tmp_path: Path, text: str, says: str) -> No
 def test_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no profile file"):
         load_profile(str(tmp_path / "absent.yaml"))
+
+
+def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
+    assert set(profile_names()) == {
+        "cpu",
+        "gpu-latency",
+        "gpu-throughput",
+        "multi-gpu",
+        "70b-awq",
+        "embedding",
+        "rerank",
+        "transcription",
+        "classification",
+    }
+
+
+def test_documentations_table_is_what_the_files_say() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- profiles -->")[2].partition("<!-- /profiles -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{name}` | {p.task} | {p.device} | {p.tensor_parallel} | {p.max_sequences} "
+        f"| {p.max_batched_tokens} | {p.max_requests} |"
+        for name, p in ((name, load_profile(name)) for name in profile_names())
+    ]
+
+
+def test_documentations_example_is_a_valid_profile(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    profile = load_profile(write(tmp_path, text.partition("```yaml\n")[2].partition("```")[0]))
+    assert profile.lora.adapters == {"legal": tmp_path / "adapters/legal"}
+    assert profile.vllm == {"long-prefill-token-threshold": 1024}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lora: {adapter: {}}", r"unknown key 'lora\.adapter'\. Did you mean 'adapters'"),
+        ("speculation: {method: ngram, token: 3}", r"'speculation\.token'\. Did you mean 'tokens'"),
+        ("tensor_paralel: 2", "Did you mean 'tensor_parallel'"),
+        ("tensor_parallel: 0", "tensor_parallel"),
+        ("speculation: {method: medusa}", r"speculation\.method"),
+        ("task: chat", "task"),
+    ],
+)
+def test_wrong_keys_of_the_new_sections(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load_profile(write(tmp_path, f"description: x\ndevice: cpu\n{text}\n"))
