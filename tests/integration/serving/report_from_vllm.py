@@ -1,9 +1,9 @@
-"""Say what the engine itself makes of a KV cache of a given size, for tiny models of several shapes.
+"""Say what vLLM itself says: its options, and what it makes of a KV cache of a given size.
 
-python tests/integration/serving/report_kv_cache.py FOLDER SIZE_BYTES BATCHED_TOKENS
+python tests/integration/serving/report_from_vllm.py FOLDER SIZE_BYTES BATCHED_TOKENS
 
-Writes a config.json for each shape into FOLDER/SHAPE, starts the engine on it with dummy weights and prints
-one line of JSON: shape → tokens as the engine counts them.
+Writes a config.json for each of several shapes into FOLDER/SHAPE, starts the engine on it with dummy weights
+and prints one line of JSON: the options, and for each shape the tokens as the engine counts them.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     from vllm import LLM
 
+    from serving.planning.options import read_from_engine
+
     found: dict[str, int] = {}
     for name in SHAPES:
         engine = LLM(
@@ -91,7 +93,7 @@ def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
         )
         found[name] = int(engine.llm_engine.vllm_config.cache_config.kv_cache_size_tokens or 0)
         del engine
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps({"options": read_from_engine(), "kv_cache_tokens": found}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Our estimate of the KV cache against the engine's own, for every way of keeping keys and values."""
+"""What we say of vLLM against what it says itself: the KV cache's size for every shape, and its options."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving.kv import KvLayout, block_tokens, kv_estimate
 from serving.model import read_model_facts
-from tests.integration.serving.conftest import PYTHON
+from serving.planning.options import known_options
+from tests.integration.serving.conftest import PYTHON, ROOT
 
 pytestmark = pytest.mark.engine
 SIZE_BYTES, BATCHED_TOKENS, LENGTH = 4_000_000, 512, 1024
@@ -23,14 +26,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reported(folder: Path) -> dict[str, int]:
+def vllm(folder: Path) -> dict[str, Any]:
     """One process starts the engine once for each shape."""
-    script = Path(__file__).with_name("report_kv_cache.py")
+    script = Path(__file__).with_name("report_from_vllm.py")
     words = [PYTHON, str(script), str(folder), str(SIZE_BYTES), str(BATCHED_TOKENS)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+@pytest.fixture(scope="module")
+def reported(vllm: dict[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = vllm["kv_cache_tokens"]
+    return found
+
+
+def test_our_list_of_options_is_vllms(vllm: dict[str, Any]) -> None:
+    assert list(known_options()) == vllm["options"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
