@@ -22,7 +22,9 @@ COLOURS = {
     "required": ["colour", "sure"],
     "additionalProperties": False,
 }
-TOOL: Any = {"type": "function", "function": {"name": "paint", "description": "x", "parameters": COLOURS}}
+# As with OpenAI, only a strict function's arguments are held to its schema.
+PAINT = {"name": "paint", "description": "paint it", "parameters": COLOURS, "strict": True}
+TOOL: Any = {"type": "function", "function": PAINT}
 PROFILE = """
 description: small prefill chunks, so that a prompt of some hundred tokens needs several
 device: cpu
@@ -30,6 +32,9 @@ max_sequences: 8
 max_batched_tokens: 64
 kv: {max_gib: 0.1}
 tool_parser: hermes
+vllm:
+  # A random model would fill the room between two words of JSON with blanks.
+  structured-outputs-config: {backend: xgrammar, disable_any_whitespace: true}
 """
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -10,10 +13,41 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import offline
-from tests.integration.serving.conftest import PYTHON, Serving
+from tests.integration.serving.conftest import PYTHON, ROOT
 
 pytestmark = pytest.mark.engine
 HEAD = "description: speculation\ndevice: cpu\nmax_sequences: 8\nkv: {max_gib: 0.1}\n"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that is running."""
+
+    process: subprocess.Popen[str]
+    out: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def batch(tiny_model: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
+    """Started before all tests of the module: most of an engine's start keeps one core busy only."""
+    folder = tmp_path_factory.mktemp("batch")
+    profile, source, out = folder / "ngram.yaml", folder / "in.jsonl", folder / "out.jsonl"
+    profile.write_text(HEAD + "speculation: {method: ngram, tokens: 4}\n", encoding="utf-8")
+    body = {"prompt": [5, 6, 7, 8] * 20, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
+    lines = [{"custom_id": f"id-{number}", "url": "/v1/completions", "body": body} for number in range(6)]
+    source.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    words = [PYTHON, "-m", "serving", "batch", source, out, tiny_model, "--profile", profile]
+    process = subprocess.Popen(
+        [*map(str, words), "--run-dir", str(run_dir)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield Batch(process, out)
+    if process.poll() is None:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def accepted(url: str) -> tuple[float, float]:
@@ -45,19 +79,12 @@ def test_draft_model_that_is_the_model_itself_guesses_right(
     assert right > 0.5 * guessed
 
 
-def test_batch_starts_an_engine_that_guesses_from_the_prompt_and_ends_it(
-    serving: Serving, tiny_model: Path, run_dir: Path, tmp_path: Path
-) -> None:
-    profile = tmp_path / "ngram.yaml"
-    profile.write_text(HEAD + "speculation: {method: ngram, tokens: 4}\n", encoding="utf-8")
-    body = {"prompt": [5, 6, 7, 8] * 20, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
-    lines = [{"custom_id": f"id-{number}", "url": "/v1/completions", "body": body} for number in range(6)]
-    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    done = serving("batch", source, out, tiny_model, "--profile", profile, "--run-dir", run_dir)
-    assert done.returncode == 0, done.stderr
-    counts = json.loads(done.stdout.splitlines()[-1])
+def test_batch_starts_an_engine_that_guesses_from_the_prompt_and_ends_it(batch: Batch) -> None:
+    stdout, stderr = batch.process.communicate(timeout=240)
+    assert batch.process.returncode == 0, stderr
+    counts = json.loads(stdout.splitlines()[-1])
     assert (counts["answered"], counts["lines"]) == (6, 6)
-    answers = [json.loads(line)["response"]["body"] for line in out.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in batch.out.read_text(encoding="utf-8").splitlines()]
+    answers = [line["response"]["body"] for line in lines]
     assert all(answer["usage"]["completion_tokens"] == 12 for answer in answers)
     assert len({answer["choices"][0]["text"] for answer in answers}) == 1
