@@ -75,6 +75,8 @@ def test_missing_directory_unknown_profile_and_stray_word_are_usage_errors(
     assert (code, "Did you mean 'cpu'" in line) == (2, True)
     code, line = refused(serving, "plan", tiny_model, "--run-dir", run_dir, "--", "stray")
     assert (code, "'stray' is no vLLM flag" in line) == (2, True)
+    code, line = refused(serving, "plan", tiny_model, "--run-dir", run_dir, "--lora", "ko=/no/such/adapter")
+    assert (code, "adapter 'ko': /no/such/adapter/adapter_config.json cannot be read" in line) == (2, True)
 
 
 def test_doctor_lists_findings_with_their_mends(serving: Serving, tmp_path: Path) -> None:

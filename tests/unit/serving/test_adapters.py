@@ -10,6 +10,8 @@ import pytest
 
 from core.errors import QuantserveError
 from serving.adapters import parse_adapters, read_adapters
+from serving.background import serve_argv
+from serving.config import RunDirectory, ServeOptions
 from tests.unit.serving.machines import SMOLLM2
 
 CONFIG: dict[str, Any] = {"peft_type": "LORA", "r": 16, "target_modules": ["q_proj"]}
@@ -82,3 +84,9 @@ def test_words_are_names_with_directories() -> None:
 def test_wrong_words_are_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(QuantserveError, match="NAME=DIRECTORY"):
         parse_adapters(words)
+
+
+def test_background_server_gets_the_same_adapters() -> None:
+    argv = serve_argv(Path("/m"), ServeOptions(lora=("a=/x", "b=/y")), RunDirectory(), 60)
+    at = argv.index("--lora")
+    assert argv[at : at + 4] == ["--lora", "a=/x", "--lora", "b=/y"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from core.errors import UsageError
 from serving.chat import Conversation, Message
+from serving.commands.chat import talk
+from serving.errors import ServingError
 
 
 def echo(messages: list[Message]) -> Iterator[str]:
@@ -62,3 +65,26 @@ def test_save_writes_json_lines_in_utf8(tmp_path: Path) -> None:
 def test_wrong_command_is_said(line: str) -> None:
     with pytest.raises(UsageError):
         Conversation().command(line)
+
+
+@pytest.mark.parametrize("word", ["종료", "\u110c\u1169\u11bc\u1105\u116d", "/quit", " 종료 "])
+def test_talk_ends_on_its_word_however_it_is_typed(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"hi\n{word}\nnever\n"))
+    conversation = Conversation()
+    talk(conversation, echo)
+    assert [turn["content"] for turn in conversation.turns] == ["hi", "1:hi"]
+
+
+def test_talk_goes_on_after_a_wrong_command_and_a_failed_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(messages: list[Message]) -> Iterator[str]:
+        if messages[-1]["content"] == "break":
+            raise ServingError("the server is gone", mend="Start it")
+        yield from echo(messages)
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("/nonsense\nbreak\nhi\n"))
+    conversation = Conversation()
+    talk(conversation, fail)
+    assert [turn["content"] for turn in conversation.turns] == ["hi", "1:hi"]
+    assert "1:hi" in capsys.readouterr().out
