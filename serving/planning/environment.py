@@ -8,7 +8,7 @@ from serving.dtype import DtypeChoice
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, splits
+from serving.planning.parallel import Parallel, require_split, splits
 
 _SPLIT_FROM_BYTES = 2 << 30
 
@@ -22,6 +22,7 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
     wish: int | str = int(given) if given is not None and given.isdigit() else inputs.profile.tensor_parallel
     nodes = len(_nodes(inputs.hardware))
     if isinstance(wish, int):
+        require_split(inputs, wish)
         return Parallel(wish, 1, "as the profile or the user says")
     if nodes == 1:
         return Parallel()

@@ -37,6 +37,20 @@ def splits(inputs: PlanInputs, count: int) -> bool:
     return facts.attention_heads % count == 0 and (kv_even or facts.latent_width is not None)
 
 
+def require_split(inputs: PlanInputs, count: int) -> None:
+    """Refuse a number of parts that vLLM would refuse after loading.
+
+    Raises:
+        HardwareError: the heads cannot be shared out.
+    """
+    if count > 1 and not splits(inputs, count):
+        facts = inputs.target.facts
+        raise HardwareError(
+            f"{facts.attention_heads} heads with {facts.kv_heads} for keys and values go not into {count} parts",
+            mend="Give another tensor_parallel, or leave it at auto",
+        )
+
+
 def candidates(inputs: PlanInputs) -> list[Parallel]:
     """Return the ways to try, the best first; memory decides which of them is taken.
 
@@ -55,6 +69,7 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
                 + (f" on each of {profile.nodes} machines" if profile.nodes > 1 else ""),
                 mend="Lower tensor_parallel, or use several nodes on Ray (--profile multi-gpu)",
             )
+        require_split(inputs, parts)
         return [Parallel(parts, stages, "as the profile or the user says")]
     if profile.nodes > 1:
         parts = _largest_split(inputs, here)

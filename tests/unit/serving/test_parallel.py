@@ -228,3 +228,19 @@ def test_draft_model_takes_its_part_of_the_cache() -> None:
     assert alone is not None
     assert shared is not None
     assert abs(shared.tokens - alone.tokens / 2) < 200
+
+
+@pytest.mark.parametrize(
+    ("hardware", "profile", "wishes", "says"),
+    [
+        (hoppers(4), "multi-gpu", {"tensor_parallel": 3}, "64 heads .* go not into 3 parts"),
+        (AMD, "cpu", {"tensor_parallel": 5}, "64 heads .* go not into 5 parts"),
+        (hoppers(1), "multi-gpu", {"pipeline_parallel": 2}, "wants 2 GPUs"),
+    ],
+)
+def test_split_that_vllm_would_refuse_after_loading_is_refused_before(
+    hardware: Hardware, profile: str, wishes: dict[str, Any], says: str
+) -> None:
+    small = replace(LLAMA_70B, weight_bytes=GIB)
+    with pytest.raises(HardwareError, match=says):
+        make_plan(inputs(hardware, profile, facts=small, wishes=wishes))
