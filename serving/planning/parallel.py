@@ -46,7 +46,7 @@ def require_split(inputs: PlanInputs, count: int) -> None:
     if count > 1 and not splits(inputs, count):
         facts = inputs.target.facts
         raise HardwareError(
-            f"{facts.attention_heads} heads with {facts.kv_heads} for keys and values go not into {count} parts",
+            f"{facts.attention_heads} heads ({facts.kv_heads} for keys and values) go not into {count} parts",
             mend="Give another tensor_parallel, or leave it at auto",
         )
 
@@ -86,7 +86,8 @@ def _wish(inputs: PlanInputs, flag: str, wish: int | str) -> int | str:
 
 
 def _largest_split(inputs: PlanInputs, devices: int) -> int:
-    return max(count for count in range(1, devices + 1) if devices % count == 0 and (splits(inputs, count)))
+    even = (count for count in range(1, devices + 1) if devices % count == 0 and splits(inputs, count))
+    return max(even, default=1)
 
 
 def _usable(inputs: PlanInputs, count: int) -> bool:
