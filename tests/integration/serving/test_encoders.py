@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from serving import offline
 from tests.integration.serving.conftest import ROOT, Server, started_together
 
 pytestmark = pytest.mark.engine
@@ -67,6 +68,15 @@ def test_embeddings_know_a_question_in_korean_from_its_answer_in_english(client:
     assert abs(sum(number * number for number in question) - 1) < 0.01
     assert cosine(question, right) > cosine(question, wrong) + 0.03
     assert answer.usage.prompt_tokens > 20
+
+
+def test_lists_are_embedded_in_order(servers: dict[str, Server], client: openai.OpenAI) -> None:
+    texts = [f"passage: number {number}" for number in range(70)]  # two requests
+    vectors = offline.connect(servers[MODEL].ready["base_url"]).embed(texts)
+    alone = client.embeddings.create(model=MODEL, input=texts[69]).data[0].embedding
+    assert len(vectors) == 70
+    assert cosine(vectors[69], alone) > 0.99
+    assert max(range(70), key=lambda i: cosine(vectors[i], alone)) == 69
 
 
 def test_one_request_may_hold_hundreds_of_texts_and_not_more_than_the_limit(client: openai.OpenAI) -> None:
