@@ -50,7 +50,8 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
 def request_options(state: ServerState) -> ServeOptions:
     """Return the options a server was asked for with, as `up` got them."""
     asked = {name: value for name, value in state.request.items() if name != "target"}
-    return ServeOptions(**{**asked, "vllm_args": tuple(asked["vllm_args"])})
+    lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, list)}
+    return ServeOptions(**{**asked, **lists})
 
 
 def same_server(state: ServerState, target: Path, options: ServeOptions) -> bool:

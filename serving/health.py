@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -77,9 +78,7 @@ def parse_metrics(text: str) -> EngineMetrics:
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
             if sample.name == "vllm:cache_config_info":
-                blocks, size = sample.labels.get("num_gpu_blocks"), sample.labels.get("block_size")
-                if blocks and size and blocks.isdigit() and size.isdigit():
-                    tokens = int(blocks) * int(size)
+                tokens = _cache_tokens(sample.labels)
 
     def whole(name: str) -> int | None:
         return int(sums[name]) if name in sums else None
@@ -90,3 +89,12 @@ def parse_metrics(text: str) -> EngineMetrics:
         kv_usage=sums.get("vllm:kv_cache_usage_perc"),
         kv_cache_tokens=tokens,
     )
+
+
+def _cache_tokens(labels: Mapping[str, str]) -> int | None:
+    """The cache's tokens as vLLM says them; blocks times size where it does not, as without mixed windows."""
+    said = labels.get("kv_cache_size_tokens", "")
+    if said.isdigit():
+        return int(said)
+    blocks, size = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
+    return int(blocks) * int(size) if blocks.isdigit() and size.isdigit() else None

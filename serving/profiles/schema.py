@@ -30,7 +30,7 @@ class KvWishes(_Section):
     max_gib: float = Field(4.0, gt=0, description="never more than this")
     tokens_per_sequence: int = Field(1024, ge=16, description="length a typical request reaches")
     dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] = Field(
-        "auto", description="fp8 holds twice the tokens, on GPUs from compute capability 8.9 on"
+        "auto", description="fp8 holds twice the tokens; on GPUs from compute capability 8.9 on"
     )
 
 

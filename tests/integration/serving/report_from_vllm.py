@@ -59,10 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "qk_rope_head_dim": 32,
         "qk_nope_head_dim": 32,
         "v_head_dim": 32,
-        "n_routed_experts": None,
-        "first_k_dense_replace": 2,
-        "moe_intermediate_size": 64,
-        "n_shared_experts": None,
+        "first_k_dense_replace": 2,  # no layer has experts
     },
 }
 
