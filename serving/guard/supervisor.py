@@ -7,6 +7,7 @@ nothing new is, and it hears when the last request has ended.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from prometheus_client import REGISTRY
 
@@ -18,6 +19,7 @@ from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENING, Lin
 from serving.supervise.metrics import FactsCollector
 
 _CORE_WATCH_S = 0.2
+_ARRIVING_S = 0.2
 
 
 class Supervisor:
@@ -29,6 +31,9 @@ class Supervisor:
         self._line = Line(end) if end is not None else None
         self.facts = Facts(phase="serving" if self._line is None else "starting")
         self._under_way = 0
+        self._app: Any = None
+        self._settled = False
+        """Whether connections taken before we stopped to listen have had time to send their request."""
         if self._line is not None:
             REGISTRY.register(FactsCollector(lambda: self.facts, artifact))
 
@@ -37,6 +42,7 @@ class Supervisor:
 
         async def sending(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete" and self._line is not None:
+                self._app = scope.get("app")
                 asyncio.get_running_loop().add_reader(self._line.fileno(), self._read)
                 self._line.say(LISTENING)
                 self._watch_core(scope)
@@ -52,6 +58,7 @@ class Supervisor:
     def _watch_core(self, scope: Scope) -> None:
         """Report a dead core at once; vLLM's own watch needs up to five seconds."""
         if self.engine_dead(scope) is not None:
+            self._stop_listening()
             self.at_shutdown()
         else:
             asyncio.get_running_loop().call_later(_CORE_WATCH_S, self._watch_core, scope)
@@ -87,12 +94,25 @@ class Supervisor:
     def _read(self) -> None:
         if self._line is None:
             return
+        before = self.facts.phase
         for line in self._line.lines():
             self.facts = Facts.from_line(line)
         if self._line.ended:  # the launcher was killed, and whoever ends us is on the way
             asyncio.get_running_loop().remove_reader(self._line.fileno())
+        if self.facts.phase == "stopping" != before:
+            self._stop_listening()
+            asyncio.get_running_loop().call_later(_ARRIVING_S, self._settle)
+
+    def _stop_listening(self) -> None:
+        """Leave new connections to the launcher's stand-in: ours would be reset when the server ends."""
+        server = getattr(self._app.state, "server", None) if self._app is not None else None
+        for listening in getattr(server, "servers", ()):
+            listening.close()
+
+    def _settle(self) -> None:
+        self._settled = True
         self._report_if_drained()
 
     def _report_if_drained(self) -> None:
-        if self._line is not None and self.facts.phase == "stopping" and self._under_way == 0:
+        if self._line is not None and self._settled and self._under_way == 0:
             self._line.say(DRAINED)

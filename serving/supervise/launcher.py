@@ -247,6 +247,7 @@ class Launcher:
         self._signals.ending()
         self._expected_at = None
         self._tell(phase="stopping", retry_after_s=_RETRY_WHEN_STOPPING_S)
+        self._listener.answer_unavailable()
         self._record(status="stopping")
         if self._engine is not None:
             self._drain(self._engine)
@@ -269,4 +270,3 @@ class Launcher:
                     f"requests still ran after {self._options.drain_s:g} s and were cut off", markup=False
                 )
                 engine.kill()
-        self._listener.answer_unavailable()

@@ -33,7 +33,9 @@ HOLD = Path(os.environ["HOLD"])
 
 
 class Engine:
-    """What vLLM's app keeps in `app.state`: `errored` is true once the core is dead."""
+    """Holds what vLLM keeps in `app.state`: a server, and a client `errored` once the core is dead."""
+
+    server: uvicorn.Server
 
     def __init__(self) -> None:
         self.state = self
@@ -105,7 +107,8 @@ def main() -> None:
         scope["app"] = engine
         await guard(scope, receive, send)
 
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+    engine.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    engine.server.run([listener])
 
 
 if __name__ == "__main__":

@@ -138,13 +138,16 @@ def test_stop_under_load_finishes_streams_and_refuses_new_requests(tmp_path: Pat
             assert launched.ask(client=kept_alive).status_code == 200
             launched.hold.touch()
             streams = [launched.stream("hold", words=5) for _ in range(4)]
+            caller = Caller(launched.ask)
             launched.process.send_signal(signal.SIGTERM)
             assert wait_for(lambda: launched.get("/health").status_code == 503, 10)
             for refused in (launched.ask(client=kept_alive), launched.ask()):
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
                 assert refused.headers["retry-after"] == "5"
             assert launched.state["status"] == "stopping"
+            caller.stop()
             launched.hold.unlink()
+        assert caller.errors == []
         assert all(stream.finished() for stream in streams)
         assert [len(stream.lines) for stream in streams] == [6] * 4
         assert launched.outcome()[0] == 0

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from serving.background import request_options
+from serving.config import ServeOptions
 from serving.errors import PortTaken
 from serving.ports import claim_port, url_of
+from serving.prepare import request_of
 from serving.processes import end_group, group_alive, process_alive, start_ticks
-from serving.state import ServerState, read_state, remove_state, write_state
+from serving.state import LastProbe, ServerState, read_state, remove_state, write_state
 
 
 def state(**changes: Any) -> ServerState:
@@ -70,8 +73,18 @@ def test_url_is_one_a_client_here_can_use(host: str, url: str) -> None:
 
 def test_state_of_a_living_launcher_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "serving.json"
-    write_state(path, state())
-    assert read_state(path) == state()
+    written = state(restarts=2, last_probe=LastProbe(False, None, "ReadTimeout", 1_700_000_000.0))
+    write_state(path, written)
+    assert read_state(path) == written
+
+
+def test_server_is_started_again_with_the_options_it_was_asked_for(tmp_path: Path) -> None:
+    options = ServeOptions(port=8123, keys="/k", private=False, vllm_args=("--seed", "1"))
+    path = tmp_path / "serving.json"
+    write_state(path, state(request=request_of(tmp_path, options)))
+    read = read_state(path)
+    assert read is not None
+    assert request_options(read) == options
 
 
 def test_state_of_a_dead_launcher_is_nothing(tmp_path: Path) -> None:
