@@ -103,6 +103,10 @@ def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, An
     ready: dict[str, servers.Server] = {}
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder, contextlib.ExitStack() as alive:
         subjects = [kept(subject, alive) for subject in _subjects(target, Path(folder))]
+        for subject in subjects:
+            with subject.start() as server:
+                ready[subject.name] = server
+        run.put_extra({"paths": _paths(ready[BARE], ready[GUARDED], how)})
         with bench.showing():
             alternate(
                 bench,
@@ -110,11 +114,7 @@ def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, An
                 [parse_workload(how.workload)],
                 [(parse_load(f"closed:{how.users}"), how.users * how.requests_per_user)],
                 options,
-                on_ready=ready.__setitem__,
             )
-        if len(ready) < len(subjects):
-            raise ServerUnusable("one of the two did not start", mend=f"See {run.path}")
-        run.put_extra({"paths": _paths(ready[BARE], ready[GUARDED], how)})
     costs, speed = judged(run, analyse(run)["points"])
     summary = {"paths": [dataclasses.asdict(c) for c in costs], "speed": dataclasses.asdict(speed)}
     metrics = finish(run, sections, summary)
