@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from rag.answer.citations import CitationStream
 from rag.guardrails import GuardedStream, Guardrails, Verdict
 from rag.trust.faithful import repeats_itself
-from rag.trust.languages import is_in_language
+from rag.trust.languages import begins_in_language, is_in_language
 
 Sink = Callable[[str], None]
-_LETTERS = re.compile(r"[A-Za-z가-힣]")
-_ENOUGH = 40
-"""Letters by which a language is told: an answer may begin with a foreign name."""
 
 
 class CheckedStream:
@@ -81,13 +77,15 @@ class CheckedStream:
     def _pass(self, checked: str, *, last: bool) -> None:
         self._checked += checked
         self._held += checked
-        if not self._told and (last or len(_LETTERS.findall(self._checked)) >= _ENOUGH):
-            if not is_in_language(self._checked, self._language):
+        if not self._told:
+            told = begins_in_language(self._checked, self._language)
+            if last and told is None:
+                told = is_in_language(self._checked, self._language)
+            if told is False:
                 self.stopped = "answered in another language"
+            if not told:
                 return
             self._told = True
-        if not self._told:
-            return
         ready, self._held = self._guarded.feed(self._held), ""
         if last:
             ready += self._guarded.end()

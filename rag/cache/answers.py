@@ -154,6 +154,6 @@ class AnswerCache:
 
 
 def question_key(question: str, context: str = "") -> str:
-    """Return a digest of a question; blanks, letters' case and a missing question mark do not count."""
-    plain = " ".join(normalise(question).casefold().split()).rstrip("?.! ？。")
+    """Return a digest of a question; blanks and a missing question mark do not count."""
+    plain = " ".join(normalise(question).split()).rstrip("?.! ？。")
     return hashlib.sha256(f"{plain}\0{context}".encode()).hexdigest()[:32]

@@ -122,6 +122,8 @@ _OF = re.compile(
     r"(?P<owner>[a-z0-9_-]+(?: [a-z0-9_-]+){0,2}?)(?=\s*[?.!,]|\s*$)"
 )
 _ASIDE = re.compile(r"^(?:what|which|who|where|when|how|why|is|are|was|were|the|a|an|tell|me|do|does|did)$")
+_NAMED = re.compile(r"\b(?:[A-Z]{2,}|(?<=\S )A)\b")
+"""Abbreviations, and the A of a plan A: in small letters they may be words that do not count (IT, US)."""
 _IRREGULAR = {
     "made": "make", "built": "build", "kept": "keep", "taken": "take", "took": "take", "written": "write",
     "wrote": "write", "found": "find", "sent": "send", "held": "hold", "begun": "begin", "began": "begin",
@@ -164,7 +166,8 @@ def _owners_first(text: str) -> str:
 
 def english_meaning(question: str) -> Meaning:
     """Take a question apart; every word counts but articles, auxiliaries and politeness."""
-    text = " ".join(question.lower().split())
+    text = _NAMED.sub(r"\g<0>_", " ".join(question.split())) if not question.isupper() else question
+    text = text.lower()
     request = bool(_REQUEST.search(text))
     text = _REQUEST.sub(" ", text)
     for pattern, plain in _SPOKEN:

@@ -14,6 +14,8 @@ _ENGLISH_ONLY = re.compile(
 """Models known to write English only; whatever is not named here is taken to write every language."""
 _SIZE = re.compile(r"(?:^|[-_/])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
 _LEAST_PARAMETERS = 1e9
+_BEGINNING = 3
+_ENOUGH = 40
 _SHORT = 12
 """Letters under which an answer (a number, a name) has no language to speak of."""
 
@@ -49,3 +51,19 @@ def is_in_language(answer: str, language: str) -> bool:
     if language == "ko":
         return hangul_share(answer) >= 0.2
     return language_of(answer) == "en"
+
+
+def begins_in_language(beginning: str, language: str) -> bool | None:
+    """Whether an answer that has only begun is in the question's language; None while that cannot be told.
+
+    What speaks for the language is taken at once; what speaks against it may be a foreign name, so that is
+    believed only after some letters more.
+    """
+    letters = re.findall(r"[A-Za-z가-힣]", beginning)
+    if language == "ko":
+        speaks_for = hangul_share(beginning) >= 0.2
+    else:
+        speaks_for = len(letters) >= _BEGINNING and hangul_share(beginning) == 0.0
+    if speaks_for:
+        return True
+    return is_in_language(beginning, language) if len(letters) >= _ENOUGH else None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rag.answer.citations import CitationStream, check_citations
 from rag.embedding.backend import length_buckets
 from rag.retrieve.fusion import reciprocal_rank_fusion
-from rag.trust.languages import answer_languages, is_in_language, is_weak
+from rag.trust.languages import answer_languages, begins_in_language, is_in_language, is_weak
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:
@@ -105,6 +105,29 @@ def test_models_too_small_to_be_trusted(model: str, weak: bool) -> None:
 )
 def test_an_answer_is_in_the_questions_language(answer: str, language: str, expected: bool) -> None:
     assert is_in_language(answer, language) is expected
+
+
+@pytest.mark.parametrize(
+    ("beginning", "language", "expected"),
+    [
+        ("They", "en", True),
+        ("17", "en", None),
+        ("색인", "en", None),
+        (
+            "색인은 세대별로 쌓인다. " * 6,
+            "en",
+            False,
+        ),
+        ("연차", "ko", True),
+        ("vLLM", "ko", None),
+        ("vLLM은", "ko", True),
+        ("The employees may take seventeen days of leave in every year.", "ko", False),
+    ],
+)
+def test_the_beginning_of_an_answer_tells_its_language(
+    beginning: str, language: str, expected: bool | None
+) -> None:
+    assert begins_in_language(beginning, language) is expected
 
 
 @given(st.lists(st.integers(0, 900), max_size=60))
