@@ -17,8 +17,8 @@ from tests.integration.rag.server.conftest import Served, serving, until
 
 BULBS = "Where are the spare bulbs kept?"
 LONG = (
-    "The spare bulbs of the lighthouse are kept in the cellar [1]. The horn sounds twice a minute in fog, and "
-    "the keeper writes the time into the log at sunset [2]."
+    "The spare bulbs of the lighthouse are kept in the cellar [1]. The horn sounds twice a minute in fog, "
+    "and the keeper writes the time into the log at sunset [2]."
 )
 ASK: Any = [{"role": "user", "content": BULBS}]
 
