@@ -24,6 +24,7 @@ from rag.server.metrics import Metrics
 from rag.server.request_log import RequestLog
 from rag.server.tickets import Tickets
 from rag.server.tracing import Tracing
+from rag.server.uploads import clear_halves
 from rag.server.wandb_log import WandbLog
 
 _LOGGER = logging.getLogger("uvicorn.error")
@@ -63,6 +64,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to take jobs, and load the index beside the first requests."""
+        clear_halves(self.config.upload_dir)
         self.jobs.start()
         self._warming = asyncio.create_task(self._warm())
 
