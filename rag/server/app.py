@@ -40,7 +40,12 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(routes(service))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(
-        Gate, bounds=service.config.bounds, keys=service.keys, room=service.room, done=service.ended
+        Gate,
+        bounds=service.config.bounds,
+        keys=service.keys,
+        tickets=service.tickets,
+        room=service.room,
+        done=service.ended,
     )
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

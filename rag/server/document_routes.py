@@ -65,6 +65,11 @@ def document_routes(service: Service) -> APIRouter:
         key = await service.in_thread(lambda: _key_of(service, identity))
         return JSONResponse(service.jobs.add("remove", [key]).view(), status_code=202)
 
+    @router.post("/documents/{identity}/ticket")
+    async def ticket(identity: str) -> JSONResponse:
+        await service.in_thread(lambda: _key_of(service, identity))
+        return JSONResponse({"url": service.tickets.address(identity)})
+
     @router.get("/documents/{identity}/file")
     async def file(identity: str) -> FileResponse:
         key = await service.in_thread(lambda: _key_of(service, identity))
@@ -79,7 +84,9 @@ def document_routes(service: Service) -> APIRouter:
             media_type="application/pdf" if is_pdf else "application/octet-stream",
             headers={
                 "Content-Disposition": f"{'inline' if is_pdf else 'attachment'}; "
-                f"filename*=UTF-8''{quote(path.name)}"
+                f"filename*=UTF-8''{quote(path.name)}",
+                # The page's policy would also forbid the browser's own viewer of PDF.
+                "Content-Security-Policy": "frame-ancestors 'none'",
             },
         )
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.server.config import Bounds
 from rag.server.exchange import Exchange, request_id_of
 from rag.server.keys import KeyRing, is_loopback
 from rag.server.refusal import Refusal
+from rag.server.tickets import Tickets
 
 OPEN = frozenset({"/", "/healthz", "/readyz", "/favicon.ico"})
 """Reachable without a key: health, and the page itself, which holds nothing before a key is given."""
@@ -45,10 +46,17 @@ class Gate:
     """An ASGI middleware; `done` hears of every request when it has ended."""
 
     def __init__(
-        self, app: ASGIApp, bounds: Bounds, keys: KeyRing | None, room: Room, done: Callable[[Exchange], None]
+        self,
+        app: ASGIApp,
+        bounds: Bounds,
+        keys: KeyRing | None,
+        tickets: Tickets,
+        room: Room,
+        done: Callable[[Exchange], None],
     ) -> None:
         """Without `keys` everybody on this machine may ask, and nobody through another site's page."""
         self._app, self._bounds, self._keys, self._room, self._done = app, bounds, keys, room, done
+        self._tickets = tickets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -64,7 +72,7 @@ class Gate:
         is_bounded = scope["path"] in _BOUNDED
         has_room = False
         try:
-            self._admit(exchange, headers)
+            self._admit(exchange, headers, QueryParams(scope["query_string"]).get("ticket", ""))
             if is_bounded:
                 self._take()
                 has_room = True
@@ -84,12 +92,12 @@ class Gate:
             exchange.seconds = time.perf_counter() - exchange.started
             self._done(exchange)
 
-    def _admit(self, exchange: Exchange, headers: Headers) -> None:
+    def _admit(self, exchange: Exchange, headers: Headers, ticket: str) -> None:
         path = exchange.path
         if self._keys is None:
             _check_origin(headers)
             return
-        if path in OPEN or path.startswith(_OPEN_BELOW):
+        if path in OPEN or path.startswith(_OPEN_BELOW) or self._tickets.allows(path, ticket):
             return
         kind, _, presented = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not presented:

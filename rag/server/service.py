@@ -22,7 +22,9 @@ from rag.server.jobs import Job, Jobs
 from rag.server.keys import KeyRing
 from rag.server.metrics import Metrics
 from rag.server.request_log import RequestLog
+from rag.server.tickets import Tickets
 from rag.server.tracing import Tracing
+from rag.server.uploads import clear_halves
 from rag.server.wandb_log import WandbLog
 
 _LOGGER = logging.getLogger("uvicorn.error")
@@ -42,6 +44,7 @@ class Service:
         self.config = config
         self.engine = Engine(rag, load_model)
         self.keys = KeyRing(config.keys_file) if config.keys_file is not None else None
+        self.tickets = Tickets()
         self.room = Room(config.bounds.max_requests)
         self.turns = threading.Semaphore(config.bounds.max_threads)
         """Questions that are worked on at once."""
@@ -61,6 +64,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to take jobs, and load the index beside the first requests."""
+        clear_halves(self.config.upload_dir)
         self.jobs.start()
         self._warming = asyncio.create_task(self._warm())
 

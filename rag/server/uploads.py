@@ -19,6 +19,7 @@ from rag.loaders.registry import LOADERS
 from rag.server.config import Bounds
 from rag.server.refusal import Refusal
 
+_HALF = ".upload-"
 _HEADERS_BYTES = 16_384
 """What the headers of one part may take; python-multipart bounds single lines, not their number."""
 
@@ -85,7 +86,7 @@ class _Receiver:
             raise Refusal(
                 415, "unsupported_kind", f"{name}: files of kind '{suffix}' are not read. Kinds: {known}"
             )
-        descriptor, temporary = tempfile.mkstemp(prefix=".upload-", dir=self._folder)
+        descriptor, temporary = tempfile.mkstemp(prefix=_HALF, dir=self._folder)
         self.parts.append(_Part(name, Path(temporary), os.fdopen(descriptor, "wb")))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -110,6 +111,12 @@ class _Receiver:
             part.stream.close()
             with contextlib.suppress(FileNotFoundError):
                 part.temporary.unlink()
+
+
+def clear_halves(folder: Path) -> None:
+    """Remove what a killed server left of uploads that were not whole."""
+    for half in folder.glob(f"{_HALF}*"):
+        half.unlink()
 
 
 async def receive_files(request: Request, folder: Path, bounds: Bounds) -> list[Path]:

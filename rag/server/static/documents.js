@@ -115,8 +115,8 @@ async function follow(job, view, ended) {
 async function add(files) {
   const good = [];
   for (const file of files) {
-    if (!known.kinds.includes(suffixOf(file.name))) card(file.name).fail(new Error(t("wrongKind", { name: file.name })));
-    else if (file.size > known.max_bytes) card(file.name).fail(new Error(t("tooLarge", { name: file.name, size: bytes(known.max_bytes) })));
+    if (known.kinds.length && !known.kinds.includes(suffixOf(file.name))) card(file.name).fail(new Error(t("wrongKind", { name: file.name })));
+    else if (known.max_bytes && file.size > known.max_bytes) card(file.name).fail(new Error(t("tooLarge", { name: file.name, size: bytes(known.max_bytes) })));
     else good.push(file);
   }
   if (!good.length) return;

@@ -1,5 +1,5 @@
 // The sheet that a citation opens: the passage, marked, in the text of its page.
-import { json, call } from "./api.js";
+import { json, post } from "./api.js";
 import { closeButton, closeOnBackdrop } from "./dialogs.js";
 import { $, h } from "./dom.js";
 import { number, t } from "./i18n.js";
@@ -8,14 +8,23 @@ import { closestSentence } from "./closest.js";
 const dialog = $("passage");
 closeOnBackdrop(dialog);
 
-// Only a PDF is opened here; anything else is handed to the person as a file, so that no document runs as a page.
+const isPdf = (name) => name.toLowerCase().endsWith(".pdf");
+
+// A PDF opens in the browser's own viewer, at its page; anything else is handed over as a file. The address
+// carries a ticket, since a viewer cannot send the key.
 export async function openFile(id, name, page) {
-  const response = await call(`/documents/${id}/file`);
-  const isPdf = response.headers.get("content-type") === "application/pdf";
-  const address = URL.createObjectURL(await response.blob());
-  if (isPdf) window.open(page ? `${address}#page=${page}` : address, "_blank");
-  else h("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  // Opened at once: after the answer of the server a browser takes it for an unwanted window.
+  const tab = isPdf(name) ? window.open("about:blank", "_blank") : null;
+  try {
+    const { url } = await (await post(`/documents/${id}/ticket`, {})).json();
+    if (tab) {
+      tab.opener = null;
+      tab.location.replace(page ? `${url}#page=${page}` : url);
+    } else h("a", { href: url, download: name }).click();
+  } catch (error) {
+    tab?.close();
+    throw error;
+  }
 }
 
 // The passage with the sentence that stands out for the answer.
@@ -43,14 +52,13 @@ function fill(source, passage, problem) {
     passage?.after ? h("span", { class: "around" }, passage.after.trimStart()) : null,
     problem ? h("p", { class: "help" }, problem) : null,
   );
-  const isPdf = source.file.toLowerCase().endsWith(".pdf");
   const open = h("button", { class: "plain", type: "button", on: { click: async () => {
     try {
       await openFile(source.document, source.file.split("/").pop(), source.page);
     } catch (error) {
       open.after(h("span", {}, error.message));
     }
-  } } }, isPdf && source.page ? t("openPdf", { n: source.page }) : t("download"));
+  } } }, isPdf(source.file) && source.page ? t("openPdf", { n: source.page }) : t("download"));
   dialog.replaceChildren(
     h("header", { class: "sheet-head" },
       source.number ? h("span", { class: "source-number" }, String(source.number)) : null,

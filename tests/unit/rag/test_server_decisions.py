@@ -12,6 +12,7 @@ from core.errors import UsageError
 from rag.answer import Answer
 from rag.server.keys import KeyRing, KeysError, create_key, is_loopback, require_keys, revoke_key
 from rag.server.surroundings import surroundings_of
+from rag.server.tickets import Tickets
 from rag.server.views import document_id, rest_of, shown_name, usage_view
 from rag.store.chunks import Chunk
 
@@ -123,6 +124,17 @@ def test_a_key_file_that_breaks_keeps_the_keys_before_it(
     create_key(path, "bob")
     assert ring.find(secret) is None
     assert ring.problem == ""
+
+
+def test_a_ticket_ends() -> None:
+    now = [1_000_000.0]
+    tickets = Tickets(lambda: now[0])
+    path, _, ticket = tickets.address("0123456789abcdef").partition("?ticket=")
+    assert tickets.allows(path, ticket)
+    assert not tickets.allows(path, ticket.replace("1000300", "1000301"))
+    assert not Tickets(lambda: now[0]).allows(path, ticket)
+    now[0] += 300
+    assert not tickets.allows(path, ticket)
 
 
 def test_a_key_is_revoked_by_a_name_that_only_it_has(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ def test_an_upload_that_is_none_is_refused(open_server: Served, body: bytes, kin
 
 
 def test_an_empty_server_fills_and_empties(tmp_path: Path, embedder: Embedder, model: FakeServer) -> None:
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / ".upload-half").write_bytes(b"left by a killed server")
     with serving(tmp_path, embedder, model.base_url) as empty:
         with pytest.raises(openai.NotFoundError) as nothing:
             empty.client().chat.completions.create(model="quantserve-rag", messages=ASK)

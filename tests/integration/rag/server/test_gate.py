@@ -49,6 +49,7 @@ PROTECTED = [
     ("POST", "/documents"),
     ("DELETE", "/documents/0"),
     ("GET", "/documents/0/file"),
+    ("POST", "/documents/0/ticket"),
     ("GET", "/documents/jobs/0"),
     ("POST", "/search"),
     ("GET", "/passages/0"),
@@ -97,6 +98,16 @@ def test_a_key_opens_until_it_is_revoked_and_is_stored_hashed(locked: Served, ke
         until(lambda: http.get("/v1/models").status_code == 200)
         revoke_key(keys_file, "bob")
         until(lambda: http.get("/v1/models").status_code == 401)
+
+
+def test_a_ticket_opens_one_file_without_the_key(locked: Served, key: str) -> None:
+    with locked.http(key) as http:
+        first, second = (entry["id"] for entry in http.get("/documents").json()["data"])
+        address = http.post(f"/documents/{first}/ticket").json()["url"]
+    with locked.http() as http:
+        assert http.get(address).status_code == 200
+        assert http.get(address.replace(first, second)).status_code == 401
+        assert http.get(address.replace("/file", "")).status_code == 401
 
 
 def test_the_openai_client_uses_its_key(locked: Served, key: str) -> None:
