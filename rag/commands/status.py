@@ -20,10 +20,11 @@ def status(
     from rag.llm import ModelServer
     from rag.store.base import open_store
 
-    generation = open_store(replace(p.DEFAULTS, index_dir=index_dir)).current()
+    store = open_store(replace(p.DEFAULTS, index_dir=index_dir))
+    generation = store.current()
     state: dict[str, Any] = {"index": None, "server": {"url": base_url, "model": None, "problem": ""}}
     if generation is None:
-        console.print(f"index   {index_dir}: none yet. Make one: python -m rag index PATH")
+        console.print(f"index   {store}: none yet. Make one: python -m rag index PATH", markup=False)
     else:
         manifest = generation.manifest
         state["index"] = {
@@ -35,7 +36,7 @@ def status(
             "dimension": manifest.dimension,
         }
         console.print(
-            f"index   {index_dir}/{generation.name}: {len(manifest.files)} files, "
+            f"index   {store}, {generation.name}: {len(manifest.files)} files, "
             f"{manifest.chunks} passages, {manifest.settings.embedding_model}, {manifest.created}"
         )
     try:

@@ -135,3 +135,7 @@ class IndexStore:
             if path.name not in (final.name, before):
                 remove_tree(path)
         return final.name
+
+    def __str__(self) -> str:
+        """Return the folder."""
+        return str(self.root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,20 +31,13 @@ CRASHES = (
     "rag.store.words.write_words",
     "rag.ingest.build.write_json",
     "rag.store.generation.point_symlink",
+    "tests.integration.rag.fake_model.HashEmbedder.embed_passages",
 )
+THEN = st.sampled_from(["index", "index", "index", "nothing", *CRASHES])
 
 
 class Crash(BaseException):
     """Stands for a process that ends: nothing may catch it."""
-
-
-class DyingEmbedder(HashEmbedder):
-    """Dies at its first passage."""
-
-    def embed_passages(
-        self, texts: Sequence[str], advance: Callable[[int], None] = lambda _: None
-    ) -> np.ndarray:
-        raise Crash
 
 
 class Documents(RuleBasedStateMachine):
@@ -70,56 +62,52 @@ class Documents(RuleBasedStateMachine):
         if hasattr(self, "root"):
             shutil.rmtree(self.root)
 
-    @rule(name=NAMES, text=TEXTS)
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        self.on_disk[name] = text
+    @rule(texts=st.dictionaries(NAMES, TEXTS, min_size=1, max_size=3), then=THEN)
+    def write(self, texts: dict[str, str], then: str) -> None:
+        for name, text in texts.items():
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        self.on_disk |= texts
+        self._then(then)
 
     @precondition(lambda self: bool(self.on_disk))
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), then=THEN)
+    def delete(self, data: st.DataObject, then: str) -> None:
         name = data.draw(st.sampled_from(sorted(self.on_disk)))
         (self.folder / name).unlink()
         del self.on_disk[name]
+        self._then(then)
 
-    @rule()
-    def index(self) -> None:
-        self._index(HashEmbedder())
+    def _then(self, what: str) -> None:
+        if what == "index":
+            self._index()
+        elif what != "nothing":
+            self._crash(what)
 
-    def _index(self, model: HashEmbedder) -> None:
-        wanted = {name: text for name, text in self.on_disk.items() if name not in self.excluded}
+    def _index(self) -> None:
+        wanted = self._wanted()
         if not wanted:
             with pytest.raises(InputError):
-                index_paths([self.folder], self.config, load_model=lambda: model)
+                index_paths([self.folder], self.config, load_model=HashEmbedder)
             return
-        report = index_paths([self.folder], self.config, load_model=lambda: model)
+        report = index_paths([self.folder], self.config, load_model=HashEmbedder)
         assert report.problems == {}
         self.indexed = wanted
 
-    @rule(point=st.sampled_from(CRASHES))
-    def crash(self, point: str) -> None:
+    def _wanted(self) -> dict[str, str]:
+        return {name: text for name, text in self.on_disk.items() if name not in self.excluded}
+
+    def _crash(self, point: str) -> None:
         before = open_store(self.config).current()
         with patch(point, side_effect=Crash):
             try:
                 index_paths([self.folder], self.config, load_model=HashEmbedder)
             except (Crash, InputError):
-                pass
-            else:  # nothing had changed, so that the point was never reached
-                assert before is not None
-                assert open_store(self.config).open().name == before.name
-
-    @rule()
-    def crash_while_embedding(self) -> None:
-        before = open_store(self.config).current()
-        try:
-            index_paths([self.folder], self.config, load_model=DyingEmbedder)
-        except (Crash, InputError):
-            after = open_store(self.config).current()
-            assert (after and after.name) == (before and before.name)
-        else:  # every passage was known already
-            self.indexed = {name: text for name, text in self.on_disk.items() if name not in self.excluded}
+                after = open_store(self.config).current()
+                assert (after and after.name) == (before and before.name)
+            else:  # the point was never reached: nothing had changed, or no passage had to be embedded
+                self.indexed = self._wanted()
 
     @precondition(lambda self: len(self.indexed) > 1)
     @rule(data=st.data())
@@ -162,7 +150,7 @@ def check(index: Index, documents: dict[str, str]) -> None:
 TestDocuments = Documents.TestCase
 TestDocuments.settings = settings(
     max_examples=25,
-    stateful_step_count=12,
+    stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -53,7 +53,7 @@ def test_modes_thresholds_and_quoted_answers_without_any_server(
     rag: Rag, questions: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report"
-    ran = rag("eval", questions, "--report", report, "--base-url", DEAD, "--json")
+    ran = rag("eval", questions, "--report", report, "--base-url", DEAD, "--json", timeout_s=300)
     assert ran.code == 0, ran.err
     found = ran.json
     assert set(found["modes"]) == {"bm25", "dense", "hybrid-rrf", "hybrid"}
@@ -83,7 +83,7 @@ def test_answers_are_generated_and_judged_by_servers(rag: Rag, questions: Path, 
     with FakeServer(writer) as server, FakeServer(judge) as judging:
         ran = rag(
             "eval", questions, "--report", tmp_path / "r", "--base-url", server.base_url,
-            "--judge-url", judging.base_url, "--no-thresholds", "--json",
+            "--judge-url", judging.base_url, "--no-thresholds", "--json", timeout_s=300,
         )  # fmt: skip
         assert ran.code == 0, ran.err
         asked = judging.chats[0].body["messages"][0]["content"]
@@ -98,7 +98,7 @@ def test_answers_are_generated_and_judged_by_servers(rag: Rag, questions: Path, 
 def test_a_reranker_adds_a_mode_and_what_it_missed_is_said(rag: Rag, questions: Path, tmp_path: Path) -> None:
     ran = rag(
         "eval", questions, "--report", tmp_path / "r", "--answers", "0",
-        "--rerank", "endpoint", "--rerank-url", DEAD, "--json",
+        "--rerank", "endpoint", "--rerank-url", DEAD, "--json", timeout_s=300,
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert ran.json["modes"]["hybrid+rerank"] == ran.json["modes"]["hybrid"]

@@ -22,7 +22,7 @@ from rag.store.chunks import Chunk, ChunkWriter
 from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings
 from rag.store.vector_writer import VectorWriter
 from rag.store.words import words_of, write_words
-from tests.integration.rag.conftest import ROOT
+from tests.integration.rag.conftest import ROOT, Rag
 
 TEXTS = ("양자화한 모델의 크기", "search by words", "회의실 예약", "a\0b")
 SETTINGS = Settings(
@@ -278,3 +278,18 @@ def test_a_server_that_is_not_there_and_an_address_that_is_none() -> None:
     for wrong in ("mysql://host/x", "no address"):
         with pytest.raises(UsageError, match="RAG_STORE"):
             open_store(RagConfig(store=wrong))
+
+
+def test_every_command_works_on_the_shared_store_by_one_setting(
+    database: str, rag: Rag, documents: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAG_STORE", database)
+    made = rag("index", documents, "--backend", "onnx", "--json")
+    assert (made.code, made.json["files"]) == (0, 3), made.err
+    assert rag("search", "Where are the spare bulbs?", "--json").json["passages"][0]["page"] == 2
+    assert rag("remove", "서버.txt").code == 0
+    assert len(rag("list", "--json").json["files"]) == 2
+    status = rag("status", "--base-url", "http://127.0.0.1:9/v1")
+    assert "gen-000002" in status.err
+    assert "postgresql://" in status.err
+    assert not (tmp_path / "index" / "current").exists()
