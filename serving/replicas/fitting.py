@@ -1,0 +1,115 @@
+"""Whether N replicas fit this machine, said with figures before any starts, and what each is given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import UsageError
+from serving.command import Plan, PlanInputs, default_profile, make_plan, parse_flags
+from serving.config import LOOPBACK, RunDirectory, ServeOptions
+from serving.errors import NotEnoughMemory
+from serving.guard.planning import require_keys
+from serving.hardware import Hardware, load_or_probe
+from serving.hardware.system import read_memory
+from serving.memory import GIB
+from serving.profiles import Profile, load_profile
+from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
+from serving.target import Target, resolve_target
+
+_OWN_ADDRESS = ("--host", "--port", "--uds", "--data-parallel-size", "--api-server-count")
+_KV = "--kv-cache-memory-bytes"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What every replica is started with. `plan` is one replica's, without its guard."""
+
+    target: Target
+    profile_name: str
+    profile: Profile
+    lanes: tuple[Lane, ...]
+    """One for each replica; on GPUs the spare ones follow."""
+    options: ServeOptions
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory, standing: int = 0) -> Fit:
+    """Divide the machine by `options.replicas`. `standing` replicas run already and hold their share.
+
+    Raises:
+        NotEnoughMemory, HardwareError: they do not fit; the message has the figures.
+        UsageError: an option belongs to the supervisor, or strangers could use the server.
+    """
+    require_keys(options.host, options.keys, run.keys)
+    for name in _OWN_ADDRESS:
+        if name in parse_flags(options.vllm_args):
+            raise UsageError(f"{name} after -- cannot be used with --replicas", mend="Leave it out")
+    resolved = resolve_target(target, full_check=options.full_check)
+    hardware = load_or_probe(run.hardware)
+    name = options.profile or default_profile(hardware)
+    profile = load_profile(name)
+    lanes = _lanes(profile, hardware, options.replicas)
+    count = options.replicas
+    available = read_memory().available_bytes
+    on_cpu = profile.device == "cpu"
+    share = available // max(1, count - standing) if on_cpu else available
+    inputs = PlanInputs(resolved, hardware, name, profile, replace(options, host=LOOPBACK), share)
+    try:
+        plan = make_plan(inputs)
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(
+            f"{count} replicas do not fit: of {available / GIB:.1f} GiB free each gets {share / GIB:.1f}; "
+            f"{error.problem}",
+            mend=f"Use fewer replicas, or: {error.mend}",
+        ) from error
+    extra = (_KV, str(plan.kv.size_bytes)) if on_cpu and plan.kv is not None else ()
+    given = options.vllm_args if _KV in parse_flags(options.vllm_args) else (*options.vllm_args, *extra)
+    return Fit(
+        target=resolved,
+        profile_name=name,
+        profile=profile,
+        lanes=lanes,
+        options=replace(options, host=LOOPBACK, replicas=1, vllm_args=given),
+        plan=plan,
+        warnings=(*plan.warnings, *_shared(lanes, count)),
+    )
+
+
+def _lanes(profile: Profile, hardware: Hardware, replicas: int) -> tuple[Lane, ...]:
+    if profile.device == "gpu":
+        each = profile.tensor_parallel * profile.pipeline_parallel
+        visible = visible_gpus(len(hardware.gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return gpu_lanes(visible, each, replicas)
+    cpu = hardware.cpu
+    return cpu_lanes(cpu.usable[: cpu.cores] if cpu.quota_cores else cpu.usable, replicas)
+
+
+def _shared(lanes: tuple[Lane, ...], replicas: int) -> tuple[str, ...]:
+    used = {lane.cpus for lane in lanes if lane.cpus}
+    if used and len(used) < replicas:
+        return (f"{replicas} replicas share {len(used)} processors: slower than {len(used)} replicas",)
+    return ()
+
+
+def fits_beside(fit: Fit, run: RunDirectory) -> bool:
+    """Whether one more replica fits into the memory that is free now, beside those that run."""
+    if fit.profile.device == "gpu":
+        return len(fit.lanes) > 0  # a lane of its own has the memory of its own GPUs
+    hardware = load_or_probe(run.hardware)
+    free = read_memory().available_bytes
+    try:
+        make_plan(PlanInputs(fit.target, hardware, fit.profile_name, fit.profile, fit.options, free))
+    except NotEnoughMemory:
+        return False
+    return True
+
+
+def lane_profile(profile: Profile, lane: Lane, cpu_list: str) -> dict[str, object]:
+    """Return the profile's YAML for one replica: bound to its processors unless the profile binds itself."""
+    data = profile.model_dump(mode="json")
+    if lane.cpus:
+        data["environment"] = {"VLLM_CPU_OMP_THREADS_BIND": cpu_list, **profile.environment}
+    return data
