@@ -19,6 +19,7 @@ from serving.commands.down import down
 from serving.commands.keys import app as keys
 from serving.commands.logs import logs
 from serving.commands.plan import plan
+from serving.commands.restart import restart
 from serving.commands.serve import serve
 from serving.commands.status import status
 from serving.commands.up import up
@@ -26,7 +27,7 @@ from serving.commands.up import up
 app = typer.Typer(
     help="Serve a model with vLLM and look after it.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for command in (serve, up, down, status, logs, plan, doctor, chat):
+for command in (serve, up, down, restart, status, logs, plan, doctor, chat):
     app.command()(command)
 app.add_typer(keys, name="keys")
 

@@ -41,12 +41,20 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
         words += ["--guard", options.guard]
     if options.private:
         words.append("--private")
+    if options.replicas > 1:
+        words += ["--replicas", str(options.replicas), "--policy", options.policy]
     return [*words, "--", *options.vllm_args] if options.vllm_args else words
 
 
 def same_server(state: ServerState, target: Path, options: ServeOptions) -> bool:
     """Whether what runs is what is asked for now."""
     return state.request == request_of(target, options)
+
+
+def can_roll(state: ServerState, target: Path, options: ServeOptions) -> bool:
+    """Whether only the target differs and several replicas run, so that they can be replaced one by one."""
+    wanted = {**request_of(target, options), "target": state.request.get("target")}
+    return bool(state.replicas) and state.status == "ready" and state.request == wanted
 
 
 def answers(state: ServerState, timeout_s: float = 20.0) -> bool:

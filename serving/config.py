@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.replicas.config import RouterOptions
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -25,6 +27,10 @@ class ServeOptions:
     """YAML file with the guard's settings; None leaves them to the plan."""
     private: bool = False
     """For the program that starts it, on loopback: no keys and no audit log."""
+    replicas: int = 1
+    """Servers behind a router on the one port; 1 is a server without a router."""
+    policy: str = RouterOptions.policy
+    """How the router chooses a replica."""
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
 

@@ -31,6 +31,8 @@ def serve(
     keys: p.KeysOption = p.SERVE.keys,
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
+    replicas: p.ReplicasOption = None,
+    policy: p.PolicyOption = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON written once a token has been decoded, removed at the end.")
     ] = p.LAUNCHER.ready_file,
@@ -49,7 +51,14 @@ def serve(
     """Serve TARGET in the foreground until SIGTERM or Ctrl-C (for systemd, Kubernetes and the gate)."""
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
-    options = p.guarded(options, keys, guard, private, run_dir)
+    options = p.replicated(p.guarded(options, keys, guard, private, run_dir), replicas, policy)
+    if options.replicas > 1:
+        from serving.replicas.command import serve_replicas
+
+        several = LauncherOptions(
+            log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
+        )
+        raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), several, state_file))
     chosen_port = claim_port(host, port)
     resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir))
     url = url_of(host, chosen_port)
@@ -73,6 +82,7 @@ def serve(
         request=request_of(target, options),
         started_at=started_at,
         kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
+        given_target=str(target.absolute()),
     )
     launcher = Launcher(
         state,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from core.console import console, emit_json
 from core.files import exclusive_lock
-from serving.background import answers, same_server, spawn, stop, wait_ready
+from serving.background import answers, can_roll, same_server, spawn, stop, wait_ready
 from serving.commands import parameters as p
-from serving.config import RunDirectory
+from serving.config import RunDirectory, ServeOptions
 from serving.ports import claim_port
 from serving.prepare import prepare
+from serving.replicas.control import ask_to_roll
 from serving.state import ServerState, read_state
 
 
@@ -26,6 +28,8 @@ def up(
     keys: p.KeysOption = p.SERVE.keys,
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
+    replicas: p.ReplicasOption = None,
+    policy: p.PolicyOption = None,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
@@ -34,29 +38,44 @@ def up(
     options = p.guarded(options, keys, guard, private, run_dir)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
+        options = p.replicated(options, replicas, policy, running)
         if running is not None and same_server(running, target, options):
             if running.status == "starting":
-                _report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+                report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
                 return
             if answers(running):
-                _report(running, "is already up")
+                report(running, "is already up")
                 return
         if running is None or (running.host, running.port) != (host, port):
             claim_port(host, port)
-        prepare(target, options, run)  # refuse what cannot work while the old one still serves
+        if running is not None and can_roll(running, target, options) and answers(running):
+            report(ask_to_roll(running, target, run), "is up on every replica")
+            return
+        check(target, options, run)  # refuse what cannot work while the old one still serves
         if running is not None:
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)
         claim_port(host, port)
         pid = spawn(target, options, run, p.LAUNCHER.ready_timeout_s)
         try:
-            _report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+            report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
         except KeyboardInterrupt:
             os.kill(pid, signal.SIGTERM)
             raise
 
 
-def _report(state: ServerState, what: str) -> None:
+def check(target: Path, options: ServeOptions, run: RunDirectory) -> None:
+    """Refuse what cannot work; nothing is started."""
+    if options.replicas > 1:
+        from serving.replicas.command import check_replicas  # imports the HTTP server, which takes a while
+
+        check_replicas(target, options, run)
+    else:
+        prepare(target, options, run)
+
+
+def report(state: ServerState, what: str) -> None:
+    """Say what serves, for people and, as JSON, for programs."""
     version = f" {state.version}" if state.version else ""
     console.print(
         f"{state.model}{version} {what}: {state.base_url} (ready after {state.ready_s} s, log {state.log})",

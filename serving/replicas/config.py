@@ -57,6 +57,10 @@ class SupervisorOptions:
     most_pause_s: float = 30.0
     steady_s: float = 60.0
     """Running this long makes the next pause the first again."""
+    watch_s: float = 1.0
+    """Between two looks at the router."""
+    router_silences: int = 3
+    """Looks without an answer after which a router that runs is replaced."""
     stop_margin_s: float = 25.0
     """Waited beyond the drain time before a replica is killed."""
     orphan_grace_s: float = 10.0

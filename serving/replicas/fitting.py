@@ -13,7 +13,7 @@ from serving.errors import NotEnoughMemory
 from serving.guard.planning import require_keys
 from serving.hardware import Hardware, load_or_probe
 from serving.hardware.system import read_memory
-from serving.memory import GIB
+from serving.memory import FIXED_BYTES, GIB
 from serving.profiles import Profile, load_profile
 from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
 from serving.target import Target, resolve_target
@@ -36,8 +36,8 @@ class Fit:
     warnings: tuple[str, ...]
 
 
-def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory, standing: int = 0) -> Fit:
-    """Divide the machine by `options.replicas`. `standing` replicas run already and hold their share.
+def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
+    """Divide the machine by `options.replicas`.
 
     Raises:
         NotEnoughMemory, HardwareError: they do not fit; the message has the figures.
@@ -55,7 +55,7 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory, standin
     count = options.replicas
     available = read_memory().available_bytes
     on_cpu = profile.device == "cpu"
-    share = available // max(1, count - standing) if on_cpu else available
+    share = available // count if on_cpu else available
     inputs = PlanInputs(resolved, hardware, name, profile, replace(options, host=LOOPBACK), share)
     try:
         plan = make_plan(inputs)
@@ -94,17 +94,35 @@ def _shared(lanes: tuple[Lane, ...], replicas: int) -> tuple[str, ...]:
     return ()
 
 
+def fit_again(before: Fit, target: Path, run: RunDirectory) -> Fit:
+    """Return what replicas of another version are started with: the same shares, the same cache size.
+
+    Raises:
+        NotEnoughMemory: it would not fit even in the place of an old one.
+    """
+    resolved = resolve_target(target, full_check=before.options.full_check)
+    freed = _need(before) if before.profile.device == "cpu" else 0
+    after = replace(before, target=resolved)
+    return replace(after, plan=make_plan(_inputs(after, run, read_memory().available_bytes + freed)))
+
+
 def fits_beside(fit: Fit, run: RunDirectory) -> bool:
-    """Whether one more replica fits into the memory that is free now, beside those that run."""
-    if fit.profile.device == "gpu":
-        return len(fit.lanes) > 0  # a lane of its own has the memory of its own GPUs
-    hardware = load_or_probe(run.hardware)
-    free = read_memory().available_bytes
+    """Whether one more replica fits into the memory of a CPU machine that is free now."""
     try:
-        make_plan(PlanInputs(fit.target, hardware, fit.profile_name, fit.profile, fit.options, free))
+        make_plan(_inputs(fit, run, read_memory().available_bytes))
     except NotEnoughMemory:
         return False
     return True
+
+
+def _inputs(fit: Fit, run: RunDirectory, available: int) -> PlanInputs:
+    hardware = load_or_probe(run.hardware)
+    return PlanInputs(fit.target, hardware, fit.profile_name, fit.profile, fit.options, available)
+
+
+def _need(fit: Fit) -> int:
+    """Bytes a replica gives back when it ends, without its working memory."""
+    return fit.plan.weights_bytes + FIXED_BYTES + (fit.plan.kv.size_bytes if fit.plan.kv else 0)
 
 
 def lane_profile(profile: Profile, lane: Lane, cpu_list: str) -> dict[str, object]:

@@ -30,12 +30,31 @@ from serving.replicas.router import routed_path
 _LIMITS = Limits.model_validate({})
 _MOST_BODY_BYTES = 32 * MIB
 _HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te")
-    + ("trailer", "transfer-encoding", "upgrade")
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 _OURS = frozenset(
-    ("host", "content-length", "expect", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip")
-    + ("x-session-id", "x-user-id", "x-tenant-id")
+    {
+        "host",
+        "content-length",
+        "expect",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "x-session-id",
+        "x-user-id",
+        "x-tenant-id",
+    }
 )
 """Request headers a client may not set: its address, and what the router chooses a replica by."""
 _AWAY = frozenset((502, 503))
@@ -140,7 +159,7 @@ class Front:
             await asyncio.sleep(pause)
 
     def _address(self, request: web.Request, endpoint: Endpoint) -> URL | None:
-        """Say where to ask. The router takes JSON and questions without a body; the rest goes to each in turn."""
+        """Say where to ask: the router, which takes no uploads; with those each replica has its turn."""
         path, query = request.path, request.rel_url.raw_query_string
         if endpoint.body == "upload" or request.method == "OPTIONS":
             if not self.replicas:

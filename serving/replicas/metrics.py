@@ -19,7 +19,9 @@ RESENT = Counter(
 GIVEN_UP = Counter(
     "quantserve_front_given_up", "Requests answered 503 after waiting in vain", registry=REGISTRY
 )
-ROLLED = Counter("quantserve_rolling_restarts", "Rolling restarts by outcome", ("outcome",), registry=REGISTRY)
+ROLLED = Counter(
+    "quantserve_rolling_restarts", "Rolling restarts by outcome", ("outcome",), registry=REGISTRY
+)
 
 
 def merge(texts: Mapping[str, str]) -> str:

@@ -41,6 +41,8 @@ class Replica:
         self.fit = fit
         self.registered = False
         self.retiring = False
+        self.was_ready = False
+        self.ready = asyncio.Event()
         self.failures = 0
         self._home = home
         self._public_host = public_host

@@ -74,6 +74,18 @@ class RouterClient:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
+    async def workers(self) -> set[str]:
+        """Return the replicas it has.
+
+        Raises:
+            ServingError: it did not answer.
+        """
+        try:
+            async with self._session.get(f"{self.url}/list_workers", timeout=_ADMIN_TIMEOUT) as response:
+                return set((await response.json(content_type=None))["urls"])
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+            raise ServingError(f"the router did not answer: {type(error).__name__}") from error
+
     async def add(self, worker: str) -> None:
         """Have it send requests to a replica that answers /health; one it has already is fine.
 

@@ -1,6 +1,6 @@
 """The router's process: vllm-router, ended by the kernel with the supervisor.
 
-    python -m serving.replicas.router_process SUPERVISOR_PID <vllm-router flags>
+python -m serving.replicas.router_process SUPERVISOR_PID <vllm-router flags>
 """
 
 from __future__ import annotations

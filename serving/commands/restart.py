@@ -1,0 +1,66 @@
+"""`serving restart`: the same server again, from where its target points now."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.console import console
+from core.errors import UsageError
+from core.files import exclusive_lock
+from serving.background import spawn, stop, wait_ready
+from serving.commands import parameters as p
+from serving.commands.up import check, report
+from serving.config import RunDirectory, ServeOptions
+from serving.errors import NotRunning
+from serving.replicas.control import ask_to_roll
+from serving.state import ServerState, read_state
+
+
+def restart(
+    target: Annotated[
+        Path | None, typer.Argument(help="Another target; by default the one it was given, followed anew.")
+    ] = None,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="Replace replicas one by one; no request fails.")
+    ] = False,
+    run_dir: p.RunDirOption = p.RUN.path,
+) -> None:
+    """Start the background server anew with the options it has; running requests finish first."""
+    run = RunDirectory(run_dir)
+    with exclusive_lock(run.lock, "starting or stopping the server"):
+        running = read_state(run.state)
+        if running is None:
+            raise NotRunning("no server is running", mend="Start one: python -m serving up TARGET")
+        chosen = target or Path(running.given_target or running.target)
+        if rolling:
+            if not running.replicas:
+                raise UsageError(
+                    "one server alone cannot be replaced without a pause",
+                    mend="Run it with --replicas 2, or leave out --rolling",
+                )
+            report(ask_to_roll(running, chosen, run), "is up on every replica")
+            return
+        options = options_of(running)
+        check(chosen, options, run)
+        console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
+        stop(running)
+        pid = spawn(chosen, options, run, p.LAUNCHER.ready_timeout_s)
+        try:
+            report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
+        except KeyboardInterrupt:
+            os.kill(pid, signal.SIGTERM)
+            raise
+
+
+def options_of(running: ServerState) -> ServeOptions:
+    """Return the options a server was started with; a spare port it was given is asked for again."""
+    names = {field.name for field in fields(ServeOptions)}
+    given = {name: value for name, value in running.request.items() if name in names}
+    given["vllm_args"] = tuple(given.get("vllm_args", ()))
+    return replace(ServeOptions(**given), port=running.port)
