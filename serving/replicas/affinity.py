@@ -1,18 +1,20 @@
 """Which requests should meet in one replica's prefix cache. Pure.
 
-session_of(body) names a conversation by its beginning: the messages up to the first of the user, or the
-head of a prompt. Later turns of a chat begin alike, so they come to the replica that holds their cache.
+beginning_of(body)   the text a prompt starts with, for a router that compares beginnings (cache_aware)
+session_of(body)     a name for the conversation, for a router that follows sessions
+tokens_of(text)      what the router gets for tokens: equal beginnings have equal first numbers
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import Any
 
 import orjson
 
-_HEAD_CHARS = 2048
-_HEAD_TOKENS = 512
+_HEAD_BYTES = 16_384
+_BLOCK_BYTES = 64
 _HEAD_MESSAGES = 8
 
 
@@ -24,40 +26,39 @@ def parse(body: bytes) -> Any:
         return None
 
 
-def session_of(body: Any) -> str | None:
-    """Return 32 hex digits that equal beginnings share; None when the body has no prompt."""
+def beginning_of(body: Any) -> str:
+    """Return the first 16 KiB of what the model reads, as text; empty when the body has no prompt."""
     if not isinstance(body, dict):
+        return ""
+    messages, prompt = body.get("messages"), body.get("prompt")
+    if isinstance(messages, list):
+        return _text([body.get("tools"), *messages])
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+        prompt = prompt[0]
+    return prompt[:_HEAD_BYTES] if isinstance(prompt, str) else _text(prompt) if prompt else ""
+
+
+def session_of(body: Any) -> str | None:
+    """Return 32 hex digits that the turns of one conversation share; None when the body has no prompt.
+
+    A chat is named by its messages up to the first of the user, a prompt by its first kilobytes.
+    """
+    messages = body.get("messages") if isinstance(body, dict) else None
+    if isinstance(messages, list):
+        end = next((k for k, m in enumerate(messages) if isinstance(m, dict) and m.get("role") == "user"), 0)
+        head = _text(messages[: min(end + 1, _HEAD_MESSAGES)])
+    else:
+        head = beginning_of(body)
+    if not head:
         return None
-    beginning = _of_messages(body.get("messages")) or _of_prompt(body.get("prompt"))
-    if beginning is None:
-        return None
-    model = body.get("model")
-    named = f"{model if isinstance(model, str) else ''}\n".encode(errors="replace")
-    return hashlib.blake2b(named + beginning, digest_size=16).hexdigest()
+    return hashlib.blake2b(head.encode(errors="replace"), digest_size=16).hexdigest()
 
 
-def _of_messages(messages: Any) -> bytes | None:
-    if not isinstance(messages, list) or not messages:
-        return None
-    heads: list[Any] = []
-    for message in messages[:_HEAD_MESSAGES]:
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        heads.append([role, content[:_HEAD_CHARS] if isinstance(content, str) else content])
-        if role == "user":
-            break
-    return orjson.dumps(heads)
+def tokens_of(text: str) -> list[int]:
+    """Return one number for each whole 64 bytes, and one for the rest."""
+    raw = text.encode(errors="replace")
+    return [zlib.crc32(raw[start : start + _BLOCK_BYTES]) for start in range(0, len(raw), _BLOCK_BYTES)]
 
 
-def _of_prompt(prompt: Any) -> bytes | None:
-    if isinstance(prompt, str):
-        return prompt[:_HEAD_CHARS].encode(errors="replace")
-    if isinstance(prompt, list) and prompt:
-        first = prompt[0]
-        return orjson.dumps(first[:_HEAD_CHARS] if isinstance(first, str | list) else prompt[:_HEAD_TOKENS])
-    return None
-
-
-def shard(session: str, running: int, spread: int) -> str:
-    """Return the session header's value: beyond `spread` running requests another replica helps out."""
-    return f"{session}-{running // spread}"
+def _text(value: Any) -> str:
+    return orjson.dumps(value)[:_HEAD_BYTES].decode(errors="replace")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UsageError
+from serving.background import serve_argv
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 from serving.guard.internal import use_internal_key
 from serving.ports import claim_port, url_of
@@ -15,6 +16,7 @@ from serving.prepare import request_of
 from serving.processes import start_ticks
 from serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
 from serving.replicas.fitting import Fit, fit_replicas
+from serving.replicas.replica import ServeArgv
 from serving.replicas.supervisor import Settings, Supervisor
 from serving.state import ServerState
 
@@ -31,7 +33,13 @@ def check_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fi
 
 
 def serve_replicas(
-    target: Path, options: ServeOptions, run: RunDirectory, launcher: LauncherOptions, state_file: Path | None
+    target: Path,
+    options: ServeOptions,
+    run: RunDirectory,
+    launcher: LauncherOptions,
+    state_file: Path | None,
+    times: SupervisorOptions | None = None,
+    serve: ServeArgv = serve_argv,
 ) -> int:
     """Serve in the foreground until asked to stop; return the exit code."""
     started_at = time.time()
@@ -69,6 +77,7 @@ def serve_replicas(
         launcher=launcher,
         state_file=state_file,
         router=replace(RouterOptions(), policy=options.policy),
-        times=replace(SupervisorOptions(), ready_timeout_s=launcher.ready_timeout_s),
+        times=replace(times or SupervisorOptions(), ready_timeout_s=launcher.ready_timeout_s),
+        serve=serve,
     )
     return Supervisor(state, fit, settings).run()

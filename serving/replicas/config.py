@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 POLICIES = (
-    "sticky_least_loaded",
     "cache_aware",
+    "sticky_least_loaded",
     "consistent_hash",
     "power_of_two",
     "round_robin",
@@ -14,7 +14,7 @@ POLICIES = (
 )
 """Policies of vllm-router that need nothing but the replicas."""
 STICKY = frozenset({"sticky_least_loaded", "consistent_hash"})
-"""Policies that follow the session header, which the front makes from the prompt's beginning."""
+"""Policies that follow a session's name, which the front makes from the prompt's beginning."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class RouterOptions:
     """Failures in a row after which a replica gets no requests."""
     breaker_open_s: int = 5
     health_interval_s: int = 5
-    request_timeout_s: int = 1800
+    imbalance: int = 8
+    """cache_aware: with this many more running requests than another, a replica gets no more for a while."""
+    request_timeout_s: int = 86_400
+    """A ticket lasts as long as its answer; the guard and the engine bound that."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class FrontOptions:
     most_pause_s: float = 0.5
     retry_after_s: int = 2
     connect_timeout_s: float = 2.0
-    spread: int = 8
-    """Running requests of one beginning that share a replica; more are spread over the others."""
+    pick_timeout_s: float = 3.0
+    """Time the router has to choose a replica."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
-"""The public port: lets the allow-list through to the router, and holds requests while a part is replaced.
+"""The public port: lets the allow-list through, has the router pick a replica, and hands the answer on.
 
-The guard in each replica decides who may ask what; the front only keeps everything from the router that the
-guard would refuse by its path, since the router's own paths (/add_worker, …) change what it does. A request
-that met a replica or a router on its way out is sent again, as long as no byte of an answer has come.
+The guard in each replica decides who may ask what; the front looks at the path only, so that nothing of the
+router can be reached from outside. A request whose replica was on its way out is sent to another, as long
+as no byte of an answer has come; one that finds no replica waits a while before it gets 503.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import aiohttp
@@ -23,9 +24,9 @@ from serving.guard.paths import Endpoint, PathTable
 from serving.guard.refusal import Refusal
 from serving.guard.settings import MIB, Limits
 from serving.replicas import metrics
-from serving.replicas.affinity import parse, session_of, shard
+from serving.replicas.affinity import beginning_of, parse, session_of
 from serving.replicas.config import STICKY, FrontOptions, pause_s
-from serving.replicas.router import routed_path
+from serving.replicas.picking import Picker
 
 _LIMITS = Limits.model_validate({})
 _MOST_BODY_BYTES = 32 * MIB
@@ -51,14 +52,11 @@ _OURS = frozenset(
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-real-ip",
-        "x-session-id",
-        "x-user-id",
-        "x-tenant-id",
     }
 )
-"""Request headers a client may not set: its address, and what the router chooses a replica by."""
+"""Request headers that are ours to set: the client's address."""
 _AWAY = frozenset((502, 503))
-"""Statuses of a replica that stops or is gone, and of a router that has none."""
+"""Statuses of a replica that stops, or whose engine is being replaced."""
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -70,9 +68,6 @@ class Front:
         self._options = options
         self._policy = policy
         self._paths = paths
-        self._sessions: Counter[str] = Counter()
-        self._turn = 0
-        self.router_url = ""
         self.replicas: dict[str, str] = {}
         """Root addresses of the replicas that get requests, by name."""
         self.draining = False
@@ -82,6 +77,7 @@ class Front:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
+        self.picker = Picker(self.session, options.pick_timeout_s)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -104,77 +100,62 @@ class Front:
         await self.session.close()
 
     async def _forward(self, request: web.Request, endpoint: Endpoint, body: bytes) -> web.StreamResponse:
-        session = None
-        if endpoint.body == "json" and self._policy in STICKY:
-            session = session_of(parse(body))
-        headers = dict(_passed(request, session and self._shard(session)))
-        if session is not None:
-            self._sessions[session] += 1
-        try:
-            upstream = await self._ask(request, endpoint, headers, body)
-            if upstream is None:
-                metrics.GIVEN_UP.inc()
-                return self._away("no replica could take the request")
-            async with upstream:
-                return await _answer(request, upstream)
-        finally:
-            if session is not None:
-                self._sessions[session] -= 1
-                if self._sessions[session] <= 0:
-                    del self._sessions[session]
-
-    def _shard(self, session: str) -> str:
-        return shard(session, self._sessions[session], self._options.spread)
-
-    async def _ask(
-        self, request: web.Request, endpoint: Endpoint, headers: dict[str, str], body: bytes
-    ) -> aiohttp.ClientResponse | None:
-        """Return the first answer of a replica that is there, the last answer of one that is not, or None."""
+        """Try the replicas the router picks until one answers, or patience ends."""
+        asked = parse(body) if endpoint.body == "json" else None
+        beginning = beginning_of(asked) if self._policy == "cache_aware" else ""
+        session = session_of(asked) if self._policy in STICKY else None
+        model = asked.get("model") if isinstance(asked, dict) else None
+        headers = dict(_passed(request))
         end = time.monotonic() + self._options.patience_s
-        attempt = 0
-        while True:
-            upstream: aiohttp.ClientResponse | None = None
-            address = self._address(request, endpoint)
-            if address is not None:
-                try:
-                    upstream = await self.session.request(
-                        request.method,
-                        address,
-                        headers=headers,
-                        data=body or None,
-                        allow_redirects=False,
-                        skip_auto_headers=_AUTOMATIC,
-                    )
-                except aiohttp.ClientConnectionError:  # nothing of an answer has come: it may be asked again
-                    upstream = None
-            if upstream is not None and upstream.status not in _AWAY:
-                return upstream
+        for attempt in itertools.count():
+            picks = self.picker.pick(model if isinstance(model, str) else "", beginning, session)
+            async with contextlib.aclosing(picks):
+                async for offer in picks:
+                    upstream = await self._ask(request, offer.replica, headers, body)
+                    if upstream is None:
+                        offer.settle(503)
+                        continue
+                    try:
+                        response, whole = await _answer(request, upstream)
+                        offer.settle(200 if whole and upstream.status < 500 else 500)
+                        return response
+                    finally:
+                        upstream.close()
             pause = pause_s(attempt, self._options.first_pause_s, self._options.most_pause_s)
             if self.draining or time.monotonic() + pause > end:
-                return upstream
-            if upstream is not None:
-                upstream.close()
+                break
             metrics.RESENT.inc()
-            attempt += 1
             await asyncio.sleep(pause)
+        metrics.GIVEN_UP.inc()
+        return self._away("no replica could take the request")
 
-    def _address(self, request: web.Request, endpoint: Endpoint) -> URL | None:
-        """Say where to ask: the router, which takes no uploads; with those each replica has its turn."""
-        path, query = request.path, request.rel_url.raw_query_string
-        if endpoint.body == "upload" or request.method == "OPTIONS":
-            if not self.replicas:
-                return None
-            self._turn += 1
-            root = list(self.replicas.values())[self._turn % len(self.replicas)]
-        else:
-            root, path = self.router_url, routed_path(path, self._policy)
-            if not root:
-                return None
-        return URL(f"{root}{path}?{query}" if query else f"{root}{path}", encoded=True)
+    async def _ask(
+        self, request: web.Request, replica: str, headers: dict[str, str], body: bytes
+    ) -> aiohttp.ClientResponse | None:
+        """Return a replica's answer, None when it is away or on its way out."""
+        root = self.replicas.get(replica)
+        if root is None:
+            return None
+        query = request.rel_url.raw_query_string
+        try:
+            upstream = await self.session.request(
+                request.method,
+                URL(f"{root}{request.path}" + (f"?{query}" if query else ""), encoded=True),
+                headers=headers,
+                data=body or None,
+                allow_redirects=False,
+                skip_auto_headers=_AUTOMATIC,
+            )
+        except aiohttp.ClientConnectionError:  # nothing of an answer has come: another may be asked
+            return None
+        if upstream.status in _AWAY:
+            upstream.close()
+            return None
+        return upstream
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """All replicas' metrics and ours; each replica's guard decides by the caller's key."""
-        headers = dict(_passed(request, None))
+        headers = dict(_passed(request))
 
         async def read(name: str, root: str) -> tuple[str, int, str]:
             try:
@@ -224,39 +205,36 @@ async def _read(request: web.Request, endpoint: Endpoint) -> bytes:
     return b"".join(pieces)
 
 
-def _passed(request: web.Request, session: str | None) -> Iterator[tuple[str, str]]:
-    """The headers that go on: the client's own, its address, and what the router chooses by."""
+def _passed(request: web.Request) -> Iterator[tuple[str, str]]:
+    """The headers that go on: the client's own and its address, which the guard's audit log shows."""
     for name, value in request.headers.items():
         if name.lower() not in _HOP_BY_HOP and name.lower() not in _OURS:
             yield name, value
     if request.remote:
         yield "X-Forwarded-For", request.remote
-    if session:
-        yield "X-Session-ID", session
 
 
-async def _answer(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-    """Hand an answer on, piece by piece as it comes."""
-    if upstream.status >= 400 and upstream.content_type == "text/plain":
-        # The router's own words; every other answer is a replica's and has OpenAI's shape already.
-        text = (await upstream.read()).decode(errors="replace")[:500]
-        status = 400 if upstream.status == 422 else upstream.status
-        return _error(status, text, "invalid_request_error" if status < 500 else "server_error", {})
+async def _answer(request: web.Request, upstream: aiohttp.ClientResponse) -> tuple[web.StreamResponse, bool]:
+    """Hand an answer on, piece by piece as it comes; say whether it came to its end."""
     response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
     for name, value in upstream.headers.items():
         if name.lower() not in _HOP_BY_HOP:
             response.headers.add(name, value)
     await response.prepare(request)
-    try:
-        async for piece in upstream.content.iter_any():
-            await response.write(piece)
-    except aiohttp.ClientError:
-        # The replica died amid the answer. An end without the last chunk is how HTTP says that it was cut.
-        if request.transport is not None:
-            request.transport.close()
-        return response
+    pieces = upstream.content.iter_any()
+    while True:
+        try:
+            piece = await anext(pieces, None)
+        except aiohttp.ClientError:
+            # The replica died. To close without the last chunk is HTTP's way to say so.
+            if request.transport is not None:
+                request.transport.close()
+            return response, False
+        if piece is None:
+            break
+        await response.write(piece)
     await response.write_eof()
-    return response
+    return response, True
 
 
 def _error(status: int, message: str, kind: str, headers: dict[str, str]) -> web.Response:

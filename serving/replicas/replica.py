@@ -15,7 +15,6 @@ import yaml
 
 from core.errors import UsageError
 from core.files import write_text
-from serving.background import serve_argv
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, PortTaken
 from serving.guard.planning import is_loopback, read_user_settings
@@ -24,6 +23,7 @@ from serving.logs import read_tail, telling_line
 from serving.ports import claim_port, url_of
 from serving.processes import signal_group
 from serving.replicas.fitting import Fit, lane_profile
+from serving.replicas.picking import Window
 from serving.replicas.shares import Lane
 from serving.state import ServerState, read_state
 
@@ -41,6 +41,7 @@ class Replica:
         self.fit = fit
         self.registered = False
         self.retiring = False
+        self.window: Window | None = None
         self.was_ready = False
         self.ready = asyncio.Event()
         self.failures = 0
@@ -71,7 +72,7 @@ class Replica:
         found = read_state(self.run.state)
         return found if found is not None and found.pid == self.pid else None
 
-    async def start(self, ready_timeout_s: float, serve: ServeArgv = serve_argv) -> None:
+    async def start(self, ready_timeout_s: float, serve: ServeArgv) -> None:
         """Start it; `ended` and `wait_ready` say what comes of it."""
         self.port = self._claim()
         self.run.path.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """vllm-router as the supervisor sees it: its command line, its list of replicas, its paths.
 
 It listens on loopback only: whoever reaches its port can add and remove workers (/add_worker, …), and it has
-no key for that. The front lets none of those paths through.
+no key for that. It sees tickets, never requests or keys; see serving.replicas.picking.
 """
 
 from __future__ import annotations
@@ -34,28 +34,14 @@ def router_argv(options: RouterOptions, port: int, metrics_port: int, parent: in
         "--cb-timeout-duration-secs": options.breaker_open_s,
         "--health-check-interval-secs": options.health_interval_s,
         "--health-success-threshold": 1,
+        "--balance-abs-threshold": options.imbalance,
         "--request-timeout-secs": options.request_timeout_s,
         "--log-level": "warning",
-        # Cross-origin answers are the replicas'; the router's own default would allow every origin.
         "--cors-allowed-origins": "http://localhost",
     }
     for name, value in values.items():
         words += [name, str(value)]
     return words
-
-
-def routed_path(path: str, policy: str) -> str:
-    """Return the path asked of the router.
-
-    Where it knows a path it reads the body into its own types and writes it anew: `strict` of a tool and
-    unknown fields of a message are lost, tools without parameters and structural tags are refused, and
-    for cache_aware it asks every replica to tokenize. A path it does not know it forwards as it is, by
-    the same policy and circuit breaker. So the last letter is percent-encoded: the replica reads the
-    same path, the router does not. cache_aware sees the prompt only on the paths it knows.
-    """
-    if policy == "cache_aware":
-        return path
-    return f"{path[:-1]}%{ord(path[-1]):02X}"
 
 
 class RouterClient:

@@ -21,6 +21,7 @@ from aiohttp import web
 from core.console import console
 from core.errors import EXIT_INTERRUPTED
 from core.files import write_json
+from serving.background import serve_argv
 from serving.config import LOOPBACK, LauncherOptions, RunDirectory, ServeOptions
 from serving.errors import EngineDied, ServingError
 from serving.guard.paths import PathTable
@@ -34,7 +35,7 @@ from serving.replicas.control import SIGNAL, read_request
 from serving.replicas.fitting import Fit
 from serving.replicas.front import Front
 from serving.replicas.reaping import Reaper
-from serving.replicas.replica import Replica
+from serving.replicas.replica import Replica, ServeArgv
 from serving.replicas.rolling import roll
 from serving.replicas.router import RouterClient, router_argv
 from serving.replicas.shares import Lane
@@ -55,6 +56,8 @@ class Settings:
     router: RouterOptions = field(default_factory=RouterOptions)
     front: FrontOptions = field(default_factory=FrontOptions)
     times: SupervisorOptions = field(default_factory=SupervisorOptions)
+    serve: ServeArgv = serve_argv
+    """Makes the command line of one replica."""
 
 
 class Supervisor:
@@ -185,7 +188,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            await replica.start(self.times.ready_timeout_s)
+            await replica.start(self.times.ready_timeout_s, self.settings.serve)
             if replica.pid is not None:
                 self._reaper.watch(replica.pid)
             try:
@@ -202,6 +205,9 @@ class Supervisor:
                 if replica.pid is not None:
                     self._reaper.forget(replica.pid)
             await self._unregister(replica)
+            if replica.window is not None:
+                await replica.window.close()
+                replica.window = None
             if replica.retiring or self._stop.is_set():
                 return
             if loop.time() - started > self.times.steady_s:
@@ -218,6 +224,7 @@ class Supervisor:
             return
         replica.registered = True
         self._front.replicas[replica.name] = replica.url
+        replica.window = await self._front.picker.open_window(replica.name, replica.url)
         await self._reconcile_until_done()
         replica.ready.set()
 
@@ -239,7 +246,8 @@ class Supervisor:
 
     async def _reconcile(self) -> None:
         async with self._reconciling:
-            wanted = {replica.url for replica in self.replicas if replica.registered}
+            windows = [replica.window for replica in self.replicas if replica.registered]
+            wanted = {window.url for window in windows if window is not None}
             has = await self._router.workers()
             for url in sorted(wanted - has):
                 await self._router.add(url)
@@ -271,9 +279,9 @@ class Supervisor:
                 await asyncio.sleep(self.times.poll_s / 2)
             if process.returncode is None:
                 await self._reconcile_until_done()
-                self._front.router_url = self._router.url
+                self._front.picker.router_url = self._router.url
             code = await process.wait()
-            self._front.router_url = ""
+            self._front.picker.router_url = ""
             self._reaper.forget(process.pid)
             if self._stop.is_set():
                 return
@@ -295,7 +303,7 @@ class Supervisor:
             await asyncio.sleep(self.times.watch_s)
             self.record()
             process = self._router_process
-            if process is None or process.returncode is not None or not self._front.router_url:
+            if process is None or process.returncode is not None or not self._front.picker.router_url:
                 silent = 0
                 continue
             try:
@@ -329,7 +337,7 @@ class Supervisor:
             ready.cancel()
 
     async def _become_ready(self) -> None:
-        while not self._front.router_url:
+        while not self._front.picker.router_url:
             await asyncio.sleep(self.times.poll_s)
         probe = await asyncio.to_thread(decode_probe, self._state.url, self._state.model, _PROBE_TIMEOUT_S)
         if not probe.ok:
