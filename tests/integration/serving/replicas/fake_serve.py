@@ -34,6 +34,11 @@ from serving.state import ServerState, remove_state, write_state
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 
+def knob(name: str, text: str) -> str | None:
+    found = re.search(rf"{name}=([\d.]+)", text)
+    return found.group(1) if found else None
+
+
 class Engine:
     def __init__(self, version: str) -> None:
         self.version = version
@@ -61,8 +66,8 @@ class Engine:
         raw = await request.body()
         body = json.loads(raw)
         asked = json.dumps(body.get("messages", body.get("prompt")))
-        words = int((re.search(r"words=(\d+)", asked) or [0, "1"])[1])
-        pause = float((re.search(r"pause=([\d.]+)", asked) or [0, "0"])[1])
+        words = int(knob("words", asked) or 1)
+        pause = float(knob("pause", asked) or 0)
         if body.get("stream"):
             return StreamingResponse(self.stream(words, pause), media_type="text/event-stream")
         await asyncio.sleep(words * pause)
