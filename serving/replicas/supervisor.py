@@ -226,11 +226,13 @@ class Supervisor:
         self._front.replicas[replica.name] = replica.url
         replica.window = await self._front.picker.open_window(replica.name, replica.url)
         await self._reconcile_until_done()
+        self.record()
         replica.ready.set()
 
     async def _unregister(self, replica: Replica) -> None:
         replica.registered = False
         self._front.replicas.pop(replica.name, None)
+        self.record()
         if not self._stop.is_set():
             await self._reconcile_until_done()
 

@@ -49,7 +49,7 @@ class Streamers:
 
     def _ask(self, prompt: str) -> Answer:
         words: list[str] = []
-        reason = None
+        finished = False
         with self._client.completions.create(
             model="tiny",
             prompt=prompt,
@@ -60,5 +60,5 @@ class Streamers:
             for chunk in stream:
                 if chunk.choices:
                     words.append(chunk.choices[0].text)
-                    reason = chunk.choices[0].finish_reason or reason
-        return Answer(tuple(words), reason is not None)
+                    finished = finished or chunk.choices[0].finish_reason is not None
+        return Answer(tuple(words), finished)
