@@ -18,7 +18,7 @@ import pytest
 
 from core.files import write_json
 from serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
-from tests.integration.serving.conftest import PYTHON, ROOT, wait_for
+from tests.integration.serving.conftest import PYTHON, ROOT, Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
 
 
@@ -300,3 +300,27 @@ def test_a_killed_supervisor_leaves_no_process(versions: Path, tmp_path: Path, r
     assert len(family) == 4  # reaper, router, two replicas
     cluster.end()
     assert wait_for(lambda: not any(process.is_running() for process in family), 15)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--replicas", "900"), 6, "900 replicas do not fit: of"),
+        (("--replicas", "2", "--policy", "wisest"), 2, "Known: cache_aware"),
+        (("--replicas", "2", "--host", "0.0.0.0"), 2, "without keys"),
+        (("--replicas", "2", "--", "--port", "1"), 2, "--port after -- cannot be used with --replicas"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(
+    serving: Serving, tiny_model: Path, run_dir: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = serving("up", tiny_model, "--port", "0", "--run-dir", run_dir, *words)
+    assert done.returncode == code
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_rolling_restart_of_nothing_says_the_mend(serving: Serving, tmp_path: Path) -> None:
+    done = serving("restart", "--rolling", "--run-dir", tmp_path)
+    assert done.returncode == 1
+    assert "serving up" in done.stderr
