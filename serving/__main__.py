@@ -1,6 +1,6 @@
 """Serve a model with vLLM and look after it.
 
-python -m serving up artifacts/NAME/current      in the background; status, logs, down
+python -m serving up artifacts/NAME/current      in the background; status, logs, restart, down
 python -m serving serve TARGET --port 8000       in the foreground
 python -m serving plan TARGET                    what would be started, and why
 python -m serving doctor                         what this machine can do

@@ -43,6 +43,8 @@ class FrontOptions:
     most_pause_s: float = 0.5
     retry_after_s: int = 2
     connect_timeout_s: float = 2.0
+    most_held_bytes: int = 256 << 20
+    """Bodies of all requests that run or wait; more are refused until some have ended."""
     pick_timeout_s: float = 3.0
     """Time the router has to choose a replica."""
 

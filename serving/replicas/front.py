@@ -19,17 +19,14 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from yarl import URL
 
-from serving.guard.exchange import body_too_large
 from serving.guard.paths import Endpoint, PathTable
 from serving.guard.refusal import Refusal
-from serving.guard.settings import MIB, Limits
 from serving.replicas import metrics
 from serving.replicas.affinity import beginning_of, parse, session_of
+from serving.replicas.bodies import Held
 from serving.replicas.config import STICKY, FrontOptions, pause_s
 from serving.replicas.picking import Picker
 
-_LIMITS = Limits.model_validate({})
-_MOST_BODY_BYTES = 32 * MIB
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -77,6 +74,7 @@ class Front:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
+        self._held = Held(options.most_held_bytes)
         self.picker = Picker(self.session, options.pick_timeout_s)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -87,10 +85,10 @@ class Front:
             endpoint = self._paths.find(request.method, request.path)
             if endpoint.name == "health":
                 return web.Response() if self.replicas else self._away("no replica is ready")
-            body = await _read(request, endpoint)
             if endpoint.name == "metrics":
                 return await self._metrics(request)
-            return await self._forward(request, endpoint, body)
+            with self._held.body() as body:
+                return await self._forward(request, endpoint, await body.read(request, endpoint))
         except Refusal as refusal:
             headers = {name.decode(): value.decode() for name, value in refusal.headers()}
             return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
@@ -177,32 +175,6 @@ class Front:
         if close:
             headers["Connection"] = "close"
         return _error(503, message, "service_unavailable", headers)
-
-
-async def _read(request: web.Request, endpoint: Endpoint) -> bytes:
-    """Read the body whole, since it may have to be sent again.
-
-    Raises:
-        Refusal: it is too long or too slow; the guard's bounds, of which the tighter one follows there.
-    """
-    if endpoint.body == "none":
-        return b""
-    limit = _LIMITS.max_upload_bytes if endpoint.body == "upload" else _MOST_BODY_BYTES
-    if (request.content_length or 0) > limit:
-        raise body_too_large(limit)
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_LIMITS.body_timeout_s):
-            async for piece in request.content.iter_any():
-                size += len(piece)
-                if size > limit:
-                    raise body_too_large(limit)
-                pieces.append(piece)
-    except TimeoutError as error:
-        message = f"the body did not come within {_LIMITS.body_timeout_s:g} s"
-        raise Refusal(408, "body_timeout", message, close=True) from error
-    return b"".join(pieces)
 
 
 def _passed(request: web.Request) -> Iterator[tuple[str, str]]:

@@ -197,6 +197,28 @@ def test_refusals_of_the_guard_and_uploads_pass(cluster: Cluster) -> None:
     )
 
 
+def test_a_client_that_leaves_is_noticed_by_the_replica(cluster: Cluster) -> None:
+    body = {"model": "tiny", "prompt": "words=1000 pause=0.05", "stream": True}
+    with cluster.client.stream(
+        "POST", "/v1/completions", json=body, headers={"X-Request-ID": "left"}
+    ) as stream:
+        next(stream.iter_lines())
+    assert wait_for(lambda: audited(cluster, "left") is not None, 10)
+    assert (audited(cluster, "left") or {})["status"] == 499
+
+
+def test_long_and_endless_bodies_are_refused(cluster: Cluster) -> None:
+    headers = {"Content-Type": "application/json", "Content-Length": str(1 << 40)}
+    claimed = cluster.client.post("/v1/completions", content=b"{", headers=headers)
+    assert (claimed.status_code, claimed.json()["error"]["code"]) == (413, "body_too_large")
+    endless = cluster.client.post(
+        "/v1/completions",
+        content=(b" " * (1 << 20) for _ in range(40)),
+        headers={"Content-Type": "application/json"},
+    )
+    assert endless.status_code == 413
+
+
 def test_metrics_name_their_replica(cluster: Cluster) -> None:
     text = cluster.client.get("/metrics").text
     assert 'vllm:num_requests_running{replica="1"} 1.0' in text
