@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from dataclasses import replace
@@ -29,6 +30,8 @@ def check_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fi
     """
     if options.policy not in POLICIES:
         raise UsageError(f"--policy {options.policy!r} is unknown", mend=f"Known: {', '.join(POLICIES)}")
+    if importlib.util.find_spec("vllm_router") is None:
+        raise UsageError("vllm-router is not installed", mend="Repair the serving environment: make setup")
     return fit_replicas(target, options, run)
 
 

@@ -64,6 +64,8 @@ class SupervisorOptions:
     """Running this long makes the next pause the first again."""
     watch_s: float = 1.0
     """Between two looks at the router."""
+    router_attempts: int = 4
+    """Starts of a router that never answered, after which the whole start fails."""
     router_silences: int = 3
     """Looks without an answer after which a router that runs is replaced."""
     stop_margin_s: float = 25.0

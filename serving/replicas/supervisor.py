@@ -19,7 +19,7 @@ from pathlib import Path
 from aiohttp import web
 
 from core.console import console
-from core.errors import EXIT_INTERRUPTED
+from core.errors import EXIT_INTERRUPTED, QuantserveError
 from core.files import write_json
 from serving.background import serve_argv
 from serving.config import LOOPBACK, LauncherOptions, RunDirectory, ServeOptions
@@ -27,6 +27,7 @@ from serving.errors import EngineDied, ServingError
 from serving.guard.paths import PathTable
 from serving.guard.planning import read_user_settings
 from serving.health import decode_probe
+from serving.logs import read_tail, telling_line
 from serving.ports import claim_port, url_of
 from serving.processes import die_with_parent
 from serving.replicas import metrics
@@ -73,6 +74,7 @@ class Supervisor:
         self._tasks: dict[Replica, asyncio.Task[None]] = {}
         self._numbers = 0
         self._free_numbers: list[int] = []
+        self._ports: dict[int, int] = {}
         self._code = 0
 
     def run(self) -> int:
@@ -110,7 +112,7 @@ class Supervisor:
             helpers = [asyncio.create_task(self._tend_router()), asyncio.create_task(self._watch())]
             for lane in self.fit.lanes[: options.replicas]:
                 self.launch(self.new_replica(lane, self.fit))
-            await self._until_all_ready()
+            await self._until_all_ready(helpers[0])
             if not self._stop.is_set():
                 await self._become_ready()
             while not self._stop.is_set():
@@ -152,7 +154,15 @@ class Supervisor:
         else:
             self._numbers += 1
             number = self._numbers
-        return Replica(number, lane, fit, self.settings.run, self.settings.options.host)
+        replica = Replica(number, lane, fit, self.settings.run, self.settings.options.host)
+        replica.port = self._ports.get(number, 0)
+        return replica
+
+    def _free(self, replica: Replica) -> None:
+        """Give its folder free; the port stays with it, for the audit log is named by the port."""
+        self.replicas.remove(replica)
+        self._ports[replica.number] = replica.port
+        self._free_numbers.append(replica.number)
 
     def launch(self, replica: Replica) -> asyncio.Task[None]:
         """Begin to look after a replica."""
@@ -168,16 +178,14 @@ class Supervisor:
         await asyncio.sleep(self.times.settle_s)
         await replica.stop(self.fit.plan.drain_s + self.times.stop_margin_s)
         await self._tasks.pop(replica)
-        self.replicas.remove(replica)
-        self._free_numbers.append(replica.number)
+        self._free(replica)
 
     async def discard(self, replica: Replica) -> None:
         """End a replica that failed to start, with its task's error ignored: its message is known."""
         replica.retiring = True
         await replica.stop(self.times.stop_margin_s)
         await asyncio.gather(self._tasks.pop(replica), return_exceptions=True)
-        self.replicas.remove(replica)
-        self._free_numbers.append(replica.number)
+        self._free(replica)
 
     async def _tend(self, replica: Replica) -> None:
         """Start it, and start it again whenever it dies.
@@ -188,19 +196,19 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            await replica.start(self.times.ready_timeout_s, self.settings.serve)
-            if replica.pid is not None:
-                self._reaper.watch(replica.pid)
             try:
+                await replica.start(self.times.ready_timeout_s, self.settings.serve)
+                if replica.pid is not None:
+                    self._reaper.watch(replica.pid)
                 await replica.wait_ready(self.times.ready_timeout_s, self.times.poll_s)
                 await self._register(replica)
                 code = await replica.ended()
                 problem = f"ended with code {code}: {replica.complaint()}"
-            except ServingError as error:
+            except (QuantserveError, OSError) as error:
                 await replica.stop(self.times.stop_margin_s)
                 if not replica.was_ready and not replica.retiring:
                     raise
-                problem = error.problem
+                problem = f"did not start: {error}"
             finally:
                 if replica.pid is not None:
                     self._reaper.forget(replica.pid)
@@ -260,8 +268,13 @@ class Supervisor:
     # ── router ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def _tend_router(self) -> None:
+        """Start it, and start it again whenever it ends.
+
+        Raises:
+            EngineDied: it never answered.
+        """
         loop = asyncio.get_running_loop()
-        failures = 0
+        failures, ever = 0, False
         port = int(self._router.url.rpartition(":")[2])
         while not self._stop.is_set():
             started = loop.time()
@@ -269,7 +282,7 @@ class Supervisor:
             with self._router_log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *words,
-                    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                    env={**os.environ, "PYTHONPATH": str(_ROOT), "RUST_LOG": "warn"},
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -280,6 +293,7 @@ class Supervisor:
             while process.returncode is None and not await self._router.alive():
                 await asyncio.sleep(self.times.poll_s / 2)
             if process.returncode is None:
+                ever = True
                 await self._reconcile_until_done()
                 self._front.picker.router_url = self._router.url
             code = await process.wait()
@@ -287,6 +301,8 @@ class Supervisor:
             self._reaper.forget(process.pid)
             if self._stop.is_set():
                 return
+            if not ever and failures >= self.times.router_attempts:
+                raise EngineDied(f"the router does not start: {telling_line(read_tail(self._router_log))}")
             failures = 0 if loop.time() - started > self.times.steady_s else failures
             pause = pause_s(failures, self.times.first_pause_s, self.times.most_pause_s)
             failures += 1
@@ -321,17 +337,17 @@ class Supervisor:
 
     # ── start, rolling restart, end ─────────────────────────────────────────────────────────────────────
 
-    async def _until_all_ready(self) -> None:
+    async def _until_all_ready(self, router: asyncio.Task[None]) -> None:
         async def all_ready() -> None:
             for replica in self.replicas:
                 await replica.ready.wait()
 
         stopping = asyncio.create_task(self._stopped())
         ready = asyncio.create_task(all_ready())
-        waiting: list[asyncio.Task[None]] = [stopping, ready, *self._tasks.values()]
+        waiting: list[asyncio.Task[None]] = [stopping, ready, router, *self._tasks.values()]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in self._tasks.values():
+            for task in (router, *self._tasks.values()):
                 if task.done() and not self._stop.is_set():
                     task.result()
         finally:
