@@ -87,7 +87,8 @@ def replicated(
     options: ServeOptions, replicas: int | None, policy: str | None, running: ServerState | None = None
 ) -> ServeOptions:
     """Add the number of replicas; what runs on the same port keeps its number unless another is asked for."""
-    known = running.request if running is not None and running.port == options.port else {}
+    ours = running is not None and options.port in (running.port, running.request.get("port"))
+    known = running.request if running is not None and ours else {}
     return replace(
         options,
         replicas=replicas or int(known.get("replicas", SERVE.replicas)),
