@@ -20,7 +20,8 @@ from serving.state import ServerState, read_state
 
 _ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.1
-_STOP_TIMEOUT_S = 90.0
+_STOP_MARGIN_S = 60.0
+"""Time a launcher gets to end beyond its drain."""
 
 
 def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> list[str]:
@@ -44,6 +45,12 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
     if options.replicas > 1:
         words += ["--replicas", str(options.replicas), "--policy", options.policy]
     return [*words, "--", *options.vllm_args] if options.vllm_args else words
+
+
+def request_options(state: ServerState) -> ServeOptions:
+    """Return the options a server was asked for with, as `up` got them."""
+    asked = {name: value for name, value in state.request.items() if name != "target"}
+    return ServeOptions(**{**asked, "vllm_args": tuple(asked["vllm_args"])})
 
 
 def same_server(state: ServerState, target: Path, options: ServeOptions) -> bool:
@@ -77,6 +84,20 @@ def spawn(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_
     return process.pid
 
 
+def start(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> ServerState:
+    """Start in the background and wait until it is ready; Ctrl-C stops it again.
+
+    Raises:
+        EngineDied, EngineNotReady: as `wait_ready`.
+    """
+    pid = spawn(target, options, run, ready_timeout_s)
+    try:
+        return wait_ready(pid, run, ready_timeout_s)
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGTERM)
+        raise
+
+
 def wait_ready(pid: int, run: RunDirectory, ready_timeout_s: float) -> ServerState:
     """Wait until the launcher `pid` says ready.
 
@@ -84,15 +105,15 @@ def wait_ready(pid: int, run: RunDirectory, ready_timeout_s: float) -> ServerSta
         EngineDied: it ended first; the message is its log's most telling line.
         EngineNotReady: it took too long; it is stopped.
     """
-    start = time.monotonic()
+    begun = time.monotonic()
     with console.status("starting the engine …") as shown:
-        while time.monotonic() - start < ready_timeout_s + 60:
+        while time.monotonic() - begun < ready_timeout_s + 60:
             state = read_state(run.state)
             if state is not None and state.pid == pid and state.status == "ready":
                 return state
             if not process_alive(pid):
                 raise _why_it_died(run.log)
-            shown.update(f"starting the engine … {time.monotonic() - start:.0f} s")
+            shown.update(f"starting the engine … {time.monotonic() - begun:.0f} s")
             time.sleep(_POLL_S)
     os.kill(pid, signal.SIGTERM)
     raise EngineNotReady("the server did not become ready", mend=f"Read {run.log}")
@@ -113,13 +134,14 @@ def stop(state: ServerState) -> float:
     Raises:
         ServingError: it did not end in time.
     """
-    start = time.monotonic()
-    os.kill(state.pid, signal.SIGTERM)
+    begun, limit_s = time.monotonic(), state.drain_s + _STOP_MARGIN_S
+    if state.status != "stopping":  # a second signal would cut running requests off
+        os.kill(state.pid, signal.SIGTERM)
     while state.alive:
-        if time.monotonic() - start > _STOP_TIMEOUT_S:
+        if time.monotonic() - begun > limit_s:
             raise ServingError(
-                f"process {state.pid} did not end within {_STOP_TIMEOUT_S:.0f} s",
+                f"process {state.pid} did not end within {limit_s:.0f} s",
                 mend=f"kill -9 {state.pid} ends it and the engine",
             )
         time.sleep(_POLL_S)
-    return time.monotonic() - start
+    return time.monotonic() - begun

@@ -20,7 +20,8 @@ class ServeOptions:
     """Name of a profile in serving/profiles or path of a YAML file; None lets the hardware decide."""
     served_model_name: str | None = None
     full_check: bool = False
-    """Hash every file of an artifact before serving it; otherwise sizes are compared."""
+    """Hash every file of an artifact; otherwise those whose size and times are as when they were last hashed
+    are trusted."""
     keys: str | None = None
     """File of hashed API keys; None asks for none, which is refused beyond loopback."""
     guard: str | None = None
@@ -36,6 +37,27 @@ class ServeOptions:
 
 
 @dataclass(frozen=True)
+class RestartOptions:
+    """When an engine that died is started again. The delay doubles with each restart within the window."""
+
+    limit: int = 5
+    """Restarts within the window beyond which the launcher gives up; 0 ends it with its engine."""
+    window_s: float = 600.0
+    first_delay_s: float = 1.0
+    longest_delay_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How a serving engine is asked for a token, so that one that hangs is found out."""
+
+    interval_s: float = 15.0
+    timeout_s: float = 30.0
+    failures: int = 3
+    """Probes in a row that bring no token, while no request makes progress either, before it is replaced."""
+
+
+@dataclass(frozen=True)
 class LauncherOptions:
     """How the engine process is watched. All times in seconds."""
 
@@ -44,11 +66,16 @@ class LauncherOptions:
     ready_file: Path | None = None
     die_with_parent: bool = False
     ready_timeout_s: float = 900.0
-    probe_interval_s: float = 0.5
+    first_token_timeout_s: float = 60.0
+    """A probe's time limit while the engine warms up."""
+    drain_s: float = 30.0
+    """Time running requests get when the server is asked to stop."""
     stop_margin_s: float = 15.0
-    """Waited beyond the engine's own drain time before it is killed."""
+    """Time an engine without requests gets to end before it is killed."""
     orphan_grace_s: float = 5.0
     """Time an engine whose launcher was killed gets to end by itself."""
+    restart: RestartOptions = RestartOptions()
+    probe: ProbeOptions = ProbeOptions()
 
 
 @dataclass(frozen=True)
@@ -71,6 +98,11 @@ class RunDirectory:
     def lock(self) -> Path:
         """Held by `up` and `down` while they change what runs."""
         return self.path / "serving.lock"
+
+    @property
+    def verified(self) -> Path:
+        """Sizes and times of artifact files whose hashes were right."""
+        return self.path / "verified.json"
 
     @property
     def keys(self) -> Path:

@@ -10,8 +10,11 @@ QuantserveError
 │   ├── NotEnoughMemory   weights and KV cache do not fit; said before anything starts
 │   └── HardwareError     the probe found no way to compute
 └── ServingError
-    ├── EngineDied        the engine ended by itself; carries its log's most telling line
-    ├── EngineNotReady    no token was decoded in time
+    ├── EngineFailed      one engine, from its start to its end, did not serve
+    │   ├── EngineDied        it ended by itself; carries its log's most telling line
+    │   ├── EngineNotReady    no token was decoded in time
+    │   └── EngineHung        it served and brings no tokens any more
+    ├── RestartsExhausted engines died one after the other
     └── NotRunning        a command needs a running server
 """
 
@@ -44,12 +47,24 @@ class ServingError(QuantserveError):
     """The server did not do what was asked."""
 
 
-class EngineDied(ServingError):
+class EngineFailed(ServingError):
+    """One engine, from its start to its end, did not do its work."""
+
+
+class EngineDied(EngineFailed):
     """The engine process ended by itself."""
 
 
-class EngineNotReady(ServingError):
+class EngineNotReady(EngineFailed):
     """The engine runs but decoded no token in time."""
+
+
+class EngineHung(EngineFailed):
+    """The engine runs, has served, and brings no tokens any more."""
+
+
+class RestartsExhausted(ServingError):
+    """Engines died one after the other; starting yet another would not help."""
 
 
 class NotRunning(ServingError):

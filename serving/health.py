@@ -54,14 +54,19 @@ class EngineMetrics:
     kv_cache_tokens: int | None = None
 
 
-def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
-    """Read /metrics; everything is None when it cannot be reached."""
+def read_metrics_text(url: str, timeout_s: float = 3.0) -> str:
+    """Return /metrics as they are; "" when they cannot be reached."""
     try:
         response = httpx.get(f"{url}/metrics", headers=probe_headers(), timeout=timeout_s, trust_env=False)
         response.raise_for_status()
     except httpx.HTTPError:
-        return EngineMetrics()
-    return parse_metrics(response.text)
+        return ""
+    return response.text
+
+
+def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
+    """Read /metrics; everything is None when it cannot be reached."""
+    return parse_metrics(read_metrics_text(url, timeout_s))
 
 
 def parse_metrics(text: str) -> EngineMetrics:

@@ -8,6 +8,9 @@ import psutil
 
 from serving.errors import PortTaken
 
+_BACKLOG = 2048
+"""Connections the kernel keeps for us; uvicorn, whose engines inherit the socket, uses the same."""
+
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -26,25 +29,37 @@ def port_holder(port: int) -> str:
     return ""
 
 
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 picks a spare one.
+
+    Raises:
+        PortTaken: something listens there, or the address is not this machine's.
+    """
+    listener = socket.socket(_family(host), socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OverflowError as error:
+        listener.close()
+        raise PortTaken(f"{port} is no port", mend="Give one from 1 to 65535") from error
+    except OSError as error:
+        listener.close()
+        holder = port_holder(port)
+        raise PortTaken(
+            f"cannot listen on {host}:{port}: {error.strerror}{f' ({holder})' if holder else ''}",
+            mend="Stop it, or choose another port with --port",
+        ) from error
+    return listener
+
+
 def claim_port(host: str, port: int) -> int:
     """Check that `port` can be listened on and return it; 0 returns a spare one.
 
     Raises:
         PortTaken: something listens there, or the address is not this machine's.
     """
-    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OverflowError as error:
-            raise PortTaken(f"{port} is no port", mend="Give one from 1 to 65535") from error
-        except OSError as error:
-            holder = port_holder(port)
-            raise PortTaken(
-                f"cannot listen on {host}:{port}: {error.strerror}{f' ({holder})' if holder else ''}",
-                mend="Stop it, or choose another port with --port",
-            ) from error
+    with listen_on(host, port) as probe:
         chosen: int = probe.getsockname()[1]
         return chosen
 

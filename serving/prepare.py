@@ -17,7 +17,7 @@ from serving.target import Target, resolve_target
 
 def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Target, Plan]:
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
-    resolved = resolve_target(target, full_check=options.full_check)
+    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
     hardware = load_or_probe(run.hardware)
     name = options.profile or default_profile(hardware)
     plan = make_plan(

@@ -12,10 +12,22 @@ from serving.processes import process_alive, start_ticks
 
 
 @dataclass(frozen=True)
+class LastProbe:
+    """The last time the launcher asked its engine for a token."""
+
+    ok: bool
+    seconds: float | None
+    """Time the token took; None when none came."""
+    problem: str
+    at: float
+    """Unix time."""
+
+
+@dataclass(frozen=True)
 class ServerState:
     """One launcher and its engine. The ready file holds the same fields."""
 
-    status: Literal["starting", "ready", "stopping"]
+    status: Literal["starting", "ready", "restarting", "stopping"]
     url: str
     """Root of the server, without /v1."""
     base_url: str
@@ -49,6 +61,13 @@ class ServerState:
     router: dict[str, Any] | None = None
     rolling: dict[str, Any] | None = None
     """The last rolling restart: its id, status (running, done, failed) and message."""
+    drain_s: float = 30.0
+    """Time running requests get when it is stopped."""
+    restarts: int = 0
+    """Engines started again because the one before died or hung."""
+    last_failure: str | None = None
+    """Why the last of them was started."""
+    last_probe: LastProbe | None = None
 
     @property
     def alive(self) -> bool:
@@ -73,10 +92,15 @@ def read_state(path: Path) -> ServerState | None:
     """Return the state of a launcher that lives, or None."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        state = ServerState(**data) if isinstance(data, dict) else None
+        state = _from_json(data) if isinstance(data, dict) else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, TypeError):
         return None  # absent, or of another version: nothing that we could control
     return state if state is not None and state.alive else None
+
+
+def _from_json(data: dict[str, Any]) -> ServerState:
+    probe = data.get("last_probe")
+    return ServerState(**{**data, "last_probe": None if probe is None else LastProbe(**probe)})
 
 
 def remove_state(path: Path, pid: int) -> None:

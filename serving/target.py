@@ -7,9 +7,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantize.artifact import check_files, is_artifact, read_manifest
+from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
 from serving.model import ModelFacts, read_model_facts
+from serving.verify import verify
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
@@ -27,8 +28,10 @@ class Target:
     facts: ModelFacts
 
 
-def resolve_target(given: Path, *, full_check: bool = False) -> Target:
+def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool = False) -> Target:
     """Resolve symlinks once, check the files and read what the plan needs.
+
+    `stamps` remembers what was found right, so that it need not be hashed again (serving.verify).
 
     Raises:
         TargetError, ArtifactError: the directory is missing, unsafe, damaged or no checkpoint.
@@ -38,7 +41,7 @@ def resolve_target(given: Path, *, full_check: bool = False) -> Target:
         raise TargetError(f"{given} is not a directory", mend="Make one: python -m quantize model, or run")
     if is_artifact(directory):
         manifest = read_manifest(directory)
-        check_files(directory, manifest, full=full_check)
+        verify(directory, manifest, stamps, full=full_check)
         name, version = manifest.name, manifest.version
         method, bits = manifest.method, manifest.bits
     else:

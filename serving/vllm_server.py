@@ -2,7 +2,8 @@
 
     python -m serving.vllm_server --parent PID <vLLM flags>
 
-Before vLLM starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
+It takes connections on the socket it inherits from the launcher, and so binds none of its own. Before vLLM
+starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
 with its launcher. Workers that vLLM forks or spawns run this module's head too, so they get the grant.
 """
 
@@ -12,6 +13,7 @@ import sys
 
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
+from serving.supervise.line import LISTENER_VARIABLE, inherited
 
 request_tiles()
 
@@ -21,8 +23,14 @@ def main() -> None:
     if sys.argv[1:2] == ["--parent"]:
         die_with_parent(expected_parent=int(sys.argv[2]))
         del sys.argv[1:3]
+    listener = inherited(LISTENER_VARIABLE)
+    from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 
+    if listener is not None:
+        # vLLM 0.32 has no option for a socket that exists; were this function renamed, its own bind would
+        # fail loudly, since the launcher holds the port.
+        setattr(launcher, "create_server_socket", lambda _address, *, reuse_port: listener)  # noqa: B010
     serve()
 
 

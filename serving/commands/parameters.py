@@ -17,6 +17,8 @@ SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
 RUN = RunDirectory()
 
+_ADDRESS = ("--host", "--port", "--uds")
+
 TargetArgument = Annotated[
     Path, typer.Argument(help="Artifact directory (or its `current` link) or checkpoint directory.")
 ]
@@ -30,7 +32,10 @@ ProfileOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option(help="Name clients use. By default the artifact's name.")]
 FullCheckOption = Annotated[
-    bool, typer.Option("--full-check", help="Hash every file of the artifact first, not only sizes.")
+    bool,
+    typer.Option(
+        "--full-check", help="Hash every file of the artifact, also those unchanged since the last time."
+    ),
 ]
 KeysOption = Annotated[
     str | None, typer.Option(help="File of API keys. By default keys.json in the run directory, if there.")
@@ -72,7 +77,17 @@ def serve_options(
     full_check: bool,
     vllm_args: list[str] | None,
 ) -> ServeOptions:
-    """Gather the parameters of one server."""
+    """Gather the parameters of one server.
+
+    Raises:
+        UsageError: an address among vLLM's own flags; the launcher listens, the engine inherits its socket.
+    """
+    for word in vllm_args or ():
+        if word.partition("=")[0] in _ADDRESS:
+            raise UsageError(
+                f"{word} cannot be given to vLLM",
+                mend="Give --host and --port before the --, to serving itself",
+            )
     return ServeOptions(
         host=host,
         port=port,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +10,14 @@ import typer
 from core.console import console
 from core.errors import UsageError
 from core.files import exclusive_lock
-from serving.background import spawn, stop, wait_ready
+from serving.background import request_options, start, stop
 from serving.commands import parameters as p
-from serving.commands.up import check, report
-from serving.config import RunDirectory, ServeOptions
+from serving.commands.up import report
+from serving.config import RunDirectory
 from serving.errors import NotRunning
 from serving.replicas.control import ask_to_roll
-from serving.state import ServerState, read_state
+from serving.state import read_state
+from serving.target import resolve_target
 
 
 def restart(
@@ -46,21 +44,9 @@ def restart(
                 )
             report(ask_to_roll(running, chosen, run), "is up on every replica")
             return
-        options = options_of(running)
-        check(chosen, options, run)
+        options = request_options(running)
+        # Refuse what cannot work while the old one still serves; its memory is not free yet, so no plan.
+        resolve_target(chosen, stamps=run.verified, full_check=options.full_check)
         console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
         stop(running)
-        pid = spawn(chosen, options, run, p.LAUNCHER.ready_timeout_s)
-        try:
-            report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
-        except KeyboardInterrupt:
-            os.kill(pid, signal.SIGTERM)
-            raise
-
-
-def options_of(running: ServerState) -> ServeOptions:
-    """Return the options a server was started with; a spare port it was given is asked for again."""
-    names = {field.name for field in fields(ServeOptions)}
-    given = {name: value for name, value in running.request.items() if name in names}
-    given["vllm_args"] = tuple(given.get("vllm_args", ()))
-    return replace(ServeOptions(**given), port=running.port)
+        report(start(chosen, options, run, p.LAUNCHER.ready_timeout_s), "is up again")

@@ -13,11 +13,13 @@ import typer
 
 from serving.commands import parameters as p
 from serving.config import LauncherOptions, RunDirectory
-from serving.launcher import Launcher
-from serving.ports import claim_port, url_of
+from serving.guard.settings import VARIABLE, GuardSettings
+from serving.ports import url_of
 from serving.prepare import prepare, request_of
 from serving.processes import start_ticks
 from serving.state import ServerState
+from serving.supervise.launcher import Launcher
+from serving.supervise.listener import Listener
 
 
 def serve(
@@ -45,6 +47,17 @@ def serve(
     ready_timeout_s: Annotated[
         float, typer.Option(min=1, help="Give up when no token came by then.")
     ] = p.LAUNCHER.ready_timeout_s,
+    restart_limit: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Restarts of a dying engine within "
+            f"{p.LAUNCHER.restart.window_s:g} s; by default {p.LAUNCHER.restart.limit}, with --private 0.",
+        ),
+    ] = None,
+    probe_interval_s: Annotated[
+        float, typer.Option(min=0.1, help="A token is decoded this often, to find an engine that hangs.")
+    ] = p.LAUNCHER.probe.interval_s,
     run_dir: p.RunDirOption = p.RUN.path,
     state_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -59,37 +72,42 @@ def serve(
             log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
         )
         raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), several, state_file))
-    chosen_port = claim_port(host, port)
-    resolved, plan = prepare(target, replace(options, port=chosen_port), RunDirectory(run_dir))
-    url = url_of(host, chosen_port)
-    state = ServerState(
-        status="starting",
-        url=url,
-        base_url=f"{url}/v1",
-        host=host,
-        port=chosen_port,
-        pid=os.getpid(),
-        pid_start=start_ticks(os.getpid()) or 0,
-        engine_pid=None,
-        model=plan.model,
-        target=str(resolved.directory),
-        version=resolved.version,
-        profile=plan.profile,
-        dtype=plan.dtype,
-        log=str(log) if log else None,
-        argv=plan.argv(sys.executable, parent=os.getpid()),
-        env=plan.env(),
-        request=request_of(target, options),
-        started_at=started_at,
-        kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
-        given_target=str(target.absolute()),
-    )
-    launcher = Launcher(
-        state,
-        state_file,
-        plan.drain_s,
-        LauncherOptions(
-            log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
-        ),
-    )
-    raise typer.Exit(launcher.run())
+    with Listener(host, port) as listener:
+        resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
+        listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]))
+        url = url_of(host, listener.port)
+        state = ServerState(
+            status="starting",
+            url=url,
+            base_url=f"{url}/v1",
+            host=host,
+            port=listener.port,
+            pid=os.getpid(),
+            pid_start=start_ticks(os.getpid()) or 0,
+            engine_pid=None,
+            model=plan.model,
+            target=str(resolved.directory),
+            version=resolved.version,
+            profile=plan.profile,
+            dtype=plan.dtype,
+            log=str(log) if log else None,
+            argv=plan.argv(sys.executable, parent=os.getpid()),
+            env=plan.env(),
+            request=request_of(target, options),
+            started_at=started_at,
+            kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
+            drain_s=plan.drain_s,
+            given_target=str(target.absolute()),
+        )
+        if restart_limit is None:
+            restart_limit = 0 if private else p.LAUNCHER.restart.limit
+        launcher_options = LauncherOptions(
+            log=log,
+            ready_file=ready_file,
+            die_with_parent=die_with_parent,
+            ready_timeout_s=ready_timeout_s,
+            drain_s=plan.drain_s,
+            restart=replace(p.LAUNCHER.restart, limit=restart_limit),
+            probe=replace(p.LAUNCHER.probe, interval_s=probe_interval_s),
+        )
+        raise typer.Exit(Launcher(state, listener, state_file, launcher_options).run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -35,6 +36,8 @@ def describe(state: ServerState) -> dict[str, Any]:
     ready = False
     seconds: float | None = None
     problem: str = state.status
+    if state.status == "restarting":
+        problem = f"restarting, since {state.last_failure}"
     if state.status == "ready":
         probe = decode_probe(state.url, state.model, _PROBE_TIMEOUT_S)
         ready, seconds, problem = probe.ok, probe.seconds, probe.problem
@@ -64,6 +67,9 @@ def describe(state: ServerState) -> dict[str, Any]:
         "replicas": state.replicas,
         "router": state.router,
         "rolling": state.rolling,
+        "restarts": state.restarts,
+        "last_failure": state.last_failure,
+        "last_probe": None if state.last_probe is None else asdict(state.last_probe),
     }
 
 
@@ -89,6 +95,10 @@ def _print(report: dict[str, Any]) -> None:
         "computes in": f"{report['dtype']} (profile {report['profile']})",
         "processes": f"launcher {report['pid']}, engine {report['engine_pid']}",
         **_replica_rows(report),
+        "restarts": report["restarts"]
+        if report["last_failure"] is None
+        else f"{report['restarts']}, last because {report['last_failure']}",
+        "last probe": _probe_words(report["last_probe"]),
         "log": report["log"],
     }
     for name, value in rows.items():
@@ -111,6 +121,13 @@ def _replica_rows(report: dict[str, Any]) -> dict[str, str]:
     if report["rolling"] is not None:
         rows["last rolling restart"] = f"{report['rolling']['status']}: {report['rolling']['message']}"
     return rows
+
+
+def _probe_words(probe: dict[str, Any] | None) -> str:
+    if probe is None:
+        return "none yet"
+    ago = f"{max(0.0, time.time() - probe['at']):.0f} s ago"
+    return f"a token in {probe['seconds']:.2f} s, {ago}" if probe["ok"] else f"{probe['problem']}, {ago}"
 
 
 def _known(value: float | None, form: str = "") -> str:

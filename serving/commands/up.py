@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 from core.console import console, emit_json
 from core.files import exclusive_lock
-from serving.background import answers, can_roll, same_server, spawn, stop, wait_ready
+from serving.background import answers, can_roll, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
 from serving.config import RunDirectory, ServeOptions
 from serving.ports import claim_port
@@ -40,7 +38,7 @@ def up(
         running = read_state(run.state)
         options = p.replicated(options, replicas, policy, running)
         if running is not None and same_server(running, target, options):
-            if running.status == "starting":
+            if running.status in ("starting", "restarting"):
                 report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
                 return
             if answers(running):
@@ -56,12 +54,7 @@ def up(
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)
         claim_port(host, port)
-        pid = spawn(target, options, run, p.LAUNCHER.ready_timeout_s)
-        try:
-            report(wait_ready(pid, run, p.LAUNCHER.ready_timeout_s), "is up")
-        except KeyboardInterrupt:
-            os.kill(pid, signal.SIGTERM)
-            raise
+        report(start(target, options, run, p.LAUNCHER.ready_timeout_s), "is up")
 
 
 def check(target: Path, options: ServeOptions, run: RunDirectory) -> None:
@@ -75,7 +68,7 @@ def check(target: Path, options: ServeOptions, run: RunDirectory) -> None:
 
 
 def report(state: ServerState, what: str) -> None:
-    """Say what serves, for people and, as JSON, for programs."""
+    """Print where a server is, for people and, as the last line, for programs."""
     version = f" {state.version}" if state.version else ""
     console.print(
         f"{state.model}{version} {what}: {state.base_url} (ready after {state.ready_s} s, log {state.log})",

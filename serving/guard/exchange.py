@@ -34,10 +34,12 @@ class Exchange:
         "_body",
         "_kept",
         "_receive",
+        "_replaced",
         "_send",
         "_started",
         "asked",
         "complete",
+        "dead",
         "disconnected",
         "events",
         "first_s",
@@ -71,6 +73,9 @@ class Exchange:
         self._body: bytes | None = None
         self._kept: list[bytes] = []
         self._started = False
+        self._replaced = False
+        self.dead: Callable[[], Refusal | None] | None = None
+        """Asked when the app reports an error of its own: did the engine die under this request?"""
         self.asked: Asked | None = None
         self.key: Key | None = None
         self.prompt: dict[str, Any] | None = None
@@ -126,7 +131,15 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Hand a message of the response on."""
+        if self._replaced:
+            return
         if message["type"] == "http.response.start":
+            if message["status"] >= 500 and self.dead is not None:
+                refusal = self.dead()
+                if refusal is not None:
+                    self._replaced = True
+                    await self.refuse(refusal)
+                    return
             self._begin(message)
         elif message["type"] == "http.response.body":
             self._note(message)

@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from datetime import UTC, datetime
+from functools import partial
 from hmac import compare_digest
 from pathlib import Path
 from time import perf_counter
@@ -29,6 +30,7 @@ from serving.guard.refusal import Refusal
 from serving.guard.rules import Asked, Rules
 from serving.guard.settings import GuardSettings, from_environment
 from serving.guard.slots import Slots
+from serving.guard.supervisor import Supervisor
 from serving.guard.usage import ask_for_usage
 
 _INTERNAL = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
@@ -57,6 +59,7 @@ class Guard:
         self._rates = RateLimits(time.monotonic, time.time)
         self._slots = Slots(limits.max_requests)
         self._audit = AuditLog(self._settings.audit)
+        self._supervisor = Supervisor(self._settings.artifact)
         metrics.SEQUENCE_LIMIT.set(limits.max_requests)
         if self._settings.metrics_port is not None:
             start_http_server(self._settings.metrics_port)
@@ -70,7 +73,8 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not offered here"})
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._supervisor.at_startup(scope, send))
+            self._supervisor.at_shutdown()
             self.close()
 
     def close(self) -> None:
@@ -78,12 +82,23 @@ class Guard:
         self._audit.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._supervisor.enter()
+        try:
+            await self._exchange(scope, receive, send)
+        finally:
+            self._supervisor.leave()
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         name = "unknown"
         try:
             endpoint = self._paths.find(scope["method"], _path(scope))
             name = endpoint.name
-            if endpoint.open or (name == "metrics" and self._settings.metrics_open):
+            if name == "metrics" and self._settings.metrics_open:
+                await self._app(scope, receive, exchange.send)
+                return
+            await self._require_open(endpoint, exchange, scope)
+            if endpoint.open:
                 await self._app(scope, receive, exchange.send)
                 return
             await self._admit(endpoint, exchange, scope)
@@ -99,18 +114,33 @@ class Guard:
             exchange.disconnected = True
             self._write(exchange, scope, name, "client_left")
             return
-        metrics.DECISIONS.labels(name, "admitted").inc()
-        metrics.SEQUENCES.set(self._slots.taken)
+        if exchange.key is not _INTERNAL:
+            metrics.DECISIONS.labels(name, "admitted").inc()
+            metrics.SEQUENCES.set(self._slots.taken)
+        exchange.dead = partial(self._supervisor.engine_dead, scope)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         finally:
             self._account(exchange, scope, name)
 
+    async def _require_open(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
+        """Refuse with 503 while the server is starting or stopping, or its engine is dead.
+
+        Raises:
+            Refusal: once the body has been read, lest the connection be reset before the answer is read.
+        """
+        if self._supervisor.open(scope):
+            return
+        refusal = self._supervisor.closed_to(scope, internal=self._is_internal(_bearer(exchange)))
+        if refusal is None:
+            return
+        if endpoint.body != "none":
+            await self._body(endpoint, exchange)
+        raise refusal
+
     async def _admit(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
         """Decide; afterwards the exchange holds its slots and what it asked."""
-        # The door in front of us sets this for the supervisor's probe; no client can.
-        probing = bool(scope.get("quantserve.probe"))
-        key = _INTERNAL if probing else self._identify(exchange, endpoint)
+        key = self._identify(exchange, endpoint)
         exchange.key = key
         if endpoint.body == "none":
             return
@@ -135,19 +165,16 @@ class Guard:
             raise Refusal(
                 403, "model_scope", f"this key may not use the model {asked.model!r}", param="model"
             )
-        if endpoint.queued:
-            self._slots.take(asked.sequences, always=key is _INTERNAL)
+        if endpoint.queued and key is not _INTERNAL:  # the supervisor's probe must tell full from dead
+            self._slots.take(asked.sequences)
             exchange.sequences = asked.sequences
         exchange.replay(raw)
 
     def _identify(self, exchange: Exchange, endpoint: Endpoint) -> Key | None:
         """Return the key of a request, None when the server asks for none; counts it against its limits."""
-        header = exchange.headers.get(b"authorization", b"").decode("latin-1")
-        scheme, _, presented = header.partition(" ")
-        presented = presented.strip() if scheme.lower() == "bearer" else ""
-        internal = self._settings.internal_key_sha256
-        if internal is not None and presented.startswith(INTERNAL_PREFIX):
-            if not compare_digest(digest(presented), internal):
+        presented = _bearer(exchange)
+        if self._settings.internal_key_sha256 is not None and presented.startswith(INTERNAL_PREFIX):
+            if not self._is_internal(presented):
                 raise Refusal(401, "wrong_key", "this key is not known here")
             exchange.key = _INTERNAL
             return _INTERNAL
@@ -166,6 +193,13 @@ class Guard:
             raise Refusal(403, "endpoint_scope", f"this key may not use {endpoint.name}")
         self._rates.admit(key)
         return key
+
+    def _is_internal(self, presented: str) -> bool:
+        """Whether a key is the supervisor's own."""
+        internal = self._settings.internal_key_sha256
+        if internal is None or not presented.startswith(INTERNAL_PREFIX):
+            return False
+        return compare_digest(digest(presented), internal)
 
     async def _body(self, endpoint: Endpoint, exchange: Exchange) -> bytes:
         """Read the body within its bounds of type, size and time."""
@@ -193,7 +227,7 @@ class Guard:
             self._slots.release(exchange.sequences, perf_counter() - exchange.start)
             metrics.SEQUENCES.set(self._slots.taken)
         usage = exchange.usage
-        if usage is not None:
+        if usage is not None and exchange.key is not _INTERNAL:
             metrics.TOKENS.labels("prompt").inc(usage.prompt)
             metrics.TOKENS.labels("completion").inc(usage.completion)
         if exchange.key is not None and exchange.key is not _INTERNAL and exchange.asked is not None:
@@ -241,6 +275,13 @@ class Guard:
         if exchange.prompt is not None:
             entry["asked"] = exchange.prompt
         self._audit.add(entry)
+
+
+def _bearer(exchange: Exchange) -> str:
+    """The key a request presents; "" without one."""
+    header = exchange.headers.get(b"authorization", b"").decode("latin-1")
+    scheme, _, presented = header.partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" else ""
 
 
 def _path(scope: Scope) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from serving.supervise.facts import Facts
+
 
 class Refusal(Exception):
     """One refused request; `reason` is the label of the metric and the audit line."""
@@ -30,7 +32,12 @@ class Refusal(Exception):
 
     def body(self) -> bytes:
         """Return the JSON body: {"error": {"message", "type", "param", "code"}}."""
-        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kinds = {
+            401: "authentication_error",
+            403: "permission_error",
+            429: "rate_limit_error",
+            503: "server_error",
+        }
         error = {
             "message": str(self),
             "type": kinds.get(self.status, "invalid_request_error"),
@@ -61,3 +68,16 @@ def bad_value(message: str, param: str | None = None) -> Refusal:
 def too_large(message: str, param: str | None = None) -> Refusal:
     """Return the refusal of a request that asks for more than the limits allow."""
     return Refusal(400, "limit_exceeded", message, param=param)
+
+
+_WHY = {
+    "starting": "the server is starting",
+    "restarting": "the engine has died and is being started again",
+    "stopping": "the server is stopping",
+}
+
+
+def unavailable(facts: Facts) -> Refusal:
+    """Return the 503 of a server that takes no requests now; it says when to ask again."""
+    phase = "restarting" if facts.phase == "serving" else facts.phase
+    return Refusal(503, phase, _WHY[phase], retry_after_s=facts.retry_after_s, close=True)

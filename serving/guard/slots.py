@@ -19,15 +19,12 @@ class Slots:
         self.taken = 0
         self._typical_s = 1.0
 
-    def take(self, sequences: int, *, always: bool = False) -> None:
-        """Take slots; `always` is for the supervisor's own probe, which must tell full from dead.
+    def take(self, sequences: int) -> None:
+        """Take slots.
 
         Raises:
             Refusal: 429 with Retry-After when they are not free, 400 when they never could be.
         """
-        if always:
-            self.taken += sequences
-            return
         if sequences > self.limit:
             raise too_large(
                 f"the request asks for {sequences} answers at once, {self.limit} are the most", "n"

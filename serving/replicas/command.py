@@ -71,6 +71,7 @@ def serve_replicas(
         started_at=started_at,
         kv_cache_tokens_planned=fit.plan.kv.tokens * options.replicas if fit.plan.kv else None,
         given_target=str(target.absolute()),
+        drain_s=fit.plan.drain_s + SupervisorOptions().stop_margin_s,
     )
     for warning in fit.warnings:
         Supervisor.say(f"warning: {warning}")

@@ -47,7 +47,7 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
     for name in _OWN_ADDRESS:
         if name in parse_flags(options.vllm_args):
             raise UsageError(f"{name} after -- cannot be used with --replicas", mend="Leave it out")
-    resolved = resolve_target(target, full_check=options.full_check)
+    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
     hardware = load_or_probe(run.hardware)
     name = options.profile or default_profile(hardware)
     profile = load_profile(name)
@@ -100,7 +100,7 @@ def fit_again(before: Fit, target: Path, run: RunDirectory) -> Fit:
     Raises:
         NotEnoughMemory: it would not fit even in the place of an old one.
     """
-    resolved = resolve_target(target, full_check=before.options.full_check)
+    resolved = resolve_target(target, stamps=run.verified, full_check=before.options.full_check)
     freed = _need(before) if before.profile.device == "cpu" else 0
     after = replace(before, target=resolved)
     return replace(after, plan=make_plan(_inputs(after, run, read_memory().available_bytes + freed)))

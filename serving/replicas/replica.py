@@ -103,8 +103,12 @@ class Replica:
     def _files(self) -> ServeOptions:
         """Write its profile and its guard's settings, hand it what the machine's probe found and our key."""
         path, options = self.run.path, self.fit.options
-        if self._home.hardware.is_file():
-            shutil.copyfile(self._home.hardware, self.run.hardware)
+        for known, own in (
+            (self._home.hardware, self.run.hardware),
+            (self._home.verified, self.run.verified),
+        ):
+            if known.is_file():
+                shutil.copyfile(known, own)
         shutil.copy2(self._home.path / "internal.key", path / "internal.key")
         cpus = format_id_list(self.lane.cpus)
         write_text(

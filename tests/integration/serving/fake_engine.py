@@ -1,37 +1,112 @@
-"""Stands in for vLLM where only the launcher is under test: answers one token, has a stubborn child.
+"""Stands in for vLLM where the launcher is under test: the real guard and socket before a model of words.
 
-python fake_engine.py PORT [die]        "die" ends at once with an error like vLLM's
+python fake_engine.py [die]        "die" ends at once with an error like vLLM's
+
+A completion streams as many words as max_tokens says, fifty a second. The prompt steers the rest: "hang" and
+"busy" let no completion end from then on, "busy" counts tokens of others meanwhile; "core dies" is an engine
+core that died under its server; "leave" ends the process; "hold" streams on while the file HOLD exists. An
+engine does not start while it exists.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from prometheus_client import REGISTRY, Counter, generate_latest
+
+from serving.guard.middleware import Guard
+from serving.guard.settings import VARIABLE, GuardSettings
+from serving.supervise.line import LISTENER_VARIABLE, inherited
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+TOKENS = Counter("vllm:generation_tokens", "tokens of all requests")
+WORD_S = 0.02
+HOLD = Path(os.environ["HOLD"])
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(json.dumps({"usage": {"completion_tokens": 1}}).encode())
+class Engine:
+    """What vLLM's app keeps in `app.state`: `errored` is true once the core is dead."""
 
-    def do_GET(self) -> None:
-        self.answer(b"")
+    def __init__(self) -> None:
+        self.state = self
+        self.engine_client = self
+        self.errored = False
+        self.stuck = False
 
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if scope["path"] == "/metrics":
+            await answer(send, 200, generate_latest(REGISTRY))
+        elif scope["method"] == "GET":
+            await answer(send, 200, b"")
+        else:
+            await self.complete(json.loads((await receive())["body"]), send)
+
+    async def complete(self, body: dict[str, Any], send: Any) -> None:
+        prompt = body["prompt"]
+        if prompt in ("hang", "busy"):
+            self.stuck = True
+        if prompt == "core dies":
+            self.errored = True
+            await answer(send, 500, b"EngineDeadError")
+            return
+        if prompt == "leave":
+            os._exit(3)
+        while self.stuck:
+            await asyncio.sleep(WORD_S)
+            TOKENS.inc(prompt == "busy")
+        count = body["max_tokens"]
+        if not body.get("stream"):
+            await answer(send, 200, json.dumps({"usage": {"completion_tokens": count}}).encode())
+            return
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for _ in range(count):
+            await asyncio.sleep(WORD_S)
+            await send({"type": "http.response.body", "body": b"data: word\n\n", "more_body": True})
+        while prompt == "hold" and HOLD.exists():
+            await asyncio.sleep(WORD_S)
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
 
-if __name__ == "__main__":
+async def answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def main() -> None:
     if "die" in sys.argv:
         print("(EngineCore pid=1) ERROR 11-22 09:00:00 [core.py:1] ValueError: no room for the cache")
         print("RuntimeError: Engine core initialization failed. See root cause above.")
         sys.exit(1)
     subprocess.Popen([sys.executable, "-c", CHILD])
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    while HOLD.exists():
+        time.sleep(WORD_S)
+    listener = inherited(LISTENER_VARIABLE)
+    assert listener is not None
+    engine = Engine()
+    guard = Guard(engine, GuardSettings.model_validate_json(os.environ[VARIABLE]))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["app"] = engine
+        await guard(scope, receive, send)
+
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -13,47 +13,62 @@ from pathlib import Path
 import typer
 
 from core.console import run_app
-from serving.config import LauncherOptions
-from serving.launcher import Launcher
-from serving.ports import claim_port, url_of
+from serving.config import LauncherOptions, ProbeOptions, RestartOptions
+from serving.guard.internal import use_internal_key
+from serving.guard.keys import digest
+from serving.guard.settings import VARIABLE, GuardSettings
+from serving.ports import url_of
 from serving.processes import start_ticks
 from serving.state import ServerState
+from serving.supervise.launcher import Launcher
+from serving.supervise.listener import Listener
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 app = typer.Typer()
 
 
 @app.command()
-def main(directory: Path, mode: str = typer.Argument("live")) -> None:
-    port = claim_port("127.0.0.1", 0)
-    state = ServerState(
-        status="starting",
-        url=url_of("127.0.0.1", port),
-        base_url=url_of("127.0.0.1", port) + "/v1",
-        host="127.0.0.1",
-        port=port,
-        pid=os.getpid(),
-        pid_start=start_ticks(os.getpid()) or 0,
-        engine_pid=None,
-        model="fake",
-        target="/fake",
-        version=None,
-        profile="cpu",
-        dtype="float32",
-        log=None,
-        argv=[sys.executable, str(ENGINE), str(port), mode],
-        env={},
-        request={},
-        started_at=time.time(),
+def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 20.0) -> None:
+    guard = GuardSettings.model_validate(
+        {
+            "limits": {"max_requests": 8},
+            "artifact": {"name": "fake", "version": "v1", "method": "awq", "bits": 4},
+            "internal_key_sha256": digest(use_internal_key(directory)),
+        }
     )
     options = LauncherOptions(
         log=directory / "engine.log",
         ready_file=directory / "ready.json",
+        drain_s=drain_s,
         stop_margin_s=1.0,
         orphan_grace_s=0.5,
-        probe_interval_s=0.1,
+        restart=RestartOptions(limit=2, first_delay_s=0.5),
+        probe=ProbeOptions(interval_s=0.2, timeout_s=1.5, failures=2),
     )
-    raise typer.Exit(Launcher(state, directory / "state.json", 1.0, options).run())
+    with Listener("127.0.0.1", 0) as listener:
+        listener.know(guard)
+        url = url_of("127.0.0.1", listener.port)
+        state = ServerState(
+            status="starting",
+            url=url,
+            base_url=f"{url}/v1",
+            host="127.0.0.1",
+            port=listener.port,
+            pid=os.getpid(),
+            pid_start=start_ticks(os.getpid()) or 0,
+            engine_pid=None,
+            model="fake",
+            target="/fake",
+            version="v1",
+            profile="cpu",
+            dtype="float32",
+            log=None,
+            argv=[sys.executable, str(ENGINE), mode],
+            env={VARIABLE: guard.model_dump_json(), "HOLD": str(directory / "hold")},
+            request={},
+            started_at=time.time(),
+        )
+        raise typer.Exit(Launcher(state, listener, directory / "state.json", options).run())
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import httpx
 import openai
 import psutil
 import pytest
 
-from tests.integration.serving.conftest import Server, Serving, wait_for
+from tests.integration.serving.conftest import READY_TIMEOUT_S, Server, Serving, wait_for
+from tests.integration.serving.load import LongStream, ask_at_once, completion, sample, samples
 
 pytestmark = pytest.mark.engine
 
@@ -72,16 +74,81 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert "forgotten" in done.stderr
 
 
-def test_sigterm_ends_it_with_code_0_and_leaves_nothing(server: Server) -> None:
+def test_concurrency_of_64(server: Server) -> None:
+    assert ask_at_once(server.ready["base_url"], 64, 8) == [(200, 8)] * 64
+
+
+def test_client_that_leaves_frees_its_slot_within_a_second(server: Server) -> None:
+    url = server.ready["url"]
+    taken_s = []
+    for _ in range(3):  # the best of three: the machine may be busy with something else
+        before = sample(url, "vllm:generation_tokens_total")
+        body = completion(480, stream=True)
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
+            next(answer.iter_lines())
+        left = time.perf_counter()
+        while sample(url, "vllm:num_requests_running") or sample(url, "quantserve_guard_sequences"):
+            assert time.perf_counter() - left < 60
+        taken_s.append(time.perf_counter() - left)
+        assert sample(url, "vllm:generation_tokens_total") - before < 480  # it did not run to its end
+    assert min(taken_s) < 1.0
+
+
+def test_metrics_of_the_supervisor_stand_beside_the_engines(server: Server) -> None:
+    url = server.ready["url"]
+    assert sample(url, "vllm:generation_tokens_total") > 0
+    assert sample(url, "quantserve_startup_seconds") > 0
+    assert sample(url, "quantserve_decode_probe_success") == 1
+    assert samples(url, "quantserve_engine_restarts_total") == [("", 0.0)]
+    ((labels, _),) = samples(url, "quantserve_artifact_info")
+    assert 'name="tiny"' in labels
+
+
+def test_engine_killed_during_streams_is_an_error_then_503_and_then_serves_again(server: Server) -> None:
+    url = server.ready["url"]
+    core = next(
+        process
+        for process in psutil.Process(server.ready["engine_pid"]).children(recursive=True)
+        if "EngineCore" in process.name() + "".join(process.cmdline())
+    )
+    streams = [LongStream(server.ready["base_url"], 480) for _ in range(8)]
+    assert wait_for(lambda: all(stream.events for stream in streams), 60)
+    core.kill()
+    for stream in streams:
+        stream.wait()
+        assert stream.tokens is None
+    refused = httpx.post(f"{url}/v1/completions", json=completion(1), timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "restarting")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert httpx.get(f"{url}/health").status_code == 503
+
+    def serves() -> bool:
+        return httpx.post(f"{url}/v1/completions", json=completion(1), timeout=60).status_code == 200
+
+    assert wait_for(serves, READY_TIMEOUT_S)
+    assert sample(url, "quantserve_engine_restarts_total") == 1
+
+
+def test_sigterm_under_load_finishes_streams_refuses_others_and_leaves_nothing(server: Server) -> None:
+    url = server.ready["url"]
     family = psutil.Process(server.process.pid).children(recursive=True)
     assert len(family) >= 3
+    streams = [LongStream(server.ready["base_url"], 480) for _ in range(24)]
+    assert wait_for(lambda: all(stream.events for stream in streams), 60)
     server.process.send_signal(signal.SIGTERM)
+    assert wait_for(lambda: httpx.get(f"{url}/health").status_code == 503, 20)
+    refused = httpx.post(f"{url}/v1/completions", json=completion(1), timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
+    assert "retry-after" in refused.headers
+    for stream in streams:
+        stream.wait()
+    assert [stream.tokens for stream in streams] == [480] * 24
     assert server.process.wait(60) == 0
     assert wait_for(lambda: not any(process.is_running() for process in family), 10)
     assert not server.ready_file.exists()
 
 
-def test_up_is_idempotent_and_a_killed_launcher_leaves_no_process(
+def test_up_is_idempotent_restart_keeps_the_request_and_a_killed_launcher_leaves_no_process(
     serving: Serving, tiny_model: str, run_dir: str
 ) -> None:
     words = ("up", tiny_model, "--port", "0", "--run-dir", run_dir)
@@ -99,7 +166,17 @@ def test_up_is_idempotent_and_a_killed_launcher_leaves_no_process(
         report = json.loads(status.stdout.splitlines()[-1])
         assert (status.returncode, report["ready"], report["model"]) == (0, True, "tiny")
         assert report["requests_running"] == 0
+        assert (report["restarts"], report["last_probe"]["ok"]) == (0, True)
         assert "Application startup complete" in serving("logs", "-n", "400", "--run-dir", run_dir).stdout
+
+        restarted = serving("restart", "--run-dir", run_dir)
+        assert restarted.returncode == 0, restarted.stderr
+        after = json.loads(restarted.stdout.splitlines()[-1])
+        assert after["request"] == state["request"]
+        assert after["pid"] != state["pid"]
+        assert not launcher.is_running()
+        launcher = psutil.Process(after["pid"])
+        family = launcher.children(recursive=True)
     finally:
         launcher.kill()
     assert wait_for(lambda: not any(process.is_running() for process in family), 15)

@@ -58,6 +58,31 @@ def test_corrupted_artifact_is_refused(serving: Serving, artifact: Path, run_dir
     assert "model.safetensors has 1000 bytes, its manifest says" in line
 
 
+def test_artifact_with_a_changed_byte_is_refused(serving: Serving, artifact: Path, run_dir: Path) -> None:
+    assert serving("plan", artifact, "--run-dir", run_dir).returncode == 0  # now it is known as whole
+    with (artifact / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x7f")
+    code, line = refused(serving, "up", artifact, "--port", "0", "--run-dir", run_dir)
+    assert code == 2
+    assert "model.safetensors was changed after it was made" in line
+
+
+def test_settings_beyond_the_memory_are_refused_before_anything_starts(
+    serving: Serving, tiny_model: Path, run_dir: Path
+) -> None:
+    wish = ("--run-dir", run_dir, "--", "--kv-cache-memory-bytes", str(1 << 50))
+    for words in (("plan", tiny_model), ("serve", tiny_model, "--port", "0")):
+        code, line = refused(serving, *words, *wish)
+        assert code == 6
+        assert "a KV cache of 1048576.0 GiB does not fit" in line
+
+
+def test_restart_without_a_server_says_the_mend(serving: Serving, tmp_path: Path) -> None:
+    code, line = refused(serving, "restart", "--run-dir", tmp_path)
+    assert (code, "serving up TARGET" in line) == (1, True)
+
+
 def test_plan_explains_every_flag_of_an_artifact(serving: Serving, artifact: Path, run_dir: Path) -> None:
     (artifact.parent / "current").symlink_to("v1")
     done = serving("plan", artifact.parent / "current", "--json", "--run-dir", run_dir)

@@ -121,7 +121,7 @@ def test_usage_is_read_from_a_stream_without_the_client_noticing(opened: Guarded
     assert opened.engine.seen[-1]["stream_options"] == {"include_usage": True}
     assert "usage" not in answer.text
     assert answer.text.count("data: ") == 4
-    assert count("quantserve_guard_tokens_total", kind="completion") == before + 3
+    wait_until(lambda: count("quantserve_guard_tokens_total", kind="completion") == before + 3)
 
 
 def test_client_that_asks_for_usage_gets_it(opened: GuardedServer) -> None:
@@ -307,6 +307,7 @@ def test_audit_says_who_asked_what_and_never_the_prompt(start: Start, tmp_path: 
     server.client.get("/health")
     plain = server.post(key=secret, prompt="my secret question")
     server.post(key=secret, prompt="my secret question", stream=True)
+    wait_until(lambda: len(lines_of(audit)) == 2)
     server.post(prompt="my secret question")
     wait_until(lambda: len(lines_of(audit)) == 3)
     assert "secret question" not in audit.read_text()

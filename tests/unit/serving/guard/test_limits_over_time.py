@@ -100,15 +100,6 @@ def test_request_that_could_never_fit_is_not_told_to_wait() -> None:
     assert (caught.value.status, caught.value.retry_after_s) == (400, None)
 
 
-def test_supervisors_probe_passes_a_full_queue() -> None:
-    slots = Slots(1)
-    slots.take(1)
-    slots.take(1, always=True)
-    slots.release(1, 0.1)
-    slots.release(1, 0.1)
-    assert slots.taken == 0
-
-
 def test_retry_after_grows_with_the_time_requests_take_and_is_bounded() -> None:
     slots = Slots(1)
     for _ in range(100):

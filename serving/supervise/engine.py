@@ -1,28 +1,36 @@
-"""One engine process and all its children: start it, watch it, end it."""
+"""One engine process and all its children: start it on the listening socket, watch it, end it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import IO
 
 from serving.logs import read_tail, telling_line
 from serving.processes import end_group, group_alive, signal_group
+from serving.supervise.facts import Facts
+from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _KEPT_LINES = 2000
+_TICK_S = 0.05
 
 
 class Engine:
     """A vLLM API server in its own process group, with the engine core and workers it starts."""
 
-    def __init__(self, argv: list[str], env: dict[str, str], log: Path | None) -> None:
+    def __init__(
+        self, argv: list[str], env: dict[str, str], log: Path | None, listener: socket.socket
+    ) -> None:
         """Start it. Without a log file its output goes on to our stderr and the last lines are kept."""
+        self.started = time.monotonic()
         self._log = log
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
         output: IO[bytes] | int = subprocess.PIPE
@@ -30,16 +38,22 @@ class Engine:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("ab")
         self._log_start = log.stat().st_size if log is not None else 0
+        ours, theirs = socket.socketpair()
+        self._line = Line(ours)
+        self._heard: set[bytes] = set()
+        handed = {LISTENER_VARIABLE: str(listener.fileno()), LINE_VARIABLE: str(theirs.fileno())}
         try:
             self._process = subprocess.Popen(
                 argv,
-                env={**os.environ, "PYTHONPATH": str(_ROOT), **env},
+                env={**os.environ, "PYTHONPATH": str(_ROOT), **env, **handed},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=(listener.fileno(), theirs.fileno()),
             )
         finally:
+            theirs.close()
             if not isinstance(output, int):
                 output.close()
         if self._process.stdout is not None:
@@ -51,6 +65,39 @@ class Engine:
             self._kept.append(text)
             sys.stderr.write(text)
             sys.stderr.flush()
+
+    def tell(self, facts: Facts) -> None:
+        """Send what the launcher knows to the engine's process."""
+        self._line.tell(facts)
+
+    @property
+    def listening(self) -> bool:
+        """Whether its HTTP server has begun to take connections."""
+        return self._has_said(LISTENING)
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has said, after being told to stop, that no request is left."""
+        return self._has_said(DRAINED)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no requests any more, be the process gone or not yet."""
+        return self.poll() is not None or self._has_said(ENDED)
+
+    def wait_until_ended(self, timeout_s: float) -> bool:
+        """Return True as soon as it takes no requests any more, False after `timeout_s`."""
+        end = time.monotonic() + timeout_s
+        while not self.ended:
+            if time.monotonic() > end:
+                return False
+            self.wait(_TICK_S)
+        return True
+
+    def _has_said(self, word: str) -> bool:
+        if self._line.fileno() >= 0:  # not closed yet
+            self._heard.update(self._line.lines())
+        return word.encode() in self._heard
 
     @property
     def pid(self) -> int:
@@ -78,7 +125,7 @@ class Engine:
         """Say how it ended, for people."""
         code = self.poll()
         if code is None:
-            return "still runs"
+            return "takes no requests any more"
         return f"died by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
     def stop(self, grace_s: float) -> None:
@@ -100,3 +147,4 @@ class Engine:
         if group_alive(self.pid):
             end_group(self.pid, 3.0)
         self._process.wait()
+        self._line.close()

@@ -1,0 +1,76 @@
+"""The line between launcher and engine: a pair of connected sockets, one end inherited by the engine.
+
+    launcher → engine   Facts, one JSON line each: may requests come in, what should /metrics show
+    engine → launcher   "listening"   its HTTP server takes connections now
+                        "drained"     it was told to stop and no request is left
+                        "ended"       its core is dead or its HTTP server closed, though the process runs
+
+The listening socket is inherited in the same way. Both descriptors are named in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from serving.supervise.facts import Facts
+
+LINE_VARIABLE = "QUANTSERVE_LINE_FD"
+LISTENER_VARIABLE = "QUANTSERVE_LISTEN_FD"
+LISTENING = "listening"
+DRAINED = "drained"
+ENDED = "ended"
+# The other side is gone or hangs: that is found out by its end and by probes, not here.
+_GONE = (BrokenPipeError, ConnectionResetError, BlockingIOError)
+
+
+def inherited(variable: str) -> socket.socket | None:
+    """Return the socket a process was started with, None without one. It goes to no program started later."""
+    number = os.environ.get(variable)
+    if number is None:
+        return None
+    os.set_inheritable(int(number), False)
+    return socket.socket(fileno=int(number))
+
+
+class Line:
+    """One end. Never blocks."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Take the socket over."""
+        end.setblocking(False)
+        self._socket = end
+        self._half = b""
+        self.ended = False
+        """The other side has closed its end."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def lines(self) -> list[bytes]:
+        """Return the whole lines that have come since the last call."""
+        data = self._half
+        with contextlib.suppress(*_GONE):
+            while chunk := self._socket.recv(65536):
+                data += chunk
+            self.ended = True
+        *whole, self._half = data.split(b"\n")
+        return whole
+
+    def say(self, word: str) -> None:
+        """Send one word to the launcher."""
+        self._send(word.encode() + b"\n")
+
+    def tell(self, facts: Facts) -> None:
+        """Send facts to the engine."""
+        self._send(facts.to_line())
+
+    def _send(self, data: bytes) -> None:
+        with contextlib.suppress(*_GONE):
+            self._socket.send(data)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._socket.close()

@@ -1,0 +1,114 @@
+"""Answers on the server's own address while no engine does: 503 with Retry-After, and /metrics.
+
+It runs in a thread of the launcher, on the very socket the engines inherit, so nothing that comes in waits
+for an engine that is not there, and every connection it takes is closed after one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from serving.guard.exchange import Receive, Scope, Send
+from serving.guard.refusal import unavailable
+from serving.guard.settings import GuardSettings
+from serving.supervise.facts import Facts
+from serving.supervise.metrics import FactsCollector
+
+_BODY_LIMIT_BYTES = 32 << 20
+_BODY_TIMEOUT_S = 2.0
+_SLOW_CLIENT_S = 1
+_ARRIVING_S = 0.1
+
+
+class _Server(uvicorn.Server):
+    """Answers also the connections whose request had not arrived yet when it was told to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, give requests on their way a moment, then close what is idle."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_ARRIVING_S)
+        await super().shutdown(sockets)
+
+
+class StandIn:
+    """Starts and stops answering; both may be asked for twice."""
+
+    def __init__(
+        self, listener: socket.socket, facts: Callable[[], Facts], settings: GuardSettings | None = None
+    ) -> None:
+        """`facts` says why there is no engine; the guard's settings whether /metrics are open."""
+        self._listener = listener
+        self._facts = facts
+        self._settings = settings
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def know(self, settings: GuardSettings) -> None:
+        """Learn what is going to be served, once the plan says it."""
+        self._settings = settings
+
+    def start(self) -> None:
+        """Begin to take connections."""
+        if self._thread is not None:
+            return
+        config = uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            proxy_headers=False,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_SLOW_CLIENT_S,
+        )
+        self._server = _Server(config)
+        sockets = [self._listener.dup()]
+        self._thread = threading.Thread(target=self._server.run, args=(sockets,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more connections and return once those taken are answered."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+        self._server = self._thread = None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A body left unread would have the kernel reset the connection before the answer is read.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                await _discard_body(receive)
+        settings = self._settings
+        if settings is not None and settings.metrics_open and scope["path"] == "/metrics":
+            status, body = 200, self._metrics(settings)
+            headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), (b"connection", b"close")]
+        else:
+            refusal = unavailable(self._facts())
+            status, headers, body = refusal.status, refusal.headers(), refusal.body()
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _metrics(self, settings: GuardSettings) -> bytes:
+        registry = CollectorRegistry()
+        registry.register(FactsCollector(self._facts, settings.artifact))
+        return generate_latest(registry)
+
+
+async def _discard_body(receive: Receive) -> None:
+    size = 0
+    while size < _BODY_LIMIT_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
