@@ -15,11 +15,12 @@ from core.errors import UsageError
 from core.files import exclusive_lock
 from serving.background import spawn, stop, wait_ready
 from serving.commands import parameters as p
-from serving.commands.up import check, report
+from serving.commands.up import report
 from serving.config import RunDirectory, ServeOptions
 from serving.errors import NotRunning
 from serving.replicas.control import ask_to_roll
 from serving.state import ServerState, read_state
+from serving.target import resolve_target
 
 
 def restart(
@@ -47,7 +48,8 @@ def restart(
             report(ask_to_roll(running, chosen, run), "is up on every replica")
             return
         options = options_of(running)
-        check(chosen, options, run)
+        # Refuse what cannot work while the old one still serves; its memory is not free yet, so no plan.
+        resolve_target(chosen, full_check=options.full_check)
         console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
         stop(running)
         pid = spawn(chosen, options, run, p.LAUNCHER.ready_timeout_s)
