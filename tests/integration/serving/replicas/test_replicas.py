@@ -332,7 +332,7 @@ def test_a_killed_supervisor_leaves_no_process(versions: Path, tmp_path: Path, r
         (("--replicas", "900"), 6, "900 replicas do not fit: of"),
         (("--replicas", "2", "--policy", "wisest"), 2, "Known: cache_aware"),
         (("--replicas", "2", "--host", "0.0.0.0"), 2, "without keys"),
-        (("--replicas", "2", "--", "--port", "1"), 2, "--port after -- cannot be used with --replicas"),
+        (("--replicas", "2", "--", "--api-server-count", "2"), 2, "--api-server-count after -- cannot"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(
