@@ -283,12 +283,15 @@ def serving_pids(cluster: Cluster, *, all_of_them: bool = False) -> set[int]:
 
 
 def test_rolling_restart_under_load_fails_no_request(cluster: Cluster, versions: Path) -> None:
-    with Streamers(f"{cluster.url}/v1", "words=10 pause=0.02", 6, 10, cluster.key) as clients:
+    url = f"{cluster.url}/v1"
+    long = Streamers(url, "words=80 pause=0.04", 2, 80, cluster.key)
+    with long, Streamers(url, "words=10 pause=0.02", 6, 10, cluster.key) as clients:
         assert wait_for(lambda: len(clients.answers) >= 6, 20)
         assert cluster.roll(versions / "v2", "first")["status"] == "done"
         seen = len(clients.answers)
         assert wait_for(lambda: len(clients.answers) >= seen + 12, 20)
-    assert clients.failures == []
+    assert clients.failures + long.failures == []
+    assert {len(answer.words) for answer in long.answers} == {80}  # longer than a replica's own drain
     assert all(len(set(answer.words)) == 1 and len(answer.words) == 10 for answer in clients.answers)
     assert {answer.words[0] for answer in clients.answers} == {"v1", "v2"}
     assert {answer.words[0] for answer in clients.answers[-6:]} == {"v2"}
