@@ -26,7 +26,13 @@ _STOP_MARGIN_S = 60.0
 
 def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> list[str]:
     """Return the command that serves in the foreground what the user asked for in the background."""
-    words = [sys.executable, "-m", "serving", "serve", str(target.resolve())]
+    words = [
+        sys.executable,
+        "-m",
+        "serving",
+        "serve",
+        str(target.absolute()),
+    ]  # a link stays one, for restart
     words += ["--host", options.host, "--port", str(options.port), "--run-dir", str(run.path.resolve())]
     words += ["--state-file", str(run.state.resolve()), "--log", str(run.log.resolve())]
     words += ["--ready-timeout-s", str(ready_timeout_s)]

@@ -57,6 +57,8 @@ class SupervisorOptions:
     poll_s: float = 0.1
     settle_s: float = 1.0
     """Between taking a replica out of the router and stopping it: requests on their way arrive."""
+    finish_s: float = 600.0
+    """Time the answers of a replica that is replaced get before it is told to drain."""
     first_pause_s: float = 0.2
     """Before the first restart of something that died; doubles each time."""
     most_pause_s: float = 30.0

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import aiohttp
@@ -67,6 +68,8 @@ class Front:
         self._paths = paths
         self.replicas: dict[str, str] = {}
         """Root addresses of the replicas that get requests, by name."""
+        self.running: Counter[str] = Counter()
+        """Answers on their way, by replica."""
         self.draining = False
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -109,16 +112,18 @@ class Front:
             picks = self.picker.pick(model if isinstance(model, str) else "", beginning, session)
             async with contextlib.aclosing(picks):
                 async for offer in picks:
-                    upstream = await self._ask(request, offer.replica, headers, body)
-                    if upstream is None:
-                        offer.settle(503)
-                        continue
+                    self.running[offer.replica] += 1
                     try:
-                        response, whole = await _answer(request, upstream)
-                        offer.settle(200 if whole and upstream.status < 500 else 500)
-                        return response
+                        upstream = await self._ask(request, offer.replica, headers, body)
+                        if upstream is None:
+                            offer.settle(503)
+                            continue
+                        with contextlib.closing(upstream):
+                            response, whole = await _answer(request, upstream)
+                            offer.settle(200 if whole and upstream.status < 500 else 500)
+                            return response
                     finally:
-                        upstream.close()
+                        self.running[offer.replica] -= 1
             pause = pause_s(attempt, self._options.first_pause_s, self._options.most_pause_s)
             if self.draining or time.monotonic() + pause > end:
                 break

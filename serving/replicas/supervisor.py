@@ -176,6 +176,9 @@ class Supervisor:
         replica.retiring = True
         await self._unregister(replica)
         await asyncio.sleep(self.times.settle_s)
+        end = asyncio.get_running_loop().time() + self.times.finish_s
+        while self._front.running[replica.name] > 0 and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(self.times.poll_s)
         await replica.stop(self.fit.plan.drain_s + self.times.stop_margin_s)
         await self._tasks.pop(replica)
         self._free(replica)

@@ -120,7 +120,9 @@ def main() -> None:
         **yaml.safe_load(Path(options.guard).read_text(encoding="utf-8")),
     }
     guarded = Guard(engine.app, GuardSettings.model_validate(settings))
-    config = uvicorn.Config(guarded, host=options.host, port=options.port, log_level="warning")
+    config = uvicorn.Config(
+        guarded, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     url = f"http://{options.host}:{options.port}"
     state = ServerState(

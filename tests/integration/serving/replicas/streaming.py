@@ -19,12 +19,22 @@ class Answer:
 class Streamers:
     """`count` clients of the official openai package, each its own conversation, without retries."""
 
-    def __init__(self, base_url: str, prompt: str, count: int, max_tokens: int, key: str = "none") -> None:
+    def __init__(
+        self,
+        base_url: str,
+        prompt: str,
+        count: int,
+        max_tokens: int,
+        key: str = "none",
+        pause_s: float = 0.0,
+    ) -> None:
+        """`pause_s` between two answers leaves a small machine time to start an engine beside them."""
         self.answers: list[Answer] = []
         self.failures: list[BaseException] = []
         self._stop = threading.Event()
         self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=120)
         self._max_tokens = max_tokens
+        self._pause_s = pause_s
         self._threads = [
             threading.Thread(target=self._talk, args=(f"{number} {prompt}",)) for number in range(count)
         ]
@@ -41,7 +51,7 @@ class Streamers:
         self._client.close()
 
     def _talk(self, prompt: str) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause_s):
             try:
                 self.answers.append(self._ask(prompt))
             except Exception as error:  # noqa: BLE001  any failure at all is what the test looks for

@@ -91,6 +91,7 @@ def versions(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for name in ("v1", "v2", "v3"):
         shutil.copytree(tiny_model, folder / name)
     (folder / "v3" / "broken").touch()
+    (folder / "current").symlink_to("v1")
     return folder
 
 
@@ -98,7 +99,7 @@ def start(versions: Path, home: Path, run_dir: Path) -> Cluster:
     (home / "run").mkdir()
     if (run_dir / "hardware.json").is_file():
         shutil.copy(run_dir / "hardware.json", home / "run")
-    cluster = Cluster(home, versions / "v1")
+    cluster = Cluster(home, versions / "current")
     shutil.copy(home / "run" / "hardware.json", run_dir)
     return cluster
 
@@ -282,17 +283,37 @@ def serving_pids(cluster: Cluster, *, all_of_them: bool = False) -> set[int]:
     return {replica["pid"] for replica in replicas if replica["gets_requests"] or all_of_them}
 
 
-def test_rolling_restart_under_load_fails_no_request(cluster: Cluster, versions: Path) -> None:
-    with Streamers(f"{cluster.url}/v1", "words=10 pause=0.02", 6, 10, cluster.key) as clients:
+def test_rolling_restart_on_a_moved_link_fails_no_request(
+    serving: Serving, cluster: Cluster, versions: Path
+) -> None:
+    url = f"{cluster.url}/v1"
+    long = Streamers(url, "words=80 pause=0.04", 2, 80, cluster.key)
+    with long, Streamers(url, "words=10 pause=0.02", 6, 10, cluster.key) as clients:
         assert wait_for(lambda: len(clients.answers) >= 6, 20)
-        assert cluster.roll(versions / "v2", "first")["status"] == "done"
+        (versions / "current").unlink()
+        (versions / "current").symlink_to("v2")
+        rolled = serving("restart", "--rolling", "--run-dir", cluster.run)
+        assert rolled.returncode == 0, rolled.stderr
         seen = len(clients.answers)
         assert wait_for(lambda: len(clients.answers) >= seen + 12, 20)
-    assert clients.failures == []
+    assert clients.failures + long.failures == []
+    assert {len(answer.words) for answer in long.answers} == {80}  # longer than a replica's own drain
     assert all(len(set(answer.words)) == 1 and len(answer.words) == 10 for answer in clients.answers)
     assert {answer.words[0] for answer in clients.answers} == {"v1", "v2"}
     assert {answer.words[0] for answer in clients.answers[-6:]} == {"v2"}
     assert cluster.state["target"] == str(versions / "v2")
+
+
+def test_commands_know_the_replicas(serving: Serving, cluster: Cluster) -> None:
+    done = serving("status", "--json", "--run-dir", cluster.run)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, report["ready"], report["requests_running"]) == (0, True, 2)
+    assert [replica["status"] for replica in report["replicas"]] == ["ready", "ready"]
+    assert report["router"]["policy"] == "cache_aware"
+    shown = " ".join(serving("status", "--run-dir", cluster.run).stderr.split())
+    assert "last rolling restart done: all replicas are v2 now" in shown
+    assert "DEBUG" in serving("logs", "--of", "router", "-n", "100", "--run-dir", cluster.run).stdout
+    assert serving("logs", "--of", "../x", "--run-dir", cluster.run).returncode == 2
 
 
 def test_a_version_that_does_not_start_changes_nothing(cluster: Cluster, versions: Path) -> None:

@@ -82,7 +82,8 @@ def test_rolling_restart_on_a_moved_link_fails_no_request(
     assert len({tuple(cpus) for cpus in bound}) == min(2, psutil.cpu_count() or 1)
     family = psutil.Process(state["pid"]).children(recursive=True)
 
-    with Streamers(state["base_url"], "The with statement", count=4, max_tokens=24) as clients:
+    url = state["base_url"]
+    with Streamers(url, "The with statement", count=4, max_tokens=24, pause_s=0.4) as clients:
         assert wait_for(lambda: len(clients.answers) >= 8, 60)
         current.unlink()
         current.symlink_to("v2")
