@@ -9,6 +9,7 @@ from core.files import exclusive_lock
 from serving.background import answers, can_roll, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
 from serving.config import RunDirectory, ServeOptions
+from serving.guard.internal import use_internal_key
 from serving.ports import claim_port
 from serving.prepare import prepare
 from serving.replicas.control import ask_to_roll
@@ -35,6 +36,7 @@ def up(
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.guarded(options, keys, guard, private, run_dir)
     with exclusive_lock(run.lock, "starting or stopping the server"):
+        use_internal_key(run.path)  # so that the probe of what runs is let in where keys are asked for
         running = read_state(run.state)
         options = p.replicated(options, replicas, policy, running)
         if running is not None and same_server(running, target, options):

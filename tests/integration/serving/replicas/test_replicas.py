@@ -316,13 +316,27 @@ def test_commands_know_the_replicas(serving: Serving, cluster: Cluster) -> None:
     assert serving("logs", "--of", "../x", "--run-dir", cluster.run).returncode == 2
 
 
+def test_up_rolls_when_only_the_link_has_moved_and_else_leaves_alone(
+    serving: Serving, cluster: Cluster, versions: Path
+) -> None:
+    words = ("--served-model-name", "tiny", "--port", "0", "--run-dir", cluster.run)
+    up = serving("up", versions / "current", *words)
+    assert "is already up" in up.stderr
+    (versions / "current").unlink()
+    (versions / "current").symlink_to("v1")
+    rolled = serving("up", versions / "current", *words)
+    assert "is up on every replica" in rolled.stderr
+    assert json.loads(rolled.stdout.splitlines()[-1])["pid"] == cluster.process.pid
+    assert cluster.ask("which?").json()["choices"][0]["text"] == "v1"
+
+
 def test_a_version_that_does_not_start_changes_nothing(cluster: Cluster, versions: Path) -> None:
     before = {replica["pid"] for replica in cluster.state["replicas"]}
     failed = cluster.roll(versions / "v3", "second")
     assert failed["status"] == "failed"
     assert "this version is broken" in failed["message"]
     assert {replica["pid"] for replica in cluster.state["replicas"]} == before
-    assert cluster.ask("still there?").json()["choices"][0]["text"] == "v2"
+    assert cluster.ask("still there?").json()["choices"][0]["text"] == "v1"
 
 
 def test_sigterm_lets_streams_finish_and_leaves_nothing(cluster: Cluster) -> None:
