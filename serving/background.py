@@ -26,7 +26,13 @@ _STOP_MARGIN_S = 60.0
 
 def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> list[str]:
     """Return the command that serves in the foreground what the user asked for in the background."""
-    words = [sys.executable, "-m", "serving", "serve", str(target.resolve())]
+    words = [
+        sys.executable,
+        "-m",
+        "serving",
+        "serve",
+        str(target.absolute()),
+    ]  # a link stays one, for restart
     words += ["--host", options.host, "--port", str(options.port), "--run-dir", str(run.path.resolve())]
     words += ["--state-file", str(run.state.resolve()), "--log", str(run.log.resolve())]
     words += ["--ready-timeout-s", str(ready_timeout_s)]
@@ -44,6 +50,8 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
         words.append("--private")
     for adapter in options.lora:
         words += ["--lora", adapter]
+    if options.replicas > 1:
+        words += ["--replicas", str(options.replicas), "--policy", options.policy]
     return [*words, "--", *options.vllm_args] if options.vllm_args else words
 
 
@@ -57,6 +65,12 @@ def request_options(state: ServerState) -> ServeOptions:
 def same_server(state: ServerState, target: Path, options: ServeOptions) -> bool:
     """Whether what runs is what is asked for now."""
     return state.request == request_of(target, options)
+
+
+def can_roll(state: ServerState, target: Path, options: ServeOptions) -> bool:
+    """Whether only the target differs and several replicas run, so that they can be replaced one by one."""
+    wanted = {**request_of(target, options), "target": state.request.get("target")}
+    return bool(state.replicas) and state.status == "ready" and state.request == wanted
 
 
 def answers(state: ServerState, timeout_s: float = 20.0) -> bool:

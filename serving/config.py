@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.replicas.config import RouterOptions
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -28,6 +30,10 @@ class ServeOptions:
     """For the program that starts it, on loopback: no keys and no audit log."""
     lora: tuple[str, ...] = field(default=())
     """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
+    replicas: int = 1
+    """Servers behind a router on the one port; 1 is a server without a router."""
+    policy: str = RouterOptions.policy
+    """How the router chooses a replica."""
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
 

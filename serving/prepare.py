@@ -19,25 +19,28 @@ from serving.target import Target, resolve_target
 def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Target, Plan]:
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
     resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
+    plan = make_plan(plan_inputs(resolved, options, run))
+    return resolved, guarded(plan, resolved, options, run)
+
+
+def plan_inputs(resolved: Target, options: ServeOptions, run: RunDirectory) -> PlanInputs:
+    """Bring together what the plan depends on, with the memory that is free now."""
     hardware = load_or_probe(run.hardware)
     name = options.profile or default_profile(hardware, resolved.facts)
     profile = load_profile(name)
     wanted = {**profile.lora.adapters, **parse_adapters(options.lora)}
     served = options.served_model_name or resolved.name
     draft = profile.speculation.draft if profile.speculation is not None else None
-    plan = make_plan(
-        PlanInputs(
-            target=resolved,
-            hardware=hardware,
-            profile_name=name,
-            profile=profile,
-            options=options,
-            available_bytes=read_memory().available_bytes,
-            adapters=read_adapters(wanted, served, resolved.facts),
-            draft=resolve_target(draft).facts if draft is not None else None,
-        )
+    return PlanInputs(
+        target=resolved,
+        hardware=hardware,
+        profile_name=name,
+        profile=profile,
+        options=options,
+        available_bytes=read_memory().available_bytes,
+        adapters=read_adapters(wanted, served, resolved.facts),
+        draft=resolve_target(draft).facts if draft is not None else None,
     )
-    return resolved, guarded(plan, resolved, options, run)
 
 
 def request_of(target: Path, options: ServeOptions) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,13 @@ class ServerState:
     ready_s: float | None = None
     kv_cache_tokens: int | None = None
     kv_cache_tokens_planned: int | None = None
+    given_target: str | None = None
+    """The target as the user wrote it, absolute; a `current` link is followed anew by `restart`."""
+    replicas: list[dict[str, Any]] = field(default_factory=list)
+    """Several replicas behind a router: what is known of each; `pid` is their supervisor then."""
+    router: dict[str, Any] | None = None
+    rolling: dict[str, Any] | None = None
+    """The last rolling restart: its id, status (running, done, failed) and message."""
     drain_s: float = 30.0
     """Time running requests get when it is stopped."""
     restarts: int = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from core.errors import UsageError
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.errors import NotRunning
@@ -16,16 +19,34 @@ from serving.logs import follow, read_tail
 def logs(
     follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines from the end.")] = 50,
+    of: Annotated[
+        str | None, typer.Option(help="With replicas: replica-1, replica-2, … or router.", show_default=False)
+    ] = None,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Show the end of the server's log, or follow it with -f."""
-    run = RunDirectory(run_dir)
-    if not run.log.is_file():
-        raise NotRunning(f"there is no log at {run.log}", mend="Start a server: python -m serving up TARGET")
-    tail = read_tail(run.log).splitlines()[-lines:]
+    log = log_of(RunDirectory(run_dir), of)
+    if not log.is_file():
+        raise NotRunning(f"there is no log at {log}", mend="Start a server: python -m serving up TARGET")
+    tail = read_tail(log).splitlines()[-lines:]
     sys.stdout.write("\n".join(tail) + "\n")
     sys.stdout.flush()
     if follow_it:
-        for text in follow(run.log, from_end=True):
+        for text in follow(log, from_end=True):
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+def log_of(run: RunDirectory, part: str | None) -> Path:
+    """Return the log of a part, by default of the server or, with replicas, of their supervisor.
+
+    Raises:
+        UsageError: the part is neither the router nor a replica.
+    """
+    if part is None:
+        return run.log
+    if part == "router":
+        return run.path / "router.log"
+    if re.fullmatch(r"replica-\d{1,4}", part) is None:
+        raise UsageError(f"--of {part!r} is no part", mend="Use replica-1, replica-2, … or router")
+    return RunDirectory(run.path / part).log

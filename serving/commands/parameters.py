@@ -11,7 +11,8 @@ import typer
 from core.errors import UsageError
 from serving.adapters import parse_adapters
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.state import read_state
+from serving.replicas.config import POLICIES
+from serving.state import ServerState, read_state
 
 SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
@@ -48,6 +49,10 @@ GuardOption = Annotated[str | None, typer.Option(help="YAML file with limits, au
 PrivateOption = Annotated[
     bool, typer.Option("--private", help="For the program that starts it: no keys, no audit log; loopback.")
 ]
+ReplicasOption = Annotated[
+    int | None, typer.Option(min=1, help="Servers behind a router. By default as it runs now, else 1.")
+]
+PolicyOption = Annotated[str | None, typer.Option(help=f"With replicas: {', '.join(POLICIES)}.")]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -107,4 +112,17 @@ def serve_options(
         served_model_name=served_model_name,
         full_check=full_check,
         vllm_args=tuple(vllm_args or ()),
+    )
+
+
+def replicated(
+    options: ServeOptions, replicas: int | None, policy: str | None, running: ServerState | None = None
+) -> ServeOptions:
+    """Add the number of replicas; what runs on the same port keeps its number unless another is asked for."""
+    ours = running is not None and options.port in (running.port, running.request.get("port"))
+    known = running.request if running is not None and ours else {}
+    return replace(
+        options,
+        replicas=replicas or int(known.get("replicas", SERVE.replicas)),
+        policy=policy or str(known.get("policy", SERVE.policy)),
     )

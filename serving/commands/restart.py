@@ -1,30 +1,52 @@
-"""`serving restart`: drain the background server and start it again as it was asked for."""
+"""`serving restart`: the same server again, from where its target points now."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from core.console import console
+from core.errors import UsageError
 from core.files import exclusive_lock
 from serving.background import request_options, start, stop
 from serving.commands import parameters as p
 from serving.commands.up import report
 from serving.config import RunDirectory
 from serving.errors import NotRunning
+from serving.replicas.control import ask_to_roll
 from serving.state import read_state
 from serving.target import resolve_target
 
 
-def restart(run_dir: p.RunDirOption = p.RUN.path) -> None:
-    """Drain the background server, then start it again with the same request."""
+def restart(
+    target: Annotated[
+        Path | None, typer.Argument(help="Another target; by default the one it was given, followed anew.")
+    ] = None,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="Replace replicas one by one; no request fails.")
+    ] = False,
+    run_dir: p.RunDirOption = p.RUN.path,
+) -> None:
+    """Start the background server anew with the options it has; running requests finish first."""
     run = RunDirectory(run_dir)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         running = read_state(run.state)
         if running is None:
             raise NotRunning("no server is running", mend="Start one: python -m serving up TARGET")
-        target, options = Path(running.request["target"]), request_options(running)
+        chosen = target or Path(running.given_target or running.target)
+        if rolling:
+            if not running.replicas:
+                raise UsageError(
+                    "one server alone cannot be replaced without a pause",
+                    mend="Run it with --replicas 2, or leave out --rolling",
+                )
+            report(ask_to_roll(running, chosen, run), "is up on every replica")
+            return
+        options = request_options(running)
         # Refuse what cannot work while the old one still serves; its memory is not free yet, so no plan.
-        resolve_target(target, stamps=run.verified, full_check=options.full_check)
+        resolve_target(chosen, stamps=run.verified, full_check=options.full_check)
         console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
         stop(running)
-        report(start(target, options, run, p.LAUNCHER.ready_timeout_s), "is up again")
+        report(start(chosen, options, run, p.LAUNCHER.ready_timeout_s), "is up again")

@@ -35,6 +35,8 @@ def serve(
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
     lora: p.LoraOption = None,
+    replicas: p.ReplicasOption = None,
+    policy: p.PolicyOption = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON written once a token has been decoded, removed at the end.")
     ] = p.LAUNCHER.ready_file,
@@ -65,6 +67,14 @@ def serve(
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
+    options = p.replicated(options, replicas, policy)
+    if options.replicas > 1:
+        from serving.replicas.command import serve_replicas
+
+        several = LauncherOptions(
+            log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
+        )
+        raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), several, state_file))
     with Listener(host, port) as listener:
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
         warn(plan)
@@ -91,6 +101,7 @@ def serve(
             started_at=started_at,
             kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
             drain_s=plan.drain_s,
+            given_target=str(target.absolute()),
         )
         if restart_limit is None:
             restart_limit = 0 if private else p.LAUNCHER.restart.limit

@@ -58,11 +58,15 @@ def describe(state: ServerState) -> dict[str, Any]:
         "ready_s": state.ready_s,
         "requests_running": metrics.running,
         "requests_waiting": metrics.waiting,
-        "kv_cache_usage": metrics.kv_usage,
+        # Prometheus sums over the replicas; of a share that is no share
+        "kv_cache_usage": metrics.kv_usage and metrics.kv_usage / max(1, len(state.replicas)),
         "kv_cache_tokens": state.kv_cache_tokens,
         "pid": state.pid,
         "engine_pid": state.engine_pid,
         "log": state.log,
+        "replicas": state.replicas,
+        "router": state.router,
+        "rolling": state.rolling,
         "restarts": state.restarts,
         "last_failure": state.last_failure,
         "last_probe": None if state.last_probe is None else asdict(state.last_probe),
@@ -90,6 +94,7 @@ def _print(report: dict[str, Any]) -> None:
         "KV cache": f"{_known(usage, '.1%')} of {_known(report['kv_cache_tokens'])} tokens in use",
         "computes in": f"{report['dtype']} (profile {report['profile']})",
         "processes": f"launcher {report['pid']}, engine {report['engine_pid']}",
+        **_replica_rows(report),
         "restarts": report["restarts"]
         if report["last_failure"] is None
         else f"{report['restarts']}, last because {report['last_failure']}",
@@ -99,6 +104,23 @@ def _print(report: dict[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(f"[bold]{name}[/]", str(value))
     console.print(table)
+
+
+def _replica_rows(report: dict[str, Any]) -> dict[str, str]:
+    """One line for each replica and one for the router; none for a server alone."""
+    router = report["router"]
+    if router is None:
+        return {}
+    rows = {"processes": f"supervisor {report['pid']}, router {router['pid']} ({router['policy']})"}
+    for replica in report["replicas"]:
+        bound = f", processors {replica['cpus']}" if replica["cpus"] else f", GPUs {replica['gpus']}"
+        rows[f"replica {replica['replica']}"] = (
+            f"{replica['status']}, {replica['version'] or 'plain checkpoint'}, {replica['url']}"
+            f", engine {replica['engine_pid']}{bound}, restarts {replica['failures']}"
+        )
+    if report["rolling"] is not None:
+        rows["last rolling restart"] = f"{report['rolling']['status']}: {report['rolling']['message']}"
+    return rows
 
 
 def _probe_words(probe: dict[str, Any] | None) -> str:

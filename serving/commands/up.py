@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from core.console import console, emit_json
 from core.files import exclusive_lock
-from serving.background import answers, same_server, start, stop, wait_ready
+from serving.background import answers, can_roll, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
 from serving.commands.say import warn
-from serving.config import RunDirectory
+from serving.config import RunDirectory, ServeOptions
+from serving.guard.internal import use_internal_key
 from serving.ports import claim_port
 from serving.prepare import prepare
+from serving.replicas.control import ask_to_roll
 from serving.state import ServerState, read_state
 
 
@@ -25,6 +29,8 @@ def up(
     guard: p.GuardOption = p.SERVE.guard,
     private: p.PrivateOption = p.SERVE.private,
     lora: p.LoraOption = None,
+    replicas: p.ReplicasOption = None,
+    policy: p.PolicyOption = None,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
@@ -32,7 +38,9 @@ def up(
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     with exclusive_lock(run.lock, "starting or stopping the server"):
+        use_internal_key(run.path)  # so that the probe of what runs is let in where keys are asked for
         running = read_state(run.state)
+        options = p.replicated(options, replicas, policy, running)
         if running is not None and same_server(running, target, options):
             if running.status in ("starting", "restarting"):
                 report(wait_ready(running.pid, run, p.LAUNCHER.ready_timeout_s), "is up")
@@ -42,13 +50,25 @@ def up(
                 return
         if running is None or (running.host, running.port) != (host, port):
             claim_port(host, port)
-        _, plan = prepare(target, options, run)  # refuse what cannot work while the old one still serves
-        warn(plan)
+        if running is not None and can_roll(running, target, options) and answers(running):
+            report(ask_to_roll(running, target, run), "is up on every replica")
+            return
+        check(target, options, run)  # refuse what cannot work while the old one still serves
         if running is not None:
             console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
             stop(running)
         claim_port(host, port)
         report(start(target, options, run, p.LAUNCHER.ready_timeout_s), "is up")
+
+
+def check(target: Path, options: ServeOptions, run: RunDirectory) -> None:
+    """Refuse what cannot work; nothing is started."""
+    if options.replicas > 1:
+        from serving.replicas.command import check_replicas  # imports the HTTP server, which takes a while
+
+        check_replicas(target, options, run)
+    else:
+        warn(prepare(target, options, run)[1])
 
 
 def report(state: ServerState, what: str) -> None:

@@ -1,0 +1,87 @@
+"""From `serving serve --replicas N` to a supervisor: everything checked before anything starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from core.errors import UsageError
+from serving.background import serve_argv
+from serving.config import LauncherOptions, RunDirectory, ServeOptions
+from serving.guard.internal import use_internal_key
+from serving.ports import claim_port, url_of
+from serving.prepare import request_of
+from serving.processes import start_ticks
+from serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
+from serving.replicas.fitting import Fit, fit_replicas
+from serving.replicas.replica import ServeArgv
+from serving.replicas.supervisor import Settings, Supervisor
+from serving.state import ServerState
+
+
+def check_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
+    """Refuse what cannot work, with figures, before anything is started or stopped.
+
+    Raises:
+        UsageError, ResourceError: in one line with the mend.
+    """
+    if options.policy not in POLICIES:
+        raise UsageError(f"--policy {options.policy!r} is unknown", mend=f"Known: {', '.join(POLICIES)}")
+    if importlib.util.find_spec("vllm_router") is None:
+        raise UsageError("vllm-router is not installed", mend="Repair the serving environment: make setup")
+    return fit_replicas(target, options, run)
+
+
+def serve_replicas(
+    target: Path,
+    options: ServeOptions,
+    run: RunDirectory,
+    launcher: LauncherOptions,
+    state_file: Path | None,
+    times: SupervisorOptions | None = None,
+    serve: ServeArgv = serve_argv,
+) -> int:
+    """Serve in the foreground until asked to stop; return the exit code."""
+    started_at = time.time()
+    port = claim_port(options.host, options.port)
+    use_internal_key(run.path)
+    fit = check_replicas(target, options, run)
+    url = url_of(options.host, port)
+    state = ServerState(
+        status="starting",
+        url=url,
+        base_url=f"{url}/v1",
+        host=options.host,
+        port=port,
+        pid=os.getpid(),
+        pid_start=start_ticks(os.getpid()) or 0,
+        engine_pid=None,
+        model=fit.plan.model,
+        target=str(fit.target.directory),
+        version=fit.target.version,
+        profile=fit.profile_name,
+        dtype=fit.plan.dtype,
+        log=str(launcher.log) if launcher.log else None,
+        argv=[],
+        env={},
+        request=request_of(target, options),
+        started_at=started_at,
+        kv_cache_tokens_planned=fit.plan.kv.tokens * options.replicas if fit.plan.kv else None,
+        given_target=str(target.absolute()),
+        drain_s=fit.plan.drain_s + SupervisorOptions().stop_margin_s,
+    )
+    for warning in fit.warnings:
+        Supervisor.say(f"warning: {warning}")
+    settings = Settings(
+        options=options,
+        run=run,
+        launcher=launcher,
+        state_file=state_file,
+        router=replace(RouterOptions(), policy=options.policy),
+        times=replace(times or SupervisorOptions(), ready_timeout_s=launcher.ready_timeout_s),
+        serve=serve,
+    )
+    return Supervisor(state, fit, settings).run()

@@ -1,0 +1,132 @@
+"""Whether N replicas fit this machine, said with figures before any starts, and what each is given."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.errors import UsageError
+from serving.command import Plan, PlanInputs, make_plan, parse_flags
+from serving.config import LOOPBACK, RunDirectory, ServeOptions
+from serving.errors import NotEnoughMemory
+from serving.guard.planning import require_keys
+from serving.hardware import Hardware
+from serving.hardware.system import read_memory
+from serving.memory import FIXED_BYTES, GIB
+from serving.prepare import plan_inputs
+from serving.profiles import Profile
+from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
+from serving.target import Target, resolve_target
+
+_OWN_ADDRESS = ("--host", "--port", "--uds", "--data-parallel-size", "--api-server-count")
+_DEVICES = ("--tensor-parallel-size", "--pipeline-parallel-size")
+_KV = "--kv-cache-memory-bytes"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What every replica is started with. `plan` is one replica's, without its guard."""
+
+    target: Target
+    profile_name: str
+    profile: Profile
+    lanes: tuple[Lane, ...]
+    """One for each replica; on GPUs the spare ones follow."""
+    options: ServeOptions
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
+    """Divide the machine by `options.replicas`.
+
+    Raises:
+        NotEnoughMemory, HardwareError: they do not fit; the message has the figures.
+        UsageError: an option belongs to the supervisor, or strangers could use the server.
+    """
+    require_keys(options.host, options.keys, run.keys)
+    for name in _OWN_ADDRESS:
+        if name in parse_flags(options.vllm_args):
+            raise UsageError(f"{name} after -- cannot be used with --replicas", mend="Leave it out")
+    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
+    count = options.replicas
+    inputs = plan_inputs(resolved, replace(options, host=LOOPBACK), run)
+    available, on_cpu = inputs.available_bytes, not inputs.on_gpu
+    share = available // count if on_cpu else available
+    try:
+        plan = make_plan(replace(inputs, available_bytes=share))
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(
+            f"{count} replicas do not fit: of {available / GIB:.1f} GiB free each gets {share / GIB:.1f}; "
+            f"{error.problem}",
+            mend=f"Use fewer replicas, or: {error.mend}",
+        ) from error
+    lanes = _lanes(plan, inputs.hardware, count)
+    extra = (_KV, str(plan.kv.size_bytes)) if on_cpu and plan.kv is not None else ()
+    given = options.vllm_args if _KV in parse_flags(options.vllm_args) else (*options.vllm_args, *extra)
+    return Fit(
+        target=resolved,
+        profile_name=inputs.profile_name,
+        profile=inputs.profile,
+        lanes=lanes,
+        options=replace(options, host=LOOPBACK, replicas=1, vllm_args=given),
+        plan=plan,
+        warnings=(*plan.warnings, *_shared(lanes, count)),
+    )
+
+
+def _lanes(plan: Plan, hardware: Hardware, replicas: int) -> tuple[Lane, ...]:
+    if plan.device == "gpu":
+        sizes = {item.name: int(item.value or 1) for item in plan.flags if item.name in _DEVICES}
+        visible = visible_gpus(len(hardware.gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return gpu_lanes(visible, math.prod(sizes.values()), replicas)
+    cpu = hardware.cpu
+    return cpu_lanes(cpu.usable[: cpu.cores] if cpu.quota_cores else cpu.usable, replicas)
+
+
+def _shared(lanes: tuple[Lane, ...], replicas: int) -> tuple[str, ...]:
+    used = {lane.cpus for lane in lanes if lane.cpus}
+    if used and len(used) < replicas:
+        return (f"{replicas} replicas share {len(used)} processors: slower than {len(used)} replicas",)
+    return ()
+
+
+def fit_again(before: Fit, target: Path, run: RunDirectory) -> Fit:
+    """Return what replicas of another version are started with: the same shares, the same cache size.
+
+    Raises:
+        NotEnoughMemory: it would not fit even in the place of an old one.
+    """
+    resolved = resolve_target(target, stamps=run.verified, full_check=before.options.full_check)
+    freed = _need(before) if before.plan.device == "cpu" else 0
+    after = replace(before, target=resolved)
+    return replace(after, plan=make_plan(_inputs(after, run, read_memory().available_bytes + freed)))
+
+
+def fits_beside(fit: Fit, run: RunDirectory) -> bool:
+    """Whether one more replica fits into the memory of a CPU machine that is free now."""
+    try:
+        make_plan(_inputs(fit, run, read_memory().available_bytes))
+    except NotEnoughMemory:
+        return False
+    return True
+
+
+def _inputs(fit: Fit, run: RunDirectory, available: int) -> PlanInputs:
+    return replace(plan_inputs(fit.target, fit.options, run), available_bytes=available)
+
+
+def _need(fit: Fit) -> int:
+    """Bytes a replica gives back when it ends, without its working memory."""
+    return fit.plan.weights_bytes + FIXED_BYTES + (fit.plan.kv.size_bytes if fit.plan.kv else 0)
+
+
+def lane_profile(profile: Profile, lane: Lane, cpu_list: str) -> dict[str, object]:
+    """Return the profile's YAML for one replica: bound to its processors unless the profile binds itself."""
+    data = profile.model_dump(mode="json")
+    if lane.cpus:
+        data["tensor_parallel"] = 1  # its processors lie side by side
+        data["environment"] = {"VLLM_CPU_OMP_THREADS_BIND": cpu_list, **profile.environment}
+    return data

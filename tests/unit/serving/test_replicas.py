@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from serving.background import can_roll, serve_argv
+from serving.config import RunDirectory, ServeOptions
+from serving.errors import HardwareError
+from serving.prepare import request_of
+from serving.replicas.affinity import beginning_of, parse, session_of, tokens_of
+from serving.replicas.config import RouterOptions, pause_s
+from serving.replicas.metrics import merge
+from serving.replicas.replica import guard_settings
+from serving.replicas.rolling import spare_lane
+from serving.replicas.router import router_argv
+from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
+from serving.state import ServerState
+
+
+@pytest.mark.parametrize(
+    ("usable", "replicas", "expected"),
+    [
+        ((0, 1), 2, [(0,), (1,)]),
+        ((0, 1, 2, 3, 4), 2, [(0, 1, 2), (3, 4)]),
+        ((4, 5, 8, 9), 4, [(4,), (5,), (8,), (9,)]),
+        ((0, 1), 3, [(0,), (1,), (0,)]),
+    ],
+)
+def test_processors_are_divided(
+    usable: tuple[int, ...], replicas: int, expected: list[tuple[int, ...]]
+) -> None:
+    assert [lane.cpus for lane in cpu_lanes(usable, replicas)] == expected
+
+
+def test_gpus_are_divided_and_what_is_left_is_spare() -> None:
+    lanes = gpu_lanes(("0", "1", "2", "3", "4", "5", "6"), each=2, replicas=2)
+    assert [lane.gpus for lane in lanes] == [("0", "1"), ("2", "3"), ("4", "5")]
+
+
+def test_too_few_gpus_are_refused_with_figures() -> None:
+    with pytest.raises(HardwareError, match="4 replicas of 2 GPUs each need 8, 7 are here") as caught:
+        gpu_lanes(tuple("0123456"), each=2, replicas=4)
+    assert caught.value.mend == "Use --replicas 3"
+
+
+@pytest.mark.parametrize(
+    ("count", "variable", "expected"),
+    [
+        (2, None, ("0", "1")),
+        (2, "3,5", ("3", "5")),
+        (2, "GPU-aa, GPU-bb", ("GPU-aa", "GPU-bb")),
+        (0, None, ()),
+    ],
+)
+def test_gpus_keep_the_names_they_are_given(
+    count: int, variable: str | None, expected: tuple[str, ...]
+) -> None:
+    assert visible_gpus(count, variable) == expected
+
+
+_A, _B, _C = Lane(cpus=(0,)), Lane(cpus=(1,)), Lane(gpus=("2",))
+
+
+@pytest.mark.parametrize(
+    ("lanes", "used", "old", "room", "expected"),
+    [
+        ((_A, _B), [_A, _B], _A, True, _A),  # shares the processors for a while
+        ((_A, _B), [_A, _B], _A, False, None),  # no memory: the old one ends first
+        ((_C, Lane(gpus=("3",))), [_C], _C, False, Lane(gpus=("3",))),  # a spare GPU
+        ((_C,), [_C], _C, True, None),  # a GPU is never shared
+    ],
+)
+def test_where_a_new_replica_may_run(
+    lanes: tuple[Lane, ...], used: list[Lane], old: Lane, room: bool, expected: Lane | None
+) -> None:
+    assert spare_lane(lanes, used, old, room=room) == expected
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_turns_of_a_conversation_share_a_session_and_others_do_not() -> None:
+    system = {"role": "system", "content": "Be short."}
+    first = session_of({"messages": [system, user("hi")]})
+    later = session_of(
+        {"messages": [system, user("hi"), {"role": "assistant", "content": "ho"}, user("more")]}
+    )
+    other = session_of({"messages": [system, user("what?")]})
+    assert first == later
+    assert first != other
+    assert session_of({"input": "no prompt"}) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"prompt": "abc"}, "abc"),
+        ({"prompt": ["abc", "def"]}, "abc"),
+        ({"prompt": [5, 6, 7]}, "[5,6,7]"),
+        ({"prompt": [[5, 6], [7]]}, "[5,6]"),
+        ({"messages": [{"role": "user", "content": "x"}]}, '[null,{"role":"user","content":"x"}]'),
+        ({"messages": "wrong"}, ""),
+        ([1], ""),
+        (None, ""),
+    ],
+)
+def test_beginning_of_what_the_model_reads(body: object, expected: str) -> None:
+    assert beginning_of(body) == expected
+
+
+def test_what_is_no_json_has_no_beginning() -> None:
+    assert beginning_of(parse(b'{"prompt": NaN')) == ""
+    assert beginning_of(parse(b"[" * 100_000)) == ""
+    assert len(beginning_of({"prompt": "x" * 1_000_000})) == 16_384
+
+
+def test_equal_beginnings_have_equal_first_tokens() -> None:
+    shared = "s" * 640
+    one, other = tokens_of(shared + "one" * 40), tokens_of(shared + "two" * 40)
+    assert one[:10] == other[:10]
+    assert one[10] != other[10]
+
+
+def test_metrics_are_joined_family_by_family() -> None:
+    one = '# HELP a Help\n# TYPE a counter\na{x="1"} 2.0\n# TYPE b gauge\nb 3.0\n'
+    two = '# HELP a Help\n# TYPE a counter\na{x="1"} 5.0\n'
+    assert merge({"1": one, "2": two}).splitlines() == [
+        "# HELP a Help",
+        "# TYPE a counter",
+        'a{replica="1",x="1"} 2.0',
+        'a{replica="2",x="1"} 5.0',
+        "# TYPE b gauge",
+        'b{replica="1"} 3.0',
+    ]
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    assert [pause_s(n, 0.2, 1.0) for n in (0, 1, 2, 3, 1000)] == [0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+def test_router_listens_on_loopback_and_starts_without_workers() -> None:
+    words = router_argv(RouterOptions(policy="round_robin"), 5000, 5001, parent=7)
+    flags = dict(zip(words[4::2], words[5::2], strict=True))
+    assert (flags["--host"], flags["--prometheus-host"]) == ("127.0.0.1", "127.0.0.1")
+    assert (flags["--port"], flags["--prometheus-port"], flags["--policy"]) == ("5000", "5001", "round_robin")
+    assert "--worker-urls" not in flags
+
+
+def test_metrics_of_a_replica_are_as_open_as_the_public_port() -> None:
+    assert guard_settings({}, 1, "127.0.0.1")["metrics_open"] is True
+    assert guard_settings({}, 1, "0.0.0.0")["metrics_open"] is False
+
+
+def test_replicas_share_neither_audit_log_nor_metrics_port() -> None:
+    audit = {"file": "/var/log/audit.jsonl", "files": 3}
+    assert guard_settings({"audit": audit}, 2, "127.0.0.1")["audit"] == {
+        "file": "/var/log/audit-replica-2.jsonl",
+        "files": 3,
+    }
+    with pytest.raises(UsageError, match="metrics_port"):
+        guard_settings({"metrics_port": 9000}, 1, "127.0.0.1")
+
+
+def state_of(target: Path, options: ServeOptions, replicas: int) -> ServerState:
+    return ServerState(
+        status="ready",
+        url="",
+        base_url="",
+        host="127.0.0.1",
+        port=8000,
+        pid=1,
+        pid_start=1,
+        engine_pid=None,
+        model="m",
+        target=str(target),
+        version=None,
+        profile="cpu",
+        dtype="float32",
+        log=None,
+        argv=[],
+        env={},
+        request=request_of(target, options),
+        started_at=0.0,
+        replicas=[{"replica": number} for number in range(replicas)],
+    )
+
+
+def test_up_replaces_replicas_one_by_one_when_only_the_target_differs(tmp_path: Path) -> None:
+    options = ServeOptions(replicas=2)
+    running = state_of(tmp_path / "v1", options, 2)
+    assert can_roll(running, tmp_path / "v2", options)
+    assert not can_roll(running, tmp_path / "v2", ServeOptions(replicas=3))
+    assert not can_roll(running, tmp_path / "v2", ServeOptions(replicas=2, profile="cpu"))
+    assert not can_roll(state_of(tmp_path / "v1", options, 0), tmp_path / "v2", options)
+
+
+def test_background_command_carries_the_number_of_replicas(tmp_path: Path) -> None:
+    words = serve_argv(
+        tmp_path, ServeOptions(replicas=3, vllm_args=("--seed", "1")), RunDirectory(tmp_path), 9
+    )
+    assert words[-7:] == ["--replicas", "3", "--policy", "cache_aware", "--", "--seed", "1"]
