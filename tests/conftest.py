@@ -33,6 +33,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
     return ByFolder(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders that start engines first, so that no worker is left with one at the end."""
+    long = {item.path.parent for item in items if item.get_closest_marker("engine") is not None}
+    items.sort(key=lambda item: item.path.parent not in long)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test marked `alone` wait for the others, and them for it."""
