@@ -97,7 +97,10 @@ def _climb(
     time_is_over: Callable[[], bool],
 ) -> None:
     """Go on in the direction that won, as long as it wins."""
-    while (further := onward(dimension, before, now)) is not None and not time_is_over():
+    while (further := onward(dimension, before, now)) is not None:
+        if time_is_over():
+            found.complete = False
+            return
         if not _try(dimension.key, further, start, compare, found):
             return
         before, now = now, further
