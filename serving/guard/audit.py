@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import threading
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ from serving.guard.settings import Audit
 
 _BATCH_S = 0.2
 _MOST_WAITING = 20_000
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Whatever file is begun, only its owner reads it."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        Path(self.baseFilename).chmod(0o600)
+        return stream
 
 
 class AuditLog:
@@ -36,10 +46,9 @@ class AuditLog:
         path = Path(options.file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = logging.handlers.RotatingFileHandler(
+            self._file = _PrivateFile(
                 path, maxBytes=options.max_bytes, backupCount=options.files, encoding="utf-8"
             )
-            path.chmod(0o600)
         except OSError as error:
             raise InputError(
                 f"the audit log {path} cannot be written: {error.strerror}", mend="Choose another audit.file"

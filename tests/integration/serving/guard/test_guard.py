@@ -354,6 +354,7 @@ def test_audit_log_is_rotated(start: Start, tmp_path: Path) -> None:
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
     assert all(lines_of(path) for path in tmp_path.iterdir())
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 def test_decisions_are_counted_by_reason(opened: GuardedServer) -> None:
