@@ -19,7 +19,13 @@ from serving.guard.settings import GuardSettings, Limits
 _INT32 = 2**31 - 1
 _NAMES = ("model", "user", "request_id", "session_id", "cache_salt", "service_tier", "tool_call_parser")
 _FLAGS = ("stream", "echo", "ignore_eos", "add_special_tokens", "add_generation_prompt")
-_SCHEMAS = ("tools", "response_format", "structured_outputs", "functions", "tool_choice")
+_SCHEMAS: dict[str, tuple[type, ...]] = {
+    "tools": (list,),
+    "functions": (list,),
+    "response_format": (dict,),
+    "structured_outputs": (dict,),
+    "tool_choice": (str, dict),
+}
 _COUNTED_LISTS = ("stop_token_ids", "allowed_token_ids", "logprob_token_ids", "bad_words", "logit_bias")
 # Fields that hold the text itself: one, a list of them, or token ids.
 _INPUTS = (
@@ -192,9 +198,13 @@ class Rules:
         tools = body.get("tools")
         if tools is not None and (type(tools) is not list or len(tools) > limits.max_tools):
             raise too_large(f"tools must be a list of at most {limits.max_tools}", "tools")
-        for name in _SCHEMAS:
+        for name, kinds in _SCHEMAS.items():
             value = body.get(name)
-            if value is not None and type(value) is not str and len(to_json(value)) > limits.max_schema_bytes:
+            if value is None:
+                continue
+            if type(value) not in kinds:
+                raise bad_value(f"{name} has the wrong type", name)
+            if type(value) is not str and len(to_json(value)) > limits.max_schema_bytes:
                 raise too_large(f"{name} is larger than {limits.max_schema_bytes} bytes", name)
         self._check_template(body.get("chat_template_kwargs"))
 
