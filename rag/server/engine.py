@@ -153,9 +153,9 @@ class Engine:
 
     def search(self, query: str, options: RetrieveConfig, filters: Filters | None = None) -> Found:
         """Search the current generation."""
-        return self._with_searcher(lambda searcher: searcher.find(query, options, filters))
+        return self.with_searcher(lambda searcher: searcher.find(query, options, filters))
 
-    def _with_searcher(
+    def with_searcher(
         self, work: Callable[[Searcher], Result], again: Callable[[], bool] = lambda: True
     ) -> Result:
         """Do `work`; once more where its generation has meanwhile been replaced twice and is gone."""
@@ -223,4 +223,4 @@ class Engine:
             )
             return Answered(answer, searcher.generation.name)
 
-        return self._with_searcher(work, lambda: not has_told)
+        return self.with_searcher(work, lambda: not has_told)

@@ -13,7 +13,7 @@ from rag.answer import Answer
 from rag.server.keys import KeyRing, KeysError, create_key, is_loopback, require_keys, revoke_key
 from rag.server.surroundings import surroundings_of
 from rag.server.tickets import Tickets
-from rag.server.views import document_id, rest_of, shown_name, usage_view
+from rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view
 from rag.store.chunks import Chunk
 
 TEXT = "abcdefghij klmnopqrst uvwxyz"
@@ -35,7 +35,17 @@ def chunk(start: int, end: int, page: int = 1) -> Chunk:
     ],
 )
 def test_a_stream_gets_what_it_lacks(streamed: str, final: str, rest: str) -> None:
-    assert rest_of(streamed, final) == rest
+    assert rest_of(streamed, Answer("q", final, "generate", "ko", ())) == rest
+
+
+def test_a_withdrawn_beginning_is_called_that() -> None:
+    answer = Answer("q", "I cannot say that.", "blocked", "en", (), withdrawn=True)
+    assert rest_of("Their secret is", answer) == (
+        "\n\n(The text above is withdrawn; only what follows is the answer.)\n\nI cannot say that."
+    )
+    assert rest_of("", answer) == "I cannot say that."
+    assert finish_reason(answer) == "content_filter"
+    assert finish_reason(replace(answer, mode="extract")) == "stop"
 
 
 @pytest.mark.parametrize(
