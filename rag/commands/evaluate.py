@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,10 @@ def evaluate(
     calibrate: Annotated[
         bool, typer.Option(help='Write the limits for "I do not know" that answers go by from then on.')
     ] = True,
+    portable: Annotated[
+        bool,
+        typer.Option("--portable", help="Limits that hold for other documents too: none of BM25's score."),
+    ] = False,
     base_url: p.BaseUrlOption = p.DEFAULTS.answer.base_url,
     api_key: p.ApiKeyOption = p.DEFAULTS.answer.api_key,
     model: p.ServedModelOption = p.DEFAULTS.answer.model,
@@ -80,7 +85,8 @@ def evaluate(
     modes = evaluated_modes(searcher)
     with progress() as bar:
         task = bar.add_task("searching", total=len(asked) * len(modes))
-        found = run(asked, searcher, modes, sha256_file(questions), lambda: bar.advance(task))
+        advance = functools.partial(bar.advance, task)
+        found = run(asked, searcher, modes, sha256_file(questions), advance, portable=portable)
     if calibrate and found.calibrations:
         _write_limits(found.calibrations, config, report)
     if answers:

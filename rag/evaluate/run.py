@@ -68,8 +68,10 @@ def evaluate(
     modes: Sequence[str] = MODES,
     questions_sha256: str = "",
     advance: Callable[[], None] = lambda: None,
+    *,
+    portable: bool = False,
 ) -> Evaluation:
-    """Search every question in every mode, score, compare and calibrate.
+    """Search every question in every mode, score, compare and calibrate; `portable`: for other indexes too.
 
     Raises:
         InputError: the index holds the evidence of no question.
@@ -121,7 +123,7 @@ def evaluate(
         },
         search_ms={one.mode: 1000 * statistics.median(one.seconds) for one in searched},
         notes=tuple(f"{one.mode}: {note}" for one in searched for note in one.notes),
-        calibrations=_calibrations(searched, wanted, searcher, questions_sha256),
+        calibrations=_calibrations(searched, wanted, searcher, questions_sha256, portable=portable),
         curves=curves,
         areas=areas,
     )
@@ -133,7 +135,12 @@ def evaluated_modes(searcher: Searcher) -> tuple[str, ...]:
 
 
 def _calibrations(
-    searched: Sequence[Searched], questions: Sequence[Question], searcher: Searcher, questions_sha256: str
+    searched: Sequence[Searched],
+    questions: Sequence[Question],
+    searcher: Searcher,
+    questions_sha256: str,
+    *,
+    portable: bool,
 ) -> tuple[Entry, ...]:
     """Fit each mode's limits; a mode that did not search as asked (no scores of a reranker) has none."""
     if len({question.answerable for question in questions}) < 2:
@@ -145,6 +152,7 @@ def _calibrations(
             replace(mode_options(base, one.mode), top_k=base.top_k),
             [(asked.question, one.passages[asked.id], asked.answerable) for asked in questions],
             questions_sha256,
+            portable=portable,
         )
         for one in searched
         if not one.notes

@@ -23,19 +23,25 @@ def measure(
     searched: Iterable[tuple[str, Sequence[Passage], bool]],
     questions_sha256: str = "",
     keep: float = KEEP,
+    *,
+    portable: bool = False,
 ) -> Entry:
     """Fit the limits to (question, its passages, whether the documents answer it).
 
     The passages were found with `options`; of a deeper search only the first `top_k` are looked at, since
-    answering sees no more.
+    answering sees no more. `portable` limits are for other documents too: BM25 is left out, whose scale
+    grows with the number of documents.
 
     Raises:
         ValueError: there is no answerable or no unanswerable question.
     """
     asked = [
-        Asked(signals_of(question, passages[: options.top_k], generation), answerable)
+        Asked(signals_of(question, passages[: options.top_k], generation), answerable, bool(passages))
         for question, passages, answerable in searched
     ]
+    if portable:
+        for one in asked:
+            one.signals.pop("bm25", None)
     fitted = fit(asked, keep)
     settings = generation.manifest.settings
     return Entry(

@@ -159,3 +159,9 @@ def test_fitting_keeps_what_it_must_and_leaves_out_what_says_nothing() -> None:
 )
 def test_what_models_say_when_they_do_not_know(text: str, unknown: bool) -> None:
     assert says_unknown(text) is unknown
+
+
+def test_a_question_that_found_nothing_is_refused_by_itself() -> None:
+    asked = [Asked({"bm25": 3.0}, True), Asked({}, False, found=False), Asked({"bm25": 3.0}, False)]
+    fitted = fit(asked)
+    assert (fitted.kept, fitted.refused) == (1.0, 0.5)
