@@ -176,6 +176,17 @@ def test_a_client_that_leaves_a_stream_ends_the_generation(served: Served, answe
     until(lambda: answering.cancelled == 1)
 
 
+def test_a_client_that_leaves_before_the_first_word_ends_the_generation(
+    served: Served, answering: FakeServer
+) -> None:
+    answering.change(ttft_s=3600.0)
+    stream = served.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
+    assert extension(next(iter(stream)))["passages"]
+    until(lambda: len(answering.chats) == 1)
+    stream.close()
+    until(lambda: answering.cancelled == 1)
+
+
 def test_a_client_that_gives_up_waiting_ends_the_generation(served: Served, answering: FakeServer) -> None:
     answering.change(answer="word " * 400, inter_token_s=0.05)
     with pytest.raises(openai.APITimeoutError):
