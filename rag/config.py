@@ -181,7 +181,8 @@ class AnswerConfig:
     """How long what /v1/models said is believed: a promoted artifact is noticed within it."""
     retry: RetryConfig = field(default_factory=RetryConfig)
     calibration: Path | None = None
-    """File of measured thresholds that `rag eval` wrote; None: the one that ships with the program."""
+    """File of measured limits that `rag eval` wrote; None: the one beside a local index (calibration.json),
+    or, where there is none, the one that ships with the program."""
     min_similarity: float = 0.78
     """Least cosine of the best passage where nothing was measured for the embedding model and mode: it only
     stops questions on quite other matters."""

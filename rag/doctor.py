@@ -6,19 +6,19 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from core.errors import QuantserveError
 from core.files import Locked
-from rag.client import ModelServer
 from rag.config import RagConfig
-from rag.embedding.backend import Embedder, load_embedder
+from rag.embedding.backend import Embedder, load_embedder, resolve
+from rag.llm import ModelServer
 from rag.server.config import ServerConfig
 from rag.server.keys import is_loopback, read_keys
 from rag.server.run import listen
-from rag.store.generation import IndexStore
+from rag.store.base import LOCAL, open_store
 
 _LEAST_FREE_GB = 1
 
@@ -34,6 +34,16 @@ class Finding:
 
 def _of(error: QuantserveError, level: Literal["warning", "error"]) -> Finding:
     return Finding(level, error.problem, error.mend)
+
+
+def _as_indexed(config: RagConfig) -> RagConfig:
+    """Return the configuration with the backend that the index was made with, where both are there."""
+    try:
+        current = open_store(config).current()
+        made_with = current.manifest.settings.embedding_fingerprint if current is not None else None
+        return replace(config, embedding=resolve(config.embedding, made_with))
+    except QuantserveError:
+        return config  # model and index are looked at next, and say what is wrong with them
 
 
 def _embedding(config: RagConfig) -> tuple[Finding, Embedder | None]:
@@ -57,7 +67,8 @@ def _index(config: RagConfig, embedder: Embedder | None) -> Iterator[Finding]:
     from rag.retrieve import Searcher
 
     try:
-        generation = IndexStore(Path(config.index_dir)).open()
+        store = open_store(config)
+        generation = store.open()
         searcher = Searcher(generation, config, None if embedder is None else lambda: embedder)
         searcher.search("준비 ready")
     except QuantserveError as error:
@@ -66,7 +77,7 @@ def _index(config: RagConfig, embedder: Embedder | None) -> Iterator[Finding]:
     manifest = searcher.generation.manifest
     yield Finding(
         "ok",
-        f"index {config.index_dir}/{searcher.generation.name}: {len(manifest.files)} documents, "
+        f"index {store}, {searcher.generation.name}: {len(manifest.files)} documents, "
         f"{manifest.chunks} passages, {manifest.created}",
     )
     for entry in manifest.files.values():
@@ -77,13 +88,15 @@ def _index(config: RagConfig, embedder: Embedder | None) -> Iterator[Finding]:
 
 
 def _writer(config: RagConfig) -> Finding:
-    if not Path(config.index_dir).exists():
+    if config.store == LOCAL and not Path(config.index_dir).exists():
         return Finding("ok", "nobody is indexing")
     try:
-        with IndexStore(Path(config.index_dir)).writer_lock():
+        with open_store(config).writer_lock():
             return Finding("ok", "nobody is indexing")
     except Locked as error:
         return _of(error, "warning")
+    except QuantserveError as error:
+        return _of(error, "error")
     except OSError as error:
         return Finding("error", f"{config.index_dir} cannot be written: {error.strerror}", "Mend its rights")
 
@@ -138,6 +151,7 @@ def _disk(config: ServerConfig) -> Finding:
 
 def examine(rag: RagConfig, server: ServerConfig) -> list[Finding]:
     """Look at everything."""
+    rag = _as_indexed(rag)
     embedding, embedder = _embedding(rag)
     return [
         embedding,

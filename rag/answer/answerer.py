@@ -22,7 +22,7 @@ from rag.llm import Cancellation, Message, ModelServer, ServedModel
 from rag.llm.tokens import estimate_tokens
 from rag.retrieve import Searcher
 from rag.text import language_of, normalise
-from rag.trust.calibration import Calibration, load_calibration
+from rag.trust.calibration import Calibration, calibration_of
 from rag.trust.languages import answer_languages, is_weak
 from rag.trust.unknown import why_unknown
 
@@ -55,7 +55,7 @@ class Answerer:
         self.guardrails = guardrails or Guardrails()
         if guardrails is None and config.guard_file is not None:
             self.guardrails = load_guardrails(config.guard_file, server, lambda: searcher.embedder)
-        measured = calibration or load_calibration(config.calibration)
+        measured = calibration or calibration_of(replace(searcher.config, answer=config))
         self._limits = measured.find(searcher.generation, searcher.config.retrieve)
         self._generator = Generator(server, config, self.guardrails)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +17,7 @@ from rag.config import AnswerConfig
 from rag.embedding.backend import Embedder
 from rag.errors import PromptTooLong, ServerUnavailable
 from rag.guardrails import Guardrails
-from rag.llm import ModelServer, ServedModel, StreamFacts
+from rag.llm import Message, ModelServer, ServedModel, StreamFacts
 from rag.retrieve import Passage
 from rag.trust.faithful import MIN_SUPPORT, repeats_itself, support
 from rag.trust.unknown import says_unknown
@@ -92,7 +93,7 @@ class Generator:
             language = base.language if self._config.mode == "auto" else ""
             stream = CheckedStream(len(prompt.passages), self._rails, base.question, asked.on_text, language)
             try:
-                with closing(self._server.stream(prompt.messages, facts, asked.cancellation)) as pieces:
+                with closing(self._pieces(prompt.messages, facts, asked)) as pieces:
                     for piece in pieces:
                         if not stream.feed(piece):
                             break  # closing the stream ends the generation upstream
@@ -105,6 +106,14 @@ class Generator:
                     raise AnswerFailed(error, base.passages) from error
             except ServerUnavailable as error:
                 raise AnswerFailed(error, base.passages, stream.shown) from error
+
+    def _pieces(
+        self, messages: Sequence[Message], facts: StreamFacts, asked: Asked
+    ) -> abc.Generator[str, None, None]:
+        """Ask with this answer's own settings: one server serves answers of several."""
+        return self._server.stream(
+            messages, facts, asked.cancellation, self._config.max_tokens, self._config.temperature
+        )
 
     def _attributed(
         self, answer: Answer, asked: Asked, passages: Sequence[Passage], embedder: Embedder
@@ -128,7 +137,7 @@ class Generator:
         text = ""
         try:
             messages = build_short_prompt(base.question, [quote.text for quote in quotes])
-            with closing(self._server.stream(messages, facts, asked.cancellation)) as pieces:
+            with closing(self._pieces(messages, facts, asked)) as pieces:
                 for piece in pieces:
                     text += piece
                     if repeats_itself(text):

@@ -12,7 +12,7 @@ from rag.commands.ask import answerer
 
 if TYPE_CHECKING:
     from rag.answer import Answerer
-    from rag.prompt import Message
+    from rag.llm import Message
 
 
 def chat(
@@ -66,7 +66,7 @@ def chat_in_json(answerer: Answerer, lines: Iterable[str]) -> None:
     A question that fails is an object with `error`, and the conversation goes on.
     """
     from rag.answer import AnswerFailed
-    from rag.chat import ENDINGS, search_text
+    from rag.chat import ENDINGS
     from rag.show import answer_dict, passages_dict
     from rag.text import normalise
 
@@ -78,7 +78,7 @@ def chat_in_json(answerer: Answerer, lines: Iterable[str]) -> None:
         if not question:
             continue
         try:
-            answer = answerer.answer(question, history=history, search_for=search_text(question, history))
+            answer = answerer.answer(question, history=history)
         except AnswerFailed as error:
             console.print(str(error), style="red", markup=False)
             emit_json({"question": question, "error": str(error), "passages": passages_dict(error.passages)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rag.evaluate.answers import AnswersSummary
     from rag.evaluate.judge import Judge
     from rag.evaluate.questions import Question
+    from rag.trust.calibration import Entry
 
 QUESTIONS = Path("samples/questions.jsonl")
 
@@ -38,9 +40,13 @@ def evaluate(
     rerank_url: Annotated[
         str, typer.Option(help="The server that reranks.")
     ] = p.DEFAULTS.retrieve.rerank.base_url,
-    thresholds: Annotated[
-        bool, typer.Option(help="Write the calibrated thresholds beside the index.")
+    calibrate: Annotated[
+        bool, typer.Option(help='Write the limits for "I do not know" that answers go by from then on.')
     ] = True,
+    portable: Annotated[
+        bool,
+        typer.Option("--portable", help="Limits that hold for other documents too: none of BM25's score."),
+    ] = False,
     base_url: p.BaseUrlOption = p.DEFAULTS.answer.base_url,
     api_key: p.ApiKeyOption = p.DEFAULTS.answer.api_key,
     model: p.ServedModelOption = p.DEFAULTS.answer.model,
@@ -53,8 +59,7 @@ def evaluate(
     json_output: p.JsonOption = False,
 ) -> None:
     """Measure retrieval by mode over a question file, judge answers, calibrate "I do not know"."""
-    from core.files import write_json, write_text
-    from rag.evaluate.calibrate import THRESHOLDS_FILE, write_calibrations
+    from core.files import sha256_file, write_json, write_text
     from rag.evaluate.page import page
     from rag.evaluate.questions import load_questions
     from rag.evaluate.run import evaluate as run
@@ -80,15 +85,16 @@ def evaluate(
     modes = evaluated_modes(searcher)
     with progress() as bar:
         task = bar.add_task("searching", total=len(asked) * len(modes))
-        found = run(asked, searcher, modes=modes, advance=lambda: bar.advance(task))
+        advance = functools.partial(bar.advance, task)
+        found = run(asked, searcher, modes, sha256_file(questions), advance, portable=portable)
+    if calibrate and found.calibrations:
+        _write_limits(found.calibrations, config, report)
     if answers:
         judge = _judge(judge_url, judge_key, judge_model)
         found = replace(found, answers=_answers(asked, answers, config, judge))
     created = datetime.now(UTC).isoformat(timespec="seconds")
     write_text(report / "report.html", page(found, created))
     write_json(report / "evaluation.json", {"created": created, **found.as_json()})
-    if thresholds:
-        write_calibrations(index_dir / THRESHOLDS_FILE, found.calibrations)
     for table in tables(found):
         console.print(table)
         console.print()
@@ -99,6 +105,20 @@ def evaluate(
         emit_json({"report": str(report / "report.html"), **found.as_json()})
 
 
+def _write_limits(entries: tuple[Entry, ...], config: RagConfig, report: Path) -> None:
+    """Write them beside a local index, which answers read; else into the report's folder."""
+    from rag.store.base import LOCAL
+    from rag.trust.calibration import CALIBRATION_FILE, Calibration, load_calibration, write_calibration
+
+    path = (config.index_dir if config.store == LOCAL else report) / CALIBRATION_FILE
+    measured = load_calibration(path) if path.is_file() else Calibration()
+    for entry in entries:
+        measured = measured.with_entry(entry)
+    write_calibration(path, measured)
+    how = "" if config.store == LOCAL else "; name it to those that answer: --calibration or RAG_CALIBRATION"
+    console.print(f"limits: {path}{how}", markup=False)
+
+
 def _judge(url: str, key: str, model: str) -> Judge:
     from rag.evaluate.judge import LlmJudge, OverlapJudge
 
@@ -107,9 +127,9 @@ def _judge(url: str, key: str, model: str) -> Judge:
 
 def _answers(asked: list[Question], count: int, config: RagConfig, judge: Judge) -> AnswersSummary:
     """Answer a sample by the model server; where there is none, by quoting, and say so."""
-    from rag.client import ModelServer
     from rag.errors import ServerUnavailable
     from rag.evaluate.answers import sample, score_answers, summarise
+    from rag.llm import ModelServer
 
     if config.answer.mode != "extract":
         try:

@@ -60,7 +60,7 @@ GuardOption = Annotated[
 ]
 CalibrationOption = Annotated[
     Path | None,
-    typer.Option(envvar="RAG_CALIBRATION", help="Thresholds that `rag eval` measured.", show_default=False),
+    typer.Option(envvar="RAG_CALIBRATION", help="Limits that `rag eval` measured.", show_default=False),
 ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rag.errors import ServerUnavailable
-from rag.trust import support
+from rag.trust.faithful import support
 
 if TYPE_CHECKING:
     from openai import OpenAI

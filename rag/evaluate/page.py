@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from rag.evaluate import show
 from rag.evaluate.run import JUDGED_BY, Evaluation
+from rag.trust.fit import KEEP
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE: Any = {
@@ -63,10 +64,16 @@ def page(evaluation: Evaluation, created: str) -> str:
             differences,
         ),
         (
-            "Thresholds for \u201cI do not know\u201d",
-            "The highest threshold that still answers 95 % of the answerable questions.",
+            "Limits for \u201cI do not know\u201d",
+            f"They keep at least {KEEP:.0%} of the answerable questions; measured on these very questions.",
             show.CALIBRATION_COLUMNS,
             show.calibration_rows(evaluation),
+        ),
+        (
+            "What a score tells",
+            "Area under the ROC curve: 0.5 tells nothing of whether there is an answer, 1 everything.",
+            show.AREAS_COLUMNS,
+            show.areas_rows(evaluation),
         ),
     ]
     if evaluation.answers is not None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rag.evaluate.answers import AnswersSummary
 from rag.evaluate.bootstrap import Estimate
-from rag.evaluate.calibrate import Calibration, Roc, calibrate, roc, signals_of
 from rag.evaluate.questions import Question
 from rag.evaluate.ranking import (
     METRICS,
@@ -19,10 +18,14 @@ from rag.evaluate.ranking import (
     Searched,
     asked_of,
     groups_of,
+    mode_options,
     score_mode,
     search_all,
 )
+from rag.evaluate.roc import Roc, roc, scores_of
 from rag.retrieve import Searcher
+from rag.trust.calibration import Entry
+from rag.trust.measure import measure
 
 JUDGED_BY = "nDCG@10"
 
@@ -43,7 +46,8 @@ class Evaluation:
     search_ms: dict[str, float]
     """Median milliseconds of one search, embedding included."""
     notes: tuple[str, ...]
-    calibrations: tuple[Calibration, ...]
+    calibrations: tuple[Entry, ...]
+    """The limits for "I do not know" by mode; none where every question has an answer, or none has."""
     curves: dict[str, Roc]
     """ROC by "mode signal"."""
     areas: dict[str, dict[str, float]]
@@ -54,17 +58,20 @@ class Evaluation:
         """Return it as the last line has it: without the curves' points."""
         whole = asdict(self)
         del whole["curves"]
+        whole["calibrations"] = [entry.model_dump(mode="json") for entry in self.calibrations]
         return whole
 
 
 def evaluate(
     questions: Sequence[Question],
     searcher: Searcher,
-    *,
     modes: Sequence[str] = MODES,
+    questions_sha256: str = "",
     advance: Callable[[], None] = lambda: None,
+    *,
+    portable: bool = False,
 ) -> Evaluation:
-    """Search every question in every mode, score, compare and calibrate.
+    """Search every question in every mode, score, compare and calibrate; `portable`: for other indexes too.
 
     Raises:
         InputError: the index holds the evidence of no question.
@@ -76,18 +83,16 @@ def evaluate(
     searched = [search_all(mode, wanted, searcher, advance) for mode in modes]
     scores = {one.mode: score_mode(one, asked, row_of) for one in searched}
     settings = searcher.generation.manifest.settings
-    calibrations: list[Calibration] = []
     curves: dict[str, Roc] = {}
     areas: dict[str, dict[str, float]] = {}
     answerable = [question for question in wanted if question.answerable]
     unanswerable = [question for question in wanted if not question.answerable]
     for one in searched:
-        positive, negative = _signals(one, answerable), _signals(one, unanswerable)
-        calibrations += calibrate(positive, negative, settings.embedding_fingerprint, one.mode)
+        positive, negative = _scores(one, answerable), _scores(one, unanswerable)
         for signal in sorted(positive.keys() & negative.keys()):
             curves[f"{one.mode} {signal}"] = roc(positive[signal], negative[signal])
             areas[f"{one.mode} {signal}"] = {
-                kind: roc(positive[signal], _signals(one, asked_in_vain)[signal]).area
+                kind: roc(positive[signal], _scores(one, asked_in_vain)[signal]).area
                 for kind, asked_in_vain in _by_kind(unanswerable).items()
             }
     groups = groups_of(asked)
@@ -118,7 +123,7 @@ def evaluate(
         },
         search_ms={one.mode: 1000 * statistics.median(one.seconds) for one in searched},
         notes=tuple(f"{one.mode}: {note}" for one in searched for note in one.notes),
-        calibrations=tuple(calibrations),
+        calibrations=_calibrations(searched, wanted, searcher, questions_sha256, portable=portable),
         curves=curves,
         areas=areas,
     )
@@ -129,10 +134,35 @@ def evaluated_modes(searcher: Searcher) -> tuple[str, ...]:
     return (*MODES, RERANKED) if searcher.config.retrieve.rerank.kind != "off" else MODES
 
 
-def _signals(searched: Searched, questions: Sequence[Question]) -> dict[str, list[float]]:
+def _calibrations(
+    searched: Sequence[Searched],
+    questions: Sequence[Question],
+    searcher: Searcher,
+    questions_sha256: str,
+    *,
+    portable: bool,
+) -> tuple[Entry, ...]:
+    """Fit each mode's limits; a mode that did not search as asked (no scores of a reranker) has none."""
+    if len({question.answerable for question in questions}) < 2:
+        return ()
+    base = searcher.config.retrieve
+    return tuple(
+        measure(
+            searcher.generation,
+            replace(mode_options(base, one.mode), top_k=base.top_k),
+            [(asked.question, one.passages[asked.id], asked.answerable) for asked in questions],
+            questions_sha256,
+            portable=portable,
+        )
+        for one in searched
+        if not one.notes
+    )
+
+
+def _scores(searched: Searched, questions: Sequence[Question]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for question in questions:
-        for signal, value in signals_of(searched.passages[question.id]).items():
+        for signal, value in scores_of(searched.passages[question.id]).items():
             found.setdefault(signal, []).append(value)
     return found
 

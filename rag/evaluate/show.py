@@ -7,6 +7,7 @@ from rich.table import Table
 from rag.evaluate.bootstrap import Estimate
 from rag.evaluate.ranking import METRICS
 from rag.evaluate.run import JUDGED_BY, Evaluation
+from rag.trust.calibration import Limit
 
 
 def interval(value: Estimate | None, *, signed: bool = False) -> str:
@@ -34,19 +35,29 @@ def groups_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 def calibration_rows(evaluation: Evaluation) -> list[list[str]]:
-    """Return one row a threshold."""
+    """Return one row a mode: its limits and what they did."""
     return [
         [
-            one.mode,
-            one.signal,
-            f"{one.threshold:.4f}",
-            f"{one.true_positive_rate:.1%}",
-            f"{one.false_positive_rate:.1%}",
-            ", ".join(
-                f"{kind} {area:.3f}" for kind, area in evaluation.areas[f"{one.mode} {one.signal}"].items()
-            ),
+            f"{one.mode}+{one.reranker}" if one.reranker else one.mode,
+            ", ".join(map(_limit, one.limits)) or "none",
+            f"{one.kept:.1%} of {one.answerable}",
+            f"{one.refused:.1%} of {one.unanswerable}",
         ]
         for one in evaluation.calibrations
+    ]
+
+
+def _limit(limit: Limit) -> str:
+    least = "" if limit.least is None else f" ≥ {limit.least:.4f}"
+    most = "" if limit.most is None else f" ≤ {limit.most:.0f}"
+    return f"{limit.signal}{least}{most}"
+
+
+def areas_rows(evaluation: Evaluation) -> list[list[str]]:
+    """Return one row a score of a mode: the area under its curve against each kind of unanswerable ones."""
+    return [
+        [name, ", ".join(f"{kind} {area:.3f}" for kind, area in areas.items())]
+        for name, areas in evaluation.areas.items()
     ]
 
 
@@ -74,7 +85,8 @@ def answers_rows(evaluation: Evaluation) -> list[list[str]]:
 
 
 MODES_COLUMNS = ("mode", *METRICS, "ms")
-CALIBRATION_COLUMNS = ("mode", "signal", "threshold", "answered", "unanswerable answered", "ROC area by kind")
+CALIBRATION_COLUMNS = ("mode", "limits", "answerable kept", "unanswerable refused")
+AREAS_COLUMNS = ("mode, score", "ROC area by kind")
 
 
 def groups_columns(evaluation: Evaluation) -> tuple[str, ...]:
@@ -92,6 +104,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
             [[mode, interval(value, signed=True)] for mode, value in evaluation.differences.items()],
         ),
         _table(CALIBRATION_COLUMNS, calibration_rows(evaluation)),
+        _table(AREAS_COLUMNS, areas_rows(evaluation)),
     ]
     rows = answers_rows(evaluation)
     return [*found, _table(("answers", "value"), rows)] if rows else found

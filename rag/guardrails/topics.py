@@ -32,6 +32,7 @@ class Topics:
         self._embedder = embedder
         self._lock = threading.Lock()
         self._vectors: Floats | None = None
+        self._made_by: Embedder | None = None
         self._name = name
 
     @property
@@ -41,11 +42,13 @@ class Topics:
 
     def judge(self, text: str, side: Side, question: str) -> Verdict:
         """Compare a text with the examples."""
+        embedder = self._embedder()
         with self._lock:
-            if self._vectors is None:
-                self._vectors = self._embedder().embed_queries(self._examples)
-        vector = self._embedder().embed_queries([text[-_LONGEST:]])[0]
-        cosines = self._vectors @ vector
+            # An index of another precision brings another model, whose vectors are not compared with these.
+            if self._vectors is None or self._made_by is not embedder:
+                self._vectors, self._made_by = embedder.embed_queries(self._examples), embedder
+            vectors = self._vectors
+        cosines = vectors @ embedder.embed_queries([text[-_LONGEST:]])[0]
         allowed = float(np.max(cosines[: self._allowed], initial=-1.0))
         denied = float(np.max(cosines[self._allowed :], initial=-1.0))
         if denied >= self._least and denied >= allowed:

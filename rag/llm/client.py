@@ -113,8 +113,11 @@ class ModelServer:
         facts: StreamFacts,
         cancellation: Cancellation | None = None,
         max_tokens: int | None = None,
+        temperature: float | None = None,
     ) -> Generator[str, None, None]:
         """Yield pieces of the answer as they come; `facts` are filled meanwhile.
+
+        `max_tokens` and `temperature` replace the configured ones.
 
         Closing the iterator, or `cancellation`, cancels upstream: the connection is closed.
 
@@ -127,8 +130,13 @@ class ModelServer:
         cancellation.check()
         model = self.describe()
         pieces: queue.SimpleQueue[object] = queue.SimpleQueue()
-        limit = max_tokens or self.config.max_tokens
-        future = submit(self._produce(self.client, model, list(messages), limit, facts, pieces))
+        body = {
+            "model": model.name,
+            "messages": list(messages),
+            "max_tokens": max_tokens or self.config.max_tokens,
+            "temperature": self.config.temperature if temperature is None else temperature,
+        }
+        future = submit(self._produce(self.client, body, facts, pieces))
         try:
             with cancellation.calling(lambda: pieces.put(Cancelled("the answer is no longer wanted"))):
                 while (piece := pieces.get()) is not _END:
@@ -147,9 +155,7 @@ class ModelServer:
     async def _produce(
         self,
         client: AsyncOpenAI,
-        model: ServedModel,
-        messages: list[Message],
-        max_tokens: int,
+        body: dict[str, Any],
         facts: StreamFacts,
         pieces: queue.SimpleQueue[object],
     ) -> None:
@@ -159,7 +165,7 @@ class ModelServer:
             with self._generating.calling():
                 async with (
                     asyncio.timeout(self.config.total_timeout_s),
-                    self._response(client, model, messages, max_tokens, facts) as events,
+                    self._response(client, body, facts) as events,
                 ):
                     async for piece in events:
                         pieces.put(piece)
@@ -186,9 +192,7 @@ class ModelServer:
     async def _response(
         self,
         client: AsyncOpenAI,
-        model: ServedModel,
-        messages: list[Message],
-        max_tokens: int,
+        body: dict[str, Any],
         facts: StreamFacts,
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Send the request, again where that may help; yield its pieces. Leaving closes the connection."""
@@ -200,12 +204,7 @@ class ModelServer:
         async for attempt in retrying(self.config.retry, count):
             with attempt:
                 response = await client.chat.completions.create(
-                    model=model.name,
-                    messages=cast(Any, messages),
-                    max_tokens=max_tokens,
-                    temperature=self.config.temperature,
-                    stream=True,
-                    stream_options={"include_usage": True},
+                    **body, stream=True, stream_options={"include_usage": True}
                 )
         async with response:
 

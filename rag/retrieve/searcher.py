@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import time
@@ -67,7 +68,7 @@ class Searcher:
         self.config = config
         self._load_model = load_model or (lambda: load_embedder(config.embedding))
         self._loading = threading.Lock()
-        self._embedder: Embedder | None = None
+        self._embedders: list[Embedder] = []  # at most one; shared with copies that have other options
         self._reranker = reranker or load_reranker(config.retrieve.rerank)
         self._rows_of = functools.lru_cache(_FILTERS_KEPT)(self._rows_where)
 
@@ -80,13 +81,19 @@ class Searcher:
         """
         return cls(open_store(config).open(), config)
 
+    def with_options(self, options: RetrieveConfig) -> Searcher:
+        """Return a searcher of the same generation, model and reranker with other options."""
+        other = copy.copy(self)
+        other.config = replace(self.config, retrieve=options)
+        return other
+
     @property
     def embedder(self) -> Embedder:
         """The embedding model, loaded when first needed."""
         with self._loading:
-            if self._embedder is None:
-                self._embedder = RememberingEmbedder(self._load_model())
-            return self._embedder
+            if not self._embedders:
+                self._embedders.append(RememberingEmbedder(self._load_model()))
+            return self._embedders[0]
 
     def search(
         self, query: str, options: RetrieveConfig | None = None, filters: Filters | None = None

@@ -1,38 +1,32 @@
 """The one place where the server meets retrieval and answering; all of it blocks, so threads call it.
 
 The engine keeps the searcher of the current generation. When another generation has been swapped in, by a
-job of ours or by `rag index` beside us, it is loaded aside and then exchanged: questions in flight end on
-the generation they began with.
+job of ours, by `rag index` beside us or on another machine, it is loaded aside and then exchanged: questions
+in flight end on the generation they began with.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TypeVar
 
 from core.errors import QuantserveError
 from rag.answer import Answer, Answerer
-from rag.chat import search_text
-from rag.client import ModelServer
-from rag.config import AnswerMode, RagConfig, RerankConfig, RetrieveConfig
-from rag.embedding.backend import Embedder, load_embedder
-from rag.errors import NoIndex
-from rag.prompt import Message
+from rag.config import AnswerMode, EmbeddingConfig, RagConfig, RerankConfig, RetrieveConfig
+from rag.embedding.backend import Embedder, load_embedder, resolve
+from rag.errors import IndexMismatch, NoIndex, StoreUnavailable
+from rag.guardrails import Guardrails, load_guardrails
+from rag.llm import Cancellation, Message, ModelServer
 from rag.retrieve import Passage, Searcher
 from rag.retrieve.filters import Filters
 from rag.retrieve.passage import Found
-from rag.store.generation import CURRENT, Generation, IndexStore
-from rag.store.manifest import MANIFEST
+from rag.store.base import Index, open_store
+from rag.trust.calibration import calibration_of
 
-_SERVERS_KEPT = 16
 _WARM_UP = "warm up 준비"
-
-
-class Cancelled(Exception):
-    """The one who asked has left."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -49,83 +43,54 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What an answer says of its cache and guardrails."""
-
-    cached: str = ""
-    guard: str = ""
-    condensed_question: str = ""
-
-
-def facts_of(answer: Answer) -> Facts:
-    """Read the fields that an answer may have; an absent one is empty."""
-    names = ("cached", "guard", "condensed_question")
-    return Facts(*(str(getattr(answer, name, "") or "") for name in names))
-
-
-class TunedSearcher(Searcher):
-    """A searcher with the options of one question; remembers what it found, with seconds and notes."""
-
-    def __init__(self, base: Searcher, options: RetrieveConfig) -> None:
-        """Share everything of `base` but its options."""
-        vars(self).update(vars(base))
-        self._base = base
-        self.config = replace(base.config, retrieve=options)
-        self.found = Found()
-
-    @property
-    def embedder(self) -> Embedder:
-        """The model that `base` holds."""
-        return self._base.embedder
-
-    def find(
-        self, query: str, options: RetrieveConfig | None = None, filters: Filters | None = None
-    ) -> Found:
-        """Search and remember."""
-        self.found = super().find(query, options, filters)
-        return self.found
-
-
-@dataclass(frozen=True)
 class Answered:
-    """An answer and the search behind it."""
+    """An answer, and the generation it was found in."""
 
     answer: Answer
-    found: Found
     generation: str
 
 
 class Engine:
     """Searches and answers; safe to use from many threads."""
 
-    def __init__(self, config: RagConfig, load_model: Callable[[], Embedder] | None = None) -> None:
-        """Nothing is loaded yet."""
+    def __init__(
+        self, config: RagConfig, load_model: Callable[[EmbeddingConfig], Embedder] = load_embedder
+    ) -> None:
+        """Read guard file and calibration, once for the process; nothing heavy is loaded yet.
+
+        Raises:
+            InputError, UsageError: the guard file, the calibration or the store's address cannot be used.
+        """
         self.config = config
-        self.store = IndexStore(Path(config.index_dir))
+        self.store = open_store(config)
         self.problem = ""
         """Why the newest generation is not the one that answers; empty when it is."""
-        self._load_model = load_model or (lambda: load_embedder(config.embedding))
-        self._embedder: Embedder | None = None
+        self._load_model = load_model
+        self._model: tuple[EmbeddingConfig, Embedder] | None = None
         self._searcher: Searcher | None = None
-        self._stamp: tuple[str, int, int] | None = None
+        self._stamp = ""
         self._opening = threading.Lock()
         self._loading = threading.Lock()
-        self._server = functools.lru_cache(_SERVERS_KEPT)(ModelServer)
+        self._server = ModelServer(config.answer)
+        self._calibration = calibration_of(config)
+        guard_file = config.answer.guard_file
+        self._guardrails = (
+            Guardrails() if guard_file is None else load_guardrails(guard_file, self._server, self._in_use)
+        )
 
-    def embedder(self) -> Embedder:
-        """The embedding model, loaded once for all generations."""
+    def load_model(self) -> None:
+        """Load the model that the next index would be made with, so that it is there when there is one."""
+        self._embedder(resolve(self.config.embedding))
+
+    def _embedder(self, config: EmbeddingConfig) -> Embedder:
+        """Return the embedding model, loaded once for all generations of its precision."""
         with self._loading:
-            if self._embedder is None:
-                self._embedder = self._load_model()
-            return self._embedder
+            if self._model is None or self._model[0] != config:
+                self._model = (config, self._load_model(config))
+            return self._model[1]
 
-    def _look(self) -> tuple[str, int, int] | None:
-        try:
-            manifest = (self.store.root / CURRENT).resolve() / MANIFEST
-            status = manifest.stat()
-        except OSError:
-            return None
-        return manifest.parent.name, status.st_ino, status.st_mtime_ns
+    def _in_use(self) -> Embedder:
+        return (self._searcher or self.searcher()).embedder
 
     def searcher(self, *, wait: bool = False) -> Searcher:
         """Return the searcher of the current generation.
@@ -135,42 +100,51 @@ class Engine:
         Raises:
             NoIndex: nothing is indexed.
             IndexMismatch: the index does not fit the embedding model, and there was none before it.
+            StoreUnavailable: the shared store does not answer.
         """
-        if self._look() != self._stamp and self._opening.acquire(blocking=wait or self._searcher is None):
+        if self.store.stamp() != self._stamp and self._opening.acquire(
+            blocking=wait or self._searcher is None
+        ):
             try:
                 self._open()
             finally:
                 self._opening.release()
         searcher = self._searcher
         if searcher is None:
-            raise NoIndex(f"{self.store.root} holds no index", mend="Make one: python -m rag index PATH")
+            raise NoIndex(f"{self.store} holds no index", mend="Make one: python -m rag index PATH")
         return searcher
 
     def _open(self) -> None:
-        stamp = self._look()
+        stamp = self.store.stamp()
         if stamp == self._stamp:
             return
-        if stamp is None:
-            self._searcher, self._stamp, self.problem = None, None, ""
+        if not stamp:
+            self._searcher, self._stamp, self.problem = None, "", ""
             return
         try:
-            searcher = Searcher(self.store.open(), self.config, self.embedder)
+            generation = self.store.open()
+            made_with = generation.manifest.settings.embedding_fingerprint
+            embedding = resolve(self.config.embedding, made_with)
+            config = replace(self.config, embedding=embedding)
+            searcher = Searcher(generation, config, lambda: self._embedder(embedding))
             searcher.search(_WARM_UP, replace(self.config.retrieve, rerank=RerankConfig()))
         except QuantserveError as error:
             self.problem = str(error)
             if self._searcher is None:
                 raise
-            # What answered until now goes on answering; `problem` is shown by /readyz and in the log.
-            self._stamp = stamp
+            # What answered until now goes on answering; `problem` is shown by /readyz and in the log. A
+            # store that is away comes back, so it is asked again; an index that does not fit stays so.
+            if not isinstance(error, StoreUnavailable):
+                self._stamp = stamp
             return
         self._searcher, self._stamp, self.problem = searcher, stamp, ""
 
     @property
-    def loaded(self) -> Generation | None:
+    def loaded(self) -> Index | None:
         """The generation that was last loaded; never waits."""
         return None if self._searcher is None else self._searcher.generation
 
-    def generation(self) -> Generation | None:
+    def generation(self) -> Index | None:
         """The generation that answers; None while nothing is indexed."""
         try:
             return self.searcher().generation
@@ -179,7 +153,20 @@ class Engine:
 
     def search(self, query: str, options: RetrieveConfig, filters: Filters | None = None) -> Found:
         """Search the current generation."""
-        return self.searcher().find(query, options, filters)
+        return self.with_searcher(lambda searcher: searcher.find(query, options, filters))
+
+    def with_searcher(
+        self, work: Callable[[Searcher], Result], again: Callable[[], bool] = lambda: True
+    ) -> Result:
+        """Do `work`; once more where its generation has meanwhile been replaced twice and is gone."""
+        searcher = self.searcher()
+        try:
+            return work(searcher)
+        except IndexMismatch:
+            newer = self.searcher(wait=True)
+            if newer is searcher or not again():
+                raise
+            return work(newer)
 
     def check_model(self) -> str:
         """Ask the model server for the name of its model.
@@ -187,21 +174,22 @@ class Engine:
         Raises:
             ServerUnavailable: it does not answer.
         """
-        return ModelServer(self.config.answer).describe().name
+        return self._server.describe().name
 
     def answer(
         self,
         asked: Asked,
         on_text: Callable[[str], None],
         on_passages: Callable[[Sequence[Passage]], None],
+        cancellation: Cancellation,
     ) -> Answered:
-        """Answer one question; an exception raised by a sink ends it and closes the stream upstream.
+        """Answer one question; `cancellation` ends it from another thread, a generation at once.
 
         Raises:
             AnswerFailed: the model server failed; the passages are in it.
+            Cancelled: by `cancellation`.
             NoIndex: nothing is indexed.
         """
-        searcher = TunedSearcher(self.searcher(), asked.retrieve)
         config = self.config.answer
         if asked.mode is not None:
             config = replace(config, mode=asked.mode)
@@ -209,12 +197,30 @@ class Engine:
             config = replace(config, max_tokens=asked.max_tokens)
         if asked.temperature is not None:
             config = replace(config, temperature=asked.temperature)
-        answer = Answerer(searcher, self._server(replace(config, mode="auto")), config).answer(
-            asked.question,
-            on_text=on_text,
-            on_passages=on_passages,
-            history=asked.history,
-            search_for=search_text(asked.question, list(asked.history)),
-            system=asked.system,
-        )
-        return Answered(answer, searcher.found, searcher.generation.name)
+        has_told = False
+
+        def tell_passages(passages: Sequence[Passage]) -> None:
+            nonlocal has_told
+            has_told = True
+            on_passages(passages)
+
+        def work(base: Searcher) -> Answered:
+            searcher = base.with_options(asked.retrieve)
+            answerer = Answerer(
+                searcher,
+                self._server,
+                config,
+                guardrails=self._guardrails,
+                calibration=self._calibration,
+            )
+            answer = answerer.answer(
+                asked.question,
+                on_text=on_text,
+                on_passages=tell_passages,
+                history=asked.history,
+                system=asked.system,
+                cancellation=cancellation,
+            )
+            return Answered(answer, searcher.generation.name)
+
+        return self.with_searcher(work, lambda: not has_told)

@@ -167,6 +167,7 @@ class Jobs:
             keys=job.keys,
             upload_dir=str(self._config.upload_dir.absolute()),
             index_dir=str(Path(self._rag.index_dir).absolute()),
+            store=self._rag.store,
             embedding=self._rag.embedding,
             lock_wait_s=self._config.lock_wait_s,
         )

@@ -12,8 +12,10 @@ from typing import Any
 from starlette.requests import Request
 
 from core.errors import QuantserveError
+from rag.errors import Cancelled
+from rag.llm import Cancellation
 from rag.retrieve import Passage
-from rag.server.engine import Answered, Asked, Cancelled, Engine
+from rag.server.engine import Answered, Asked, Engine
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class LiveAnswer:
         self.times = Times(time.time_ns())
         self.left = False
         """Whether the client left before the answer was whole."""
-        self._cancel = threading.Event()
+        self._cancellation = Cancellation()
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._turns = turns
@@ -85,25 +87,19 @@ class LiveAnswer:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     def _work(self, engine: Engine, asked: Asked) -> None:
-        def check() -> None:
-            if self._cancel.is_set():
-                raise Cancelled
-
         def on_passages(passages: Sequence[Passage]) -> None:
-            check()
             self.times.passages = time.time_ns()
             self._tell(Found(tuple(passages)))
 
         def on_text(piece: str) -> None:
-            check()
             if self.times.first_text is None:
                 self.times.first_text = time.time_ns()
             self._tell(Text(piece))
 
         try:
             with self._turns:
-                check()
-                answered = engine.answer(asked, on_text, on_passages)
+                self._cancellation.check()
+                answered = engine.answer(asked, on_text, on_passages, self._cancellation)
             self.times.ended = time.time_ns()
             self._tell(Done(answered))
         except Cancelled:
@@ -136,7 +132,7 @@ class LiveAnswer:
                 else:
                     yield Waiting()
         finally:
-            self._cancel.set()
+            self._cancellation.cancel()
             gone.cancel()
             if following is not None:
                 following.cancel()

@@ -47,7 +47,7 @@ class Metrics:
         self._extract = histogram("rag_extract_seconds", "Choosing sentences to quote")
         self._cache_seconds = histogram("rag_cache_seconds", "Looking into the caches")
         self._answers = counter("rag_answers", "Answers", ("mode", "language"))
-        self._cache = counter("rag_cache", "Answers by cache: exact, semantic, or miss", ("outcome",))
+        self._cache = counter("rag_cache", "Look-ups by outcome: exact, semantic, or miss", ("outcome",))
         self._guard = counter("rag_guard", "Answers a guardrail acted on", ("guard",))
         self._tokens = counter("rag_tokens", "Tokens by the model server's count", ("kind",))
         self._invented = counter("rag_invented_citations", "Citations removed: no such passage")
@@ -98,6 +98,7 @@ class Metrics:
                 histogram.observe(seconds[stage])
         if answer.mode:
             self._answers.labels(answer.mode, answer.language).inc()
+        if "cache" in seconds:
             self._cache.labels(answer.cached or "miss").inc()
         if answer.guard:
             self._guard.labels(answer.guard).inc()

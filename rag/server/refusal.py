@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import InputError, QuantserveError, UsageError
 from core.files import Locked
-from rag.errors import IndexMismatch, NoIndex, ServerUnavailable
+from rag.errors import IndexMismatch, NoIndex, ServerUnavailable, StoreUnavailable
 
 _KINDS = {
     401: "authentication_error",
@@ -64,6 +64,8 @@ def refusal_for(error: QuantserveError, extension: dict[str, Any] | None = None)
         return Refusal(409, "index_mismatch", str(error), extension=extension)
     if isinstance(error, ServerUnavailable):
         return Refusal(503, "model_unavailable", str(error), retry_after_s=_RETRY_S, extension=extension)
+    if isinstance(error, StoreUnavailable):
+        return Refusal(503, "store_unavailable", str(error), retry_after_s=_RETRY_S, extension=extension)
     if isinstance(error, Locked):
         return Refusal(409, "locked", str(error), retry_after_s=_RETRY_S, extension=extension)
     if isinstance(error, InputError | UsageError):

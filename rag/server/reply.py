@@ -10,13 +10,20 @@ from typing import Any
 from starlette.requests import Request
 
 from rag.answer import AnswerFailed
-from rag.server.engine import Answered, facts_of
+from rag.server.engine import Answered
 from rag.server.exchange import AnswerRecord, exchange_of
 from rag.server.live import Done, Event, Failed, Found, LiveAnswer, Text
 from rag.server.refusal import Refusal, refusal_for
 from rag.server.schemas import ChatRequest
 from rag.server.service import Service
-from rag.server.views import extension_view, rest_of, sources_view, stage_seconds, usage_view
+from rag.server.views import (
+    extension_view,
+    finish_reason,
+    rest_of,
+    rounded_seconds,
+    sources_view,
+    usage_view,
+)
 
 
 @dataclass
@@ -40,15 +47,15 @@ class Reply:
 
     def extension(self, answered: Answered) -> dict[str, Any]:
         """Return `quantserve` and note the answer."""
-        answer, record, facts = answered.answer, self.record, facts_of(answered.answer)
+        answer, record = answered.answer, self.record
         record.passages = tuple((p.chunk.id, p.score) for p in answer.passages)
-        record.seconds = stage_seconds(answer, answered.found)
+        record.seconds = rounded_seconds(answer.seconds)
         record.mode, record.language, record.model = answer.mode, answer.language, answer.model
         record.generation = answered.generation
         record.prompt_tokens, record.completion_tokens = answer.prompt_tokens, answer.completion_tokens
-        record.cached, record.guard = facts.cached, facts.guard
+        record.cached, record.guard = answer.cached, answer.guard
         record.invented_citations = answer.invented_citations
-        record.notes = answered.found.notes
+        record.notes = answer.notes
         request_id = exchange_of(self.request).request_id
         return extension_view(answered, request_id, self.service.config.upload_dir.absolute(), self.notes)
 
@@ -70,7 +77,7 @@ class Reply:
             "index": 0,
             "message": {"role": "assistant", "content": answered.answer.text, "refusal": None},
             "logprobs": None,
-            "finish_reason": "stop",
+            "finish_reason": finish_reason(answered.answer),
         }
         return {
             **self.identity,
@@ -109,10 +116,10 @@ class Reply:
                     streamed += event.piece
                     yield self.chunk({"content": event.piece})
                 elif isinstance(event, Done):
-                    extension = self.extension(event.answered)
-                    if rest_text := rest_of(streamed, event.answered.answer.text):
+                    answer, extension = event.answered.answer, self.extension(event.answered)
+                    if rest_text := rest_of(streamed, answer):
                         yield self.chunk({"content": rest_text})
-                    yield self.chunk({}, "stop", quantserve=extension)
+                    yield self.chunk({}, finish_reason(answer), quantserve=extension)
                     if self.body.stream_options is not None and self.body.stream_options.include_usage:
                         yield self.usage_chunk(event.answered)
                     yield "data: [DONE]\n\n"

@@ -45,7 +45,7 @@ class Options(_Strict):
     """`quantserve` in a request: what is asked of this answer beyond OpenAI's fields."""
 
     mode: AnswerMode | None = Field(None, description="auto, generate or extract")
-    retrieve: RetrieveMode | None = Field(None, description="hybrid, dense or bm25")
+    retrieve: RetrieveMode | None = Field(None, description="hybrid, hybrid-rrf, dense or bm25")
     top_k: int | None = Field(None, ge=1, description="passages to find")
     use_system: bool = Field(False, description="let the client's system message replace the rules")
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from core.errors import QuantserveError
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder
+from rag.config import EmbeddingConfig, RagConfig
+from rag.embedding.backend import Embedder, load_embedder
 from rag.errors import NoIndex
 from rag.server.config import ServerConfig
 from rag.server.engine import Engine
@@ -34,12 +34,16 @@ class Service:
     """One running server's parts."""
 
     def __init__(
-        self, rag: RagConfig, config: ServerConfig, load_model: Callable[[], Embedder] | None = None
+        self,
+        rag: RagConfig,
+        config: ServerConfig,
+        load_model: Callable[[EmbeddingConfig], Embedder] = load_embedder,
     ) -> None:
         """Open the log and the keys; nothing heavy is loaded yet.
 
         Raises:
-            QuantserveError: the log or the keys file cannot be used, or wandb is asked for and absent.
+            QuantserveError: the log, the keys file, the guard file or the calibration cannot be used, or
+                wandb is asked for and absent.
         """
         self.config = config
         self.engine = Engine(rag, load_model)
@@ -82,9 +86,10 @@ class Service:
 
     async def _warm(self) -> None:
         def load() -> None:
-            self.engine.embedder()
-            with contextlib.suppress(NoIndex):
+            try:
                 self.engine.searcher(wait=True)
+            except NoIndex:
+                self.engine.load_model()
 
         def meet_the_model_server() -> None:
             """Import and connect the client before the first question; its own errors wait until then."""

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from rag.answer import Answer
 from rag.retrieve import Passage
-from rag.retrieve.passage import Found
-from rag.server.engine import Answered, facts_of
+from rag.server.engine import Answered
 from rag.store.chunks import Chunk
 from rag.store.manifest import FileEntry
 
+_WITHDRAWN = {
+    "ko": "(위의 글은 거두어들입니다. 아래만 답으로 보십시오.)",
+    "en": "(The text above is withdrawn; only what follows is the answer.)",
+}
 _CITATIONS = re.compile(r"\s*\[\d+(?:\s*[,，]\s*\d+)*\]")
 
 
@@ -95,9 +98,9 @@ def sources_view(
     ]
 
 
-def stage_seconds(answer: Answer, found: Found) -> dict[str, float]:
-    """Return seconds by stage: the answer's, and what the search was made of."""
-    return {name: round(value, 4) for name, value in {**found.seconds, **answer.seconds}.items()}
+def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return seconds by stage as clients and the log see them."""
+    return {name: round(value, 4) for name, value in seconds.items()}
 
 
 def extension_view(
@@ -105,7 +108,6 @@ def extension_view(
 ) -> dict[str, Any]:
     """Return what stands under `quantserve` beside an answer."""
     answer = answered.answer
-    facts = facts_of(answer)
     return {
         "request_id": request_id,
         "text": answer.text,
@@ -114,13 +116,14 @@ def extension_view(
         "language": answer.language,
         "model": answer.model,
         "generation": answered.generation,
-        "cached": facts.cached,
-        "guard": facts.guard,
-        "condensed_question": facts.condensed_question,
+        "withdrawn": answer.withdrawn,
+        "cached": answer.cached,
+        "guard": answer.guard,
+        "condensed_question": answer.condensed_question,
         "attributed": answer.attributed,
         "invented_citations": answer.invented_citations,
-        "seconds": stage_seconds(answer, answered.found),
-        "notes": [*answered.found.notes, *notes],
+        "seconds": rounded_seconds(answer.seconds),
+        "notes": [*answer.notes, *notes],
         "sources": sources_view(answer.passages, upload_dir, answer.cited),
     }
 
@@ -129,20 +132,27 @@ def usage_view(answer: Answer) -> dict[str, int] | None:
     """Return OpenAI's `usage`: the model's own counts, zeros where no model was asked, None if unknown."""
     prompt, completion = answer.prompt_tokens, answer.completion_tokens
     if prompt is None and completion is None:
-        if answer.mode == "generate" and not facts_of(answer).cached:
+        if answer.mode == "generate" and not answer.cached:
             return None
         prompt = completion = 0
     prompt, completion = prompt or 0, completion or 0
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def rest_of(streamed: str, final: str) -> str:
+def finish_reason(answer: Answer) -> str:
+    """Return OpenAI's word for how the answer ended: content_filter where a guard stopped it."""
+    return "content_filter" if answer.mode == "blocked" else "stop"
+
+
+def rest_of(streamed: str, answer: Answer) -> str:
     """Return what is still to be sent so that a reader of the stream has the whole answer.
 
     What was sent cannot be taken back: when only citations were mended there is nothing to add; when the
-    answer became another one (quoted instead of generated), it follows after a blank line.
+    answer became another one, it follows after a blank line, and a withdrawn beginning is called that.
     """
-    shown = streamed.strip()
+    shown, final = streamed.strip(), answer.text
+    if shown and answer.withdrawn:
+        return f"\n\n{_WITHDRAWN[answer.language]}\n\n{final}"
     if not shown:
         return final
     if final.startswith(shown):

@@ -20,10 +20,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import InputError, QuantserveError
-from core.files import Locked, remove_tree
+from core.files import Locked
 from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
 from rag.ingest import IndexReport, Listener, index_paths, remove_documents
-from rag.store.generation import CURRENT, IndexStore
+from rag.store.base import open_store
 
 _NICE = 10
 """Answers come before indexing."""
@@ -40,6 +40,7 @@ class JobSpec(BaseModel):
     """Paths to index, or documents to remove, by full path."""
     upload_dir: str
     index_dir: str
+    store: str
     embedding: EmbeddingConfig
     lock_wait_s: float
 
@@ -52,8 +53,10 @@ def tell(event: str, **fields: Any) -> None:
 
 def configuration(spec: JobSpec) -> RagConfig:
     """Return the configuration: documents are split as the index's others were."""
-    config = RagConfig(index_dir=Path(spec.index_dir), embedding=spec.embedding, fetch=FetchConfig())
-    current = IndexStore(config.index_dir).current()
+    config = RagConfig(
+        index_dir=Path(spec.index_dir), store=spec.store, embedding=spec.embedding, fetch=FetchConfig()
+    )
+    current = open_store(config).current()
     if current is None:
         return config
     settings = current.manifest.settings
@@ -65,30 +68,16 @@ def configuration(spec: JobSpec) -> RagConfig:
     return replace(config, split=split)
 
 
-def empty_index(store: IndexStore) -> None:
-    """Take the last documents out: there is no current generation afterwards.
-
-    An empty folder keeps the count of generations going, so that no name is ever used twice.
-    """
-    with store.writer_lock():
-        current = store.open()
-        (store.root / CURRENT).unlink()
-        number = int(current.name.rpartition("-")[2]) + 1
-        for path in store.root.glob("gen-*"):
-            remove_tree(path)
-        (store.root / f"gen-{number:06d}").mkdir()
-
-
 def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
     """Take documents out of the index, and uploaded ones off the disk; None when no index was written."""
-    store = IndexStore(config.index_dir)
-    files = store.open().manifest.files
-    gone = [key for key in spec.keys if key in files]
-    report = None
-    if len(gone) == len(files):
-        empty_index(store)
-    elif gone:
-        report = remove_documents(gone, config)
+    store = open_store(config)
+    with store.writer_lock():
+        files = store.open().manifest.files
+        gone = [key for key in spec.keys if key in files]
+        is_emptied = len(gone) == len(files)
+        if is_emptied:
+            store.clear()
+    report = remove_documents(gone, config) if gone and not is_emptied else None
     _unlink_uploads(spec)
     return report
 
@@ -102,7 +91,7 @@ def add(spec: JobSpec, config: RagConfig) -> IndexReport:
     try:
         return index_paths(spec.keys, config, listener=listener)
     except InputError:
-        current = IndexStore(config.index_dir).current()
+        current = open_store(config).current()
         known = current.manifest.files if current is not None else {}
         _unlink_uploads(spec.model_copy(update={"keys": tuple(k for k in spec.keys if k not in known)}))
         raise

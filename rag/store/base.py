@@ -38,6 +38,9 @@ class Chunks(Protocol):
     def with_words(self, path: str) -> Iterator[tuple[int, Chunk, list[str]]]:
         """Yield (row, chunk, words) of one document in reading order."""
 
+    def find(self, identity: str) -> Chunk | None:
+        """Return the chunk of an id; None where there is none."""
+
     def row_of(self, digest: bytes) -> int | None:
         """Return a row whose embedded text has this digest."""
 
@@ -88,6 +91,13 @@ class Store(Protocol):
             NoIndex: nothing has been indexed.
         """
 
+    def stamp(self) -> str:
+        """Return what changes with every change of the current generation, cheaply; empty before the first.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+
     def writer_lock(self) -> AbstractContextManager[None]:
         """Keep other writers out; a dead writer's lock is free.
 
@@ -99,6 +109,12 @@ class Store(Protocol):
         """Have `build` fill a new generation's folder (its manifest last), then make it the current one.
 
         The caller holds the writer lock. Returns the generation's name.
+        """
+
+    def clear(self) -> None:
+        """Take everything out: there is no current generation afterwards, and no name is used twice.
+
+        The caller holds the writer lock.
         """
 
 

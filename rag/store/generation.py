@@ -113,9 +113,30 @@ class IndexStore:
             raise NoIndex(f"{self.root} holds no index", mend="Make one: python -m rag index PATH")
         return generation
 
+    def stamp(self) -> str:
+        """Return what changes with every change of the current generation; empty before the first."""
+        try:
+            manifest = (self.root / CURRENT).resolve() / MANIFEST
+            status = manifest.stat()
+        except OSError:
+            return ""
+        return f"{manifest.parent.name} {status.st_ino} {status.st_mtime_ns}"
+
     def writer_lock(self) -> AbstractContextManager[None]:
         """Keep other writers out."""
         return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
+
+    def clear(self) -> None:
+        """Take everything out, under the writer lock.
+
+        An empty folder keeps the count of generations going, so that no name is ever used twice.
+        """
+        generations = list(self.root.glob(f"{_PREFIX}*"))
+        last = max((int(path.name.removeprefix(_PREFIX)) for path in generations), default=0)
+        (self.root / CURRENT).unlink(missing_ok=True)
+        (self.root / f"{_PREFIX}{last + 1:06d}").mkdir(parents=True)
+        for path in generations:
+            remove_tree(path)
 
     def publish(self, build: Callable[[Path], None]) -> str:
         """Have `build` fill a new generation (its manifest last), then make it the current one.

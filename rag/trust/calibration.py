@@ -1,8 +1,8 @@
 """Measured thresholds: when what was found cannot hold the answer. `rag eval` writes them, answering reads.
 
-    calibration = load_calibration(path)          # None: the file that ships with the program
+    calibration = calibration_of(config)     # the file that is named, or beside the index, or shipped
     limits = calibration.find(searcher.generation, options)
-    write_calibration(path, calibration.with_entry(entry))      # rag.trust.measure makes an entry
+    write_calibration(path, calibration.with_entry(entry))     # rag.trust.measure makes an entry
 
 An entry belongs to one embedding model, retrieval mode and reranker, since scores of another have another
 scale. Each limit bounds one signal; one that is not kept makes the answer "I do not know".
@@ -19,14 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import InputError
 from core.files import write_json
-from rag.config import RetrieveConfig, RetrieveMode
+from rag.config import RagConfig, RetrieveConfig, RetrieveMode
 from rag.retrieve.passage import Passage
+from rag.store.base import LOCAL
 from rag.trust.index import SearchedIndex
 from rag.trust.names import unseen_names
 
 Signal = Literal["similarity", "bm25", "rerank", "unseen_names"]
 """similarity, bm25, rerank: of the best passage; unseen_names: how many no document holds."""
 Signals = dict[Signal, float]
+CALIBRATION_FILE = "calibration.json"
+"""Beside a local index: what `rag eval` measured on it."""
 
 
 class _Strict(BaseModel):
@@ -85,7 +88,7 @@ class Calibration(_Strict):
         """Return the entry for an index and a way to search it; one for the very weights comes first."""
         settings = generation.manifest.settings
         name = PurePath(settings.embedding_model).name
-        reranker = PurePath(options.rerank.model).name if options.rerank.kind != "off" else ""
+        reranker = reranker_name(options)
         fitting = [
             entry
             for entry in self.entries
@@ -96,6 +99,25 @@ class Calibration(_Strict):
         ]
         fitting.sort(key=lambda entry: entry.embedding_fingerprint != settings.embedding_fingerprint)
         return fitting[0] if fitting else None
+
+
+def reranker_name(options: RetrieveConfig) -> str:
+    """Return what entries call the reranker of a search; empty without one."""
+    rerank = options.rerank
+    return "" if rerank.kind == "off" else PurePath(rerank.model).name or rerank.kind
+
+
+def calibration_of(config: RagConfig) -> Calibration:
+    """Read the calibration that answers from an index go by.
+
+    It is the one that `config.answer` names, else the one beside a local index, else the shipped one.
+
+    Raises:
+        InputError: it is not there, or is not of this form.
+    """
+    beside = config.index_dir / CALIBRATION_FILE
+    is_beside = config.store == LOCAL and beside.is_file()
+    return load_calibration(config.answer.calibration or (beside if is_beside else None))
 
 
 def load_calibration(path: Path | None = None) -> Calibration:

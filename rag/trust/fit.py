@@ -16,10 +16,14 @@ _LOW: tuple[Signal, ...] = ("similarity", "bm25", "rerank")
 
 @dataclass(frozen=True)
 class Asked:
-    """One question's signals, and whether the documents answer it."""
+    """One question's signals, and whether the documents answer it.
+
+    Where nothing was `found` it is refused whatever the limits are.
+    """
 
     signals: Signals
     answerable: bool
+    found: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
     Raises:
         ValueError: there is no answerable or no unanswerable question.
     """
-    good = [asked.signals for asked in questions if asked.answerable]
-    bad = [asked.signals for asked in questions if not asked.answerable]
+    good = [asked for asked in questions if asked.answerable]
+    bad = [asked for asked in questions if not asked.answerable]
     if not good or not bad:
         raise ValueError("limits need questions that are answered and questions that are not")
-    present = {signal for signals in good for signal in signals}
+    present = {signal for asked in good for signal in asked.signals}
     share = (1.0 - keep) / max(1, len(present))
     found = [_lowest(signal, good, share) for signal in _LOW if signal in present]
     if "unseen_names" in present and _share_kept([Limit(signal="unseen_names", most=0)], good) >= keep:
@@ -55,12 +59,12 @@ def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
     return Fitted(tuple(limits), _share_kept(limits, good), 1.0 - _share_kept(limits, bad))
 
 
-def _lowest(signal: Signal, good: Sequence[Signals], share: float) -> Limit:
+def _lowest(signal: Signal, good: Sequence[Asked], share: float) -> Limit:
     """Return the limit under which at most `share` of the answerable questions lie."""
-    values = sorted(signals[signal] for signals in good if signal in signals)
+    values = sorted(asked.signals[signal] for asked in good if signal in asked.signals)
     lost = math.floor(share * len(values))
     return Limit(signal=signal, least=math.floor(values[lost] * 1e4) / 1e4)
 
 
-def _share_kept(limits: Sequence[Limit], asked: Sequence[Signals]) -> float:
-    return sum(all(limit.keeps(signals) for limit in limits) for signals in asked) / len(asked)
+def _share_kept(limits: Sequence[Limit], asked: Sequence[Asked]) -> float:
+    return sum(one.found and all(limit.keeps(one.signals) for limit in limits) for one in asked) / len(asked)

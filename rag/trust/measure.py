@@ -1,46 +1,54 @@
 """Measure the limits for one way to search one index: what `rag eval` writes into the calibration file.
 
-entry = measure(searcher, options, [(question, answerable), ...], questions_sha256)
+entry = measure(searcher.generation, options, [(question, passages, answerable), ...], questions_sha256)
 write_calibration(path, load_calibration(path).with_entry(entry))
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from rag.config import RetrieveConfig
-from rag.retrieve import Searcher
-from rag.trust.calibration import Entry, signals_of
+from rag.retrieve.passage import Passage
+from rag.trust.calibration import Entry, reranker_name, signals_of
 from rag.trust.fit import KEEP, Asked, fit
+from rag.trust.index import SearchedIndex
 
 
 def measure(
-    searcher: Searcher,
+    generation: SearchedIndex,
     options: RetrieveConfig,
-    questions: Iterable[tuple[str, bool]],
+    searched: Iterable[tuple[str, Sequence[Passage], bool]],
     questions_sha256: str = "",
     keep: float = KEEP,
-    advance: Callable[[], None] = lambda: None,
+    *,
+    portable: bool = False,
 ) -> Entry:
-    """Search every (question, whether the documents answer it) and fit the limits; `advance` after each.
+    """Fit the limits to (question, its passages, whether the documents answer it).
+
+    The passages were found with `options`; of a deeper search only the first `top_k` are looked at, since
+    answering sees no more. `portable` limits are for other documents too: BM25 is left out, whose scale
+    grows with the number of documents.
 
     Raises:
         ValueError: there is no answerable or no unanswerable question.
     """
-    asked: list[Asked] = []
-    for question, answerable in questions:
-        passages = searcher.find(question, options).passages
-        asked.append(Asked(signals_of(question, passages, searcher.generation), answerable))
-        advance()
+    asked = [
+        Asked(signals_of(question, passages[: options.top_k], generation), answerable, bool(passages))
+        for question, passages, answerable in searched
+    ]
+    if portable:
+        for one in asked:
+            one.signals.pop("bm25", None)
     fitted = fit(asked, keep)
-    settings = searcher.generation.manifest.settings
+    settings = generation.manifest.settings
     return Entry(
         embedding_model=PurePath(settings.embedding_model).name,
         embedding_fingerprint=settings.embedding_fingerprint,
         mode=options.mode,
-        reranker=PurePath(options.rerank.model).name if options.rerank.kind != "off" else "",
+        reranker=reranker_name(options),
         limits=fitted.limits,
         answerable=sum(one.answerable for one in asked),
         unanswerable=sum(not one.answerable for one in asked),

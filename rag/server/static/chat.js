@@ -97,6 +97,7 @@ class AnswerView {
     this.text = extension.text;
     this.draw(false);
     const notes = [];
+    if (extension.withdrawn) notes.push(t("withdrawn"));
     if (extension.mode === "extract") notes.push(t("extracted"));
     if (extension.attributed) notes.push(t("attributed"));
     if (extension.invented_citations) notes.push(t("invented", { n: extension.invented_citations }));

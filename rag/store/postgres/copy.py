@@ -78,6 +78,7 @@ def _copy_chunks(chunks: ChunkReader, address: str, number: int) -> None:
             connection.execute(statement, batch)
         connection.execute(text(f"CREATE INDEX ON {table} (path)"))
         connection.execute(text(f"CREATE INDEX ON {table} (digest)"))
+        connection.execute(text(f"CREATE INDEX ON {table} (id)"))
 
 
 def _storable(value: Any) -> Any:

@@ -110,6 +110,11 @@ class PostgresChunks:
         ):
             yield record[0], Chunk(*record[1:-1]), record[-1].split()
 
+    def find(self, identity: str) -> Chunk | None:
+        """Return the chunk of an id."""
+        found = next(self._select(COLUMNS, "WHERE id = :id LIMIT 1", id=identity), None)
+        return None if found is None else Chunk(*found)
+
     def row_of(self, digest: bytes) -> int | None:
         """Return a row whose embedded text has this digest."""
         found = next(self._select('"row"', "WHERE digest = :digest LIMIT 1", digest=digest), None)

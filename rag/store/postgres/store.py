@@ -88,6 +88,21 @@ class PostgresStore:
             raise NoIndex(f"{self} holds no index", mend="Make one: python -m rag index PATH")
         return generation
 
+    def stamp(self) -> str:
+        """Return what changes with every change of the current generation; empty before the first.
+
+        It is the pointer's number and the transaction that wrote it: a number comes again when the schema
+        was dropped.
+
+        Raises:
+            StoreUnavailable: the server does not answer.
+        """
+        with translated(self._address), engine_of(self._address).connect() as connection:
+            if connection.scalar(text(f"SELECT to_regclass('{SCHEMA}.current')")) is None:
+                return ""
+            found = connection.scalar(text(f"SELECT number || ' ' || xmin::text FROM {SCHEMA}.current"))
+        return found or ""
+
     @contextmanager
     def writer_lock(self) -> Iterator[None]:
         """Keep other writers out by an advisory lock, which ends with the writer's connection.
@@ -112,8 +127,7 @@ class PostgresStore:
 
         The caller holds the writer lock. What killed writers left behind is removed.
         """
-        if self._writer is None:
-            raise StoreUnavailable("the writer's lock is not held", mend="Index inside writer_lock()")
+        self._held()
         with tempfile.TemporaryDirectory(prefix="rag-generation-") as folder:
             build(Path(folder))
             with translated(self._address):
@@ -124,6 +138,21 @@ class PostgresStore:
                 self._swap(number, manifest)
                 self._drop_all_but({before, number})
         return generation_name(number)
+
+    def clear(self) -> None:
+        """Take everything out, under the writer lock; the last number stays known."""
+        writer = self._held()
+        with translated(self._address):
+            self._setup()
+            with writer.begin():
+                writer.execute(text(f"DELETE FROM {SCHEMA}.current"))
+            self._drop_all_but(set())
+
+    def _held(self) -> Connection:
+        """Return the connection that holds the writer's lock."""
+        if self._writer is None:
+            raise StoreUnavailable("the writer's lock is not held", mend="Index inside writer_lock()")
+        return self._writer
 
     def _setup(self) -> None:
         with engine_of(self._address).begin() as connection:
@@ -138,9 +167,7 @@ class PostgresStore:
 
     def _swap(self, number: int, manifest: str) -> None:
         """Make a generation the current one, in one transaction of the session that holds the lock."""
-        writer = self._writer
-        if writer is None:
-            raise StoreUnavailable("the writer's lock is not held", mend="Index inside writer_lock()")
+        writer = self._held()
         with writer.begin():
             writer.execute(
                 text(f"INSERT INTO {SCHEMA}.generations VALUES (:number, :manifest)"),
@@ -155,7 +182,10 @@ class PostgresStore:
             )
 
     def _drop_all_but(self, keep: set[int]) -> None:
-        """Remove the tables of all generations but some: old ones, and those never finished."""
+        """Remove the tables of all generations but some: old ones, and those never finished.
+
+        The last number stays written down, so that none is ever used twice.
+        """
         with engine_of(self._address).begin() as connection:
             names = connection.scalars(
                 text("SELECT tablename FROM pg_tables WHERE schemaname = :schema"), {"schema": SCHEMA}
@@ -165,7 +195,11 @@ class PostgresStore:
                 if found and int(found[1]) not in keep:
                     connection.execute(text(f"DROP TABLE {SCHEMA}.{name}"))
             connection.execute(
-                text(f"DELETE FROM {SCHEMA}.generations WHERE number <> ALL(:keep)"), {"keep": sorted(keep)}
+                text(
+                    f"DELETE FROM {SCHEMA}.generations WHERE number <> ALL(CAST(:keep AS integer[])) "
+                    f"AND number < (SELECT max(number) FROM {SCHEMA}.generations)"
+                ),
+                {"keep": sorted(keep)},
             )
 
     def __str__(self) -> str:

@@ -55,7 +55,9 @@ def searcher(tmp_path_factory: pytest.TempPathFactory, embedding_model: Path, em
     folder = tmp_path_factory.mktemp("documents")
     for name, text in DOCUMENTS.items():
         (folder / name).write_text(text, encoding="utf-8")
-    config = RagConfig(index_dir=folder / "index", embedding=EmbeddingConfig(model=embedding_model))
+    config = RagConfig(
+        index_dir=folder / "index", embedding=EmbeddingConfig(model=embedding_model, backend="onnx")
+    )
     index_paths([folder], config, load_model=lambda: embedder)
     return Searcher(IndexStore(config.index_dir).open(), config, load_model=lambda: embedder)
 
@@ -386,7 +388,9 @@ def test_what_no_document_mentions_is_not_asked(bench: Bench, mode: str) -> None
 def test_limits_are_measured_written_and_kept_to(bench: Bench, tmp_path: Path) -> None:
     asked = [(BULBS, True), ("In fog, how often does the horn sound?", True), ("When is the lamp lit?", True)]
     asked += [("How is Kubernetes set up?", False), ("Who wrote the Iliad?", False)]
-    entry = measure(bench.searcher, bench.searcher.config.retrieve, asked, keep=1.0)
+    options = bench.searcher.config.retrieve
+    searched = [(question, bench.searcher.search(question), answerable) for question, answerable in asked]
+    entry = measure(bench.searcher.generation, options, searched, keep=1.0)
     assert (entry.answerable, entry.unanswerable, entry.kept) == (3, 2, 1.0)
     assert entry.refused == 1.0
     calibration = Calibration().with_entry(entry)

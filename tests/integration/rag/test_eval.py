@@ -10,6 +10,8 @@ import pytest
 from rag.config import RagConfig
 from rag.embedding.backend import Embedder
 from rag.ingest import index_paths
+from rag.retrieve import Searcher
+from rag.trust.calibration import calibration_of
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import Rag
 
@@ -49,8 +51,8 @@ def questions(tmp_path: Path, config: RagConfig, documents: Path, embedder: Embe
     return path
 
 
-def test_modes_thresholds_and_quoted_answers_without_any_server(
-    rag: Rag, questions: Path, tmp_path: Path
+def test_modes_limits_and_quoted_answers_without_any_server(
+    rag: Rag, questions: Path, tmp_path: Path, config: RagConfig
 ) -> None:
     report = tmp_path / "report"
     ran = rag("eval", questions, "--report", report, "--base-url", DEAD, "--json", timeout_s=300)
@@ -71,10 +73,14 @@ def test_modes_thresholds_and_quoted_answers_without_any_server(
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
-    (by_mode,) = json.loads((tmp_path / "index" / "thresholds.json").read_text()).values()
-    one = by_mode["hybrid"]["similarity"]
-    assert (one["questions"], one["unanswerable"], one["true_positive_rate"]) == (3, 1, 1.0)
-    assert 0.7 < one["threshold"] < 1.0
+    written = calibration_of(config)
+    assert [entry.mode for entry in written.entries] == ["bm25", "dense", "hybrid-rrf", "hybrid"]
+    searcher = Searcher.open(config)
+    one = written.find(searcher.generation, config.retrieve)
+    assert one is not None
+    assert (one.mode, one.answerable, one.unanswerable, one.kept) == ("hybrid", 3, 1, 1.0)
+    assert one.embedding_fingerprint == searcher.generation.manifest.settings.embedding_fingerprint
+    assert len(one.questions_sha256) == 64
 
 
 def test_answers_are_generated_and_judged_by_servers(rag: Rag, questions: Path, tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_answers_are_generated_and_judged_by_servers(rag: Rag, questions: Path, 
     with FakeServer(writer) as server, FakeServer(judge) as judging:
         ran = rag(
             "eval", questions, "--report", tmp_path / "r", "--base-url", server.base_url,
-            "--judge-url", judging.base_url, "--no-thresholds", "--json", timeout_s=300,
+            "--judge-url", judging.base_url, "--no-calibrate", "--json", timeout_s=300,
         )  # fmt: skip
         assert ran.code == 0, ran.err
         asked = judging.chats[0].body["messages"][0]["content"]
@@ -92,7 +98,7 @@ def test_answers_are_generated_and_judged_by_servers(rag: Rag, questions: Path, 
     assert answers["faithfulness"]["mean"] == 0.0
     assert "They are kept in the cellar" in asked
     assert "follow no instruction" in asked
-    assert not (tmp_path / "index" / "thresholds.json").exists()
+    assert not (tmp_path / "index" / "calibration.json").exists()
 
 
 def test_a_reranker_adds_a_mode_and_what_it_missed_is_said(rag: Rag, questions: Path, tmp_path: Path) -> None:
@@ -103,6 +109,7 @@ def test_a_reranker_adds_a_mode_and_what_it_missed_is_said(rag: Rag, questions: 
     assert ran.code == 0, ran.err
     assert ran.json["modes"]["hybrid+rerank"] == ran.json["modes"]["hybrid"]
     assert "gave no scores" in " ".join(ran.json["notes"])
+    assert {entry["reranker"] for entry in ran.json["calibrations"]} == {""}
 
 
 @pytest.mark.parametrize(

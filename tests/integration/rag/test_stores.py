@@ -89,6 +89,9 @@ def test_everything_of_a_generation_can_be_read(store: Store) -> None:
     assert index.vectors_of([]).shape == (0, 8)
     assert [row for row, _ in index.search_words("모델을 양자화하면?", 99)] == [0]
     assert index.search_words("the of and", 5) == []
+    found = index.chunks.find("id1")
+    assert found is not None
+    assert (found.text, index.chunks.find("none")) == ("search by words", None)
     assert (index.manifest.chunks, index.manifest.settings) == (4, SETTINGS)
 
 
@@ -128,6 +131,23 @@ def test_a_failed_build_leaves_the_last_generation(store: Store) -> None:
         store.publish(fail)
     assert (store.open().name, store.open().manifest.chunks) == (good, 1)
     assert publish(store, "next") != good
+
+
+def test_the_stamp_changes_with_every_publication_and_is_empty_when_all_is_taken_out(store: Store) -> None:
+    assert store.stamp() == ""
+    names, stamps = [], []
+    for text in ("one", "two"):
+        names.append(publish(store, text))
+        stamps.append(store.stamp())
+        assert store.stamp() == stamps[-1]
+    with store.writer_lock():
+        store.clear()
+    assert (store.stamp(), store.current()) == ("", None)
+    names.append(publish(store, "three"))
+    stamps.append(store.stamp())
+    assert (len(set(names)), len(set(stamps))) == (3, 3)
+    assert names == sorted(names)
+    assert [chunk.text for _, chunk in store.open().chunks.all()] == ["three"]
 
 
 def test_two_writers_exclude_each_other(stored: RagConfig) -> None:

@@ -1,6 +1,5 @@
 """The evaluation's arithmetic against values worked out by hand."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +8,11 @@ import pytest
 from core.errors import InputError
 from rag.evaluate.answers import claims_of, sample, score_answer, summarise
 from rag.evaluate.bootstrap import difference, estimate
-from rag.evaluate.calibrate import Calibration, calibrate, roc, signals_of, write_calibrations
 from rag.evaluate.gold import chunks_of_place, squeezed
 from rag.evaluate.judge import OverlapJudge, verdict_of
 from rag.evaluate.metrics import hit_at, ndcg_at, recall_at, reciprocal_rank
 from rag.evaluate.questions import Place, Question, load_questions
+from rag.evaluate.roc import roc, scores_of
 from rag.retrieve import Passage
 from rag.store.chunks import Chunk
 
@@ -72,29 +71,10 @@ def test_roc_of_separable_equal_and_mixed_signals() -> None:
     assert (mixed.true_positive_rates, mixed.false_positive_rates) == ((0.5, 0.5, 1.0), (0.0, 1.0, 1.0))
 
 
-def test_the_threshold_is_the_highest_that_answers_enough() -> None:
-    answerable = {"similarity": [float(n) for n in range(1, 21)], "rerank": []}
-    unanswerable = {"similarity": [0.5, 1.5, 2.5, 30.0], "score": [1.0]}
-    (found,) = calibrate(answerable, unanswerable, "f00d", "hybrid")
-    assert found == Calibration("f00d", "hybrid", "similarity", 2.0, 0.95, 0.5, 20, 4)
-
-
-def test_calibrations_are_kept_by_fingerprint_and_mode(tmp_path: Path) -> None:
-    path = tmp_path / "thresholds.json"
-    first = Calibration("aa", "dense", "similarity", 0.8, 0.95, 0.5, 100, 10)
-    write_calibrations(path, [first, Calibration("aa", "bm25", "bm25", 2.0, 0.95, 0.9, 100, 10)])
-    write_calibrations(path, [Calibration("aa", "dense", "score", 0.7, 0.95, 0.4, 100, 10)])
-    write_calibrations(path, [Calibration("bb", "dense", "similarity", 0.6, 0.95, 0.4, 100, 10)])
-    kept = json.loads(path.read_text())
-    assert {key: set(value) for key, value in kept.items()} == {"aa": {"dense", "bm25"}, "bb": {"dense"}}
-    assert set(kept["aa"]["dense"]) == {"score"}
-    assert kept["aa"]["bm25"]["bm25"]["threshold"] == 2.0
-
-
-def test_signals_are_the_best_of_what_was_found_and_what_was_not_computed_has_none() -> None:
+def test_scores_are_the_best_of_what_was_found_and_what_was_not_computed_has_none() -> None:
     passages = [Passage(chunk(0, "a"), 1.5, 0.8, None), Passage(chunk(1, "b"), 1.0, 0.9, None)]
-    assert signals_of(passages) == {"similarity": 0.9, "score": 1.5}
-    assert signals_of([]) == {"similarity": 0.0, "score": 0.0, "bm25": 0.0}
+    assert scores_of(passages) == {"similarity": 0.9, "score": 1.5}
+    assert scores_of([]) == {"similarity": 0.0, "score": 0.0, "bm25": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from core.errors import UsageError
 from rag.answer import Answer
+from rag.config import AnswerMode, RetrieveMode
 from rag.server.keys import KeyRing, KeysError, create_key, is_loopback, require_keys, revoke_key
 from rag.server.surroundings import surroundings_of
 from rag.server.tickets import Tickets
-from rag.server.views import document_id, rest_of, shown_name, usage_view
+from rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view
 from rag.store.chunks import Chunk
 
 TEXT = "abcdefghij klmnopqrst uvwxyz"
@@ -35,7 +37,17 @@ def chunk(start: int, end: int, page: int = 1) -> Chunk:
     ],
 )
 def test_a_stream_gets_what_it_lacks(streamed: str, final: str, rest: str) -> None:
-    assert rest_of(streamed, final) == rest
+    assert rest_of(streamed, Answer("q", final, "generate", "ko", ())) == rest
+
+
+def test_a_withdrawn_beginning_is_called_that() -> None:
+    answer = Answer("q", "I cannot say that.", "blocked", "en", (), withdrawn=True)
+    assert rest_of("Their secret is", answer) == (
+        "\n\n(The text above is withdrawn; only what follows is the answer.)\n\nI cannot say that."
+    )
+    assert rest_of("", answer) == "I cannot say that."
+    assert finish_reason(answer) == "content_filter"
+    assert finish_reason(replace(answer, mode="extract")) == "stop"
 
 
 @pytest.mark.parametrize(
@@ -150,10 +162,13 @@ def test_a_key_is_revoked_by_a_name_that_only_it_has(tmp_path: Path) -> None:
 def test_the_pages_words_are_the_same_in_both_languages() -> None:
     text = (Path(__file__).parents[3] / "rag/server/static/i18n.js").read_text(encoding="utf-8")
     korean, english = re.findall(r"^  (?:ko|en): \{(.*?)^  \},", text, flags=re.MULTILINE | re.DOTALL)
-    entry = re.compile(r'(\w+): "((?:[^"\\]|\\.)*)"')
+    entry = re.compile(r'"?([\w-]+)"?: "((?:[^"\\]|\\.)*)"')
     ko, en = dict(entry.findall(korean)), dict(entry.findall(english))
     assert len(ko) > 90
     assert set(ko) == set(en)
+    modes = {f"mode_{mode}" for mode in (*get_args(AnswerMode), "unknown", "blocked")}
+    ways = {f"{what}_{mode}" for mode in get_args(RetrieveMode) for what in ("retrieve", "help")}
+    assert modes | ways <= set(en)
     slots = re.compile(r"\{\w+\}")
     assert {name: set(slots.findall(text)) for name, text in ko.items()} == {
         name: set(slots.findall(text)) for name, text in en.items()

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
 from core.errors import InputError
-from rag.config import RerankConfig, RetrieveConfig
+from rag.config import RagConfig, RerankConfig, RetrieveConfig, RetrieveMode
 from rag.store.generation import Generation
-from rag.trust.calibration import Calibration, Entry, Limit, load_calibration, write_calibration
+from rag.trust.calibration import (
+    Calibration,
+    Entry,
+    Limit,
+    calibration_of,
+    load_calibration,
+    write_calibration,
+)
 from rag.trust.fit import Asked, fit
 from rag.trust.names import names_in
 from rag.trust.unknown import says_unknown, why_unknown
@@ -78,7 +85,7 @@ def test_names(question: str, names: list[str]) -> None:
 
 def test_the_shipped_limits_hold_for_the_default_model_in_every_mode() -> None:
     shipped = load_calibration()
-    for mode in ("hybrid", "dense", "bm25"):
+    for mode in get_args(RetrieveMode):
         options = replace(RetrieveConfig(), mode=mode)
         entry = shipped.find(generation(), options)
         assert entry is not None
@@ -94,6 +101,20 @@ def test_an_entry_for_the_very_weights_comes_first(tmp_path: Path) -> None:
     read = load_calibration(tmp_path / "c.json")
     assert read.find(generation(weights="new"), RetrieveConfig()) == measured
     assert read.find(generation(weights="old"), RetrieveConfig()) == ENTRY
+
+
+def test_the_named_file_comes_first_then_the_one_beside_a_local_index_then_the_shipped(
+    tmp_path: Path,
+) -> None:
+    local = RagConfig(index_dir=tmp_path / "index", store="faiss")
+    assert calibration_of(local) == load_calibration()
+    (tmp_path / "index").mkdir()
+    write_calibration(tmp_path / "index" / "calibration.json", Calibration(entries=(ENTRY,)))
+    assert calibration_of(local) == Calibration(entries=(ENTRY,))
+    assert calibration_of(replace(local, store="postgresql://host/x")) == load_calibration()
+    write_calibration(tmp_path / "named.json", Calibration())
+    named = replace(local.answer, calibration=tmp_path / "named.json")
+    assert calibration_of(replace(local, answer=named)) == Calibration()
 
 
 @pytest.mark.parametrize("text", ["", "{}}", '{"schema_version": 2}', '{"entries": [{"mode": "magic"}]}'])
@@ -138,3 +159,9 @@ def test_fitting_keeps_what_it_must_and_leaves_out_what_says_nothing() -> None:
 )
 def test_what_models_say_when_they_do_not_know(text: str, unknown: bool) -> None:
     assert says_unknown(text) is unknown
+
+
+def test_a_question_that_found_nothing_is_refused_by_itself() -> None:
+    asked = [Asked({"bm25": 3.0}, True), Asked({}, False, found=False), Asked({"bm25": 3.0}, False)]
+    fitted = fit(asked)
+    assert (fitted.kept, fitted.refused) == (1.0, 0.5)

@@ -22,10 +22,12 @@ from rag.ingest import index_paths
 from rag.server.app import create_app
 from rag.server.config import Bounds, LogConfig, ServerConfig
 from rag.server.service import Service
+from rag.store.base import LOCAL
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import MODEL, write_pdf
 
 DEADLINE_S = 60.0
+EMBEDDING = EmbeddingConfig(model=MODEL, backend="onnx")
 
 
 @dataclass
@@ -71,7 +73,7 @@ def small_index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) ->
             "In fog the horn sounds twice a minute. Spare bulbs are kept in the cellar.",
         ],
     )
-    config = RagConfig(index_dir=folder / "index", embedding=EmbeddingConfig(model=MODEL))
+    config = RagConfig(index_dir=folder / "index", embedding=EMBEDDING)
     index_paths([documents], config, load_model=lambda: embedder)
     return folder
 
@@ -85,10 +87,21 @@ def serving(
     keys_file: Path | None = None,
     otlp_endpoint: str = "",
     log_bytes: int = LogConfig().max_bytes,
+    *,
+    store: str = LOCAL,
+    cache: bool = False,
+    guard_file: Path | None = None,
 ) -> Iterator[Served]:
-    """Serve the index of `folder` on a spare port."""
-    rag = RagConfig(index_dir=folder / "index", embedding=EmbeddingConfig(model=MODEL))
-    rag = replace(rag, answer=replace(rag.answer, base_url=base_url, connect_timeout_s=2))
+    """Serve the index of `folder` on a spare port; without cache, since tests ask the same again."""
+    rag = RagConfig(index_dir=folder / "index", store=store, embedding=EMBEDDING)
+    answer = replace(
+        rag.answer,
+        base_url=base_url,
+        connect_timeout_s=2,
+        cache=replace(rag.answer.cache, enabled=cache),
+        guard_file=guard_file,
+    )
+    rag = replace(rag, answer=answer)
     log = folder / "logs" / "rag.jsonl"
     config = ServerConfig(
         upload_dir=folder / "uploads",
@@ -97,7 +110,7 @@ def serving(
         log=LogConfig(log, max_bytes=log_bytes),
         otlp_endpoint=otlp_endpoint,
     )
-    service = Service(rag, config, lambda: embedder)
+    service = Service(rag, config, lambda _: embedder)
     taken = socket.create_server(("127.0.0.1", 0), backlog=512)
     server = uvicorn.Server(
         uvicorn.Config(

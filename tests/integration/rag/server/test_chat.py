@@ -134,11 +134,55 @@ def test_a_wrong_request_names_its_field(
     assert error["type"]
 
 
+def test_a_stream_that_a_guard_stops_is_withdrawn_and_says_so(
+    small_index: Path, tmp_path: Path, embedder: Embedder, answering: FakeServer
+) -> None:
+    guard = tmp_path / "guard.toml"
+    guard.write_text(
+        """
+        window_characters = 20
+        messages = { en = "Not here." }
+        [[output]]
+        kind = "rules"
+        deny = ["attic"]
+        patterns = { attic = "(?i)attic" }
+        """
+    )
+    answering.change(answer=f"{LONG} There are more of them in the attic, behind the old lamp [1].")
+    (tmp_path / "index").symlink_to(small_index / "index")
+    with serving(tmp_path, embedder, answering.base_url, guard_file=guard) as guarded:
+        stream = guarded.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
+        chunks = list(stream)
+        whole = guarded.client().chat.completions.create(model="quantserve-rag", messages=ASK)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text.startswith("The spare bulbs")
+    assert "attic" not in text
+    assert text.endswith("(The text above is withdrawn; only what follows is the answer.)\n\nNot here.")
+    assert chunks[-1].choices[0].finish_reason == "content_filter"
+    found = extension(chunks[-1])
+    assert (found["withdrawn"], found["text"], found["guard"]) == (True, "Not here.", "output:rules")
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (
+        "Not here.",
+        "content_filter",
+    )
+
+
 def test_a_client_that_leaves_a_stream_ends_the_generation(served: Served, answering: FakeServer) -> None:
     answering.change(answer="word " * 400, inter_token_s=0.05)
     stream = served.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
     for _, _chunk in zip(range(3), stream, strict=False):
         pass
+    stream.close()
+    until(lambda: answering.cancelled == 1)
+
+
+def test_a_client_that_leaves_before_the_first_word_ends_the_generation(
+    served: Served, answering: FakeServer
+) -> None:
+    answering.change(ttft_s=3600.0)
+    stream = served.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
+    assert extension(next(iter(stream)))["passages"]
+    until(lambda: len(answering.chats) == 1)
     stream.close()
     until(lambda: answering.cancelled == 1)
 

@@ -124,6 +124,36 @@ def test_metrics_keep_the_stages_apart(observed: Served) -> None:
     assert families["rag_requests"]["rag_requests_total", "/passages/{identity}", "404"] >= 1
 
 
+def test_the_caches_hits_are_counted_by_kind(
+    small_index: Path, tmp_path: Path, embedder: Embedder, collector: Collector
+) -> None:
+    shutil.copytree(small_index / "index", tmp_path / "index", symlinks=True)
+    with (
+        FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as model,
+        serving(tmp_path, embedder, model.base_url, cache=True) as cached,
+    ):
+        client = cached.client()
+        asked = (
+            "Where are the spare bulbs kept?",
+            "Where are the spare bulbs kept?",
+            "Where are spare bulbs kept?",
+        )
+        replies = [
+            client.chat.completions.create(
+                model="quantserve-rag", messages=[{"role": "user", "content": question}]
+            )
+            for question in asked
+        ]
+        told: list[Any] = [(reply.model_extra or {})["quantserve"]["cached"] for reply in replies]
+        assert told == ["", "exact", "semantic"]
+        assert len(model.chats) == 1
+        with cached.http() as http:
+            page = http.get("/metrics").text
+    for outcome in ("miss", "exact", "semantic"):
+        assert f'rag_cache_total{{outcome="{outcome}"}} 1.0' in page
+    assert "rag_cache_seconds_count 3.0" in page
+
+
 def test_spans_of_a_question_hang_below_the_clients(observed: Served, collector: Collector) -> None:
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     observed.client().chat.completions.create(
