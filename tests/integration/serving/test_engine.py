@@ -151,8 +151,9 @@ def test_engine_killed_during_streams_is_an_error_then_503_and_then_serves_again
     assert wait_for(lambda: all(stream.events for stream in streams), 60)
     core.kill()
     for stream in streams:
-        stream.wait()
-        assert stream.tokens is None
+        stream.wait()  # none hangs
+    # The last one had just begun; a fast machine may have finished the first before the kill.
+    assert any(stream.tokens is None for stream in streams)
     refused = httpx.post(f"{url}/v1/completions", json=completion(1), timeout=60)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "restarting")
     assert int(refused.headers["retry-after"]) >= 1
