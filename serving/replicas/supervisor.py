@@ -35,12 +35,12 @@ from serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptio
 from serving.replicas.control import SIGNAL, read_request
 from serving.replicas.fitting import Fit
 from serving.replicas.front import Front
-from serving.replicas.reaping import Reaper
 from serving.replicas.replica import Replica, ServeArgv
 from serving.replicas.rolling import roll
 from serving.replicas.router import RouterClient, router_argv
 from serving.replicas.shares import Lane
 from serving.state import ServerState, remove_state, write_state
+from serving.supervise.orphans import Reaper
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROBE_TIMEOUT_S = 60.0

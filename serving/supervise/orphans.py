@@ -1,4 +1,4 @@
-"""The launcher's side of serving.reaper, the process that ends the engine should the launcher be killed."""
+"""The near side of serving.reaper, the process that ends what we started if we are killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Reaper:
-    """Told of every engine's process group."""
+    """Told of every process group that is started: an engine's, or a replica's launcher's."""
 
     def __init__(self, grace_s: float) -> None:
         """Start it; `grace_s` is what a group gets between SIGTERM and SIGKILL."""
@@ -30,7 +30,7 @@ class Reaper:
             self._process.stdin.flush()
 
     def watch(self, group: int) -> None:
-        """End this group when the launcher is gone."""
+        """End this group when we are gone."""
         self._say(group)
 
     def forget(self, group: int) -> None:
@@ -38,7 +38,7 @@ class Reaper:
         self._say(-group)
 
     def close(self) -> None:
-        """End it."""
+        """End it, and what is still on its list."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
