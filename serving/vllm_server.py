@@ -3,22 +3,29 @@
     python -m serving.vllm_server --parent PID <vLLM flags>
 
 It takes connections on the socket it inherits from the launcher, and so binds none of its own.
-Before vLLM starts, the kernel is asked for the AMX registers (see serving.amx) and to end this process
-with its launcher; on a CPU its processes sleep while they wait (see serving.waiting).
-Workers that vLLM forks or spawns run this module's head too, so both hold for them.
+Before vLLM starts, the kernel is asked to end this process with its launcher, and for the AMX registers
+(serving.amx), which the engine core and the workers have then too. On a CPU those are forked
+(serving.forking).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
+from serving import forking
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
-from serving.supervise.line import LISTENER_VARIABLE, inherited
-from serving.waiting import sleep_while_waiting
+from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 
-request_tiles()
-sleep_while_waiting()
+_PRIVATE = (LISTENER_VARIABLE, LINE_VARIABLE)
+
+
+def prepare() -> None:
+    """Do what must hold in every process of the engine."""
+    request_tiles()
+    if forking.wanted():
+        forking.fork_instead_of_spawning()
 
 
 def main() -> None:
@@ -26,6 +33,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--parent"]:
         die_with_parent(expected_parent=int(sys.argv[2]))
         del sys.argv[1:3]
+    if forking.wanted():
+        forking.import_bound()
+        prepare()
+        forking.start_fork_server(*(int(os.environ[name]) for name in _PRIVATE if name in os.environ))
+    else:
+        prepare()
     listener = inherited(LISTENER_VARIABLE)
     from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve
@@ -39,3 +52,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+else:
+    # multiprocessing runs this module in each process that vLLM spawns
+    prepare()

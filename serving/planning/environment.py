@@ -5,15 +5,13 @@ from __future__ import annotations
 import os.path
 
 from serving.dtype import DtypeChoice
+from serving.forking import VARIABLE as FORK_SERVER
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
 from serving.planning.parallel import Parallel, require_split, splits
-from serving.waiting import VARIABLE as WAIT_VARIABLE
 
 _SPLIT_FROM_BYTES = 2 << 30
-_WAIT_S = "0.0002"
-"""Sleep of a waiting process between two looks: a hundredth of a step, and a hundredth of a processor."""
 
 
 def cpu_parallel(inputs: PlanInputs) -> Parallel:
@@ -81,9 +79,6 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
     ]
     if not inputs.on_gpu:
         items.append(binding(inputs, parallel))
-        items.append(
-            Item(WAIT_VARIABLE, _WAIT_S, "hardware", "who waits sleeps: every processor is for computing")
-        )
         if choice.isa_cap is not None:
             items.append(
                 Item("ONEDNN_MAX_CPU_ISA", choice.isa_cap, "hardware", "fastest setting that lives here")
@@ -93,6 +88,9 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
         if preload:
             names = " and ".join(os.path.basename(path) for path in preload)  # noqa: PTH119  text, not a file
             items.append(Item("LD_PRELOAD", ":".join(preload), "hardware", f"{names}: faster"))
+        if libraries.iomp and parallel.devices == 1:
+            reason = "one worker, and Intel's OpenMP: processes are forked instead of importing all again"
+            items.append(Item(FORK_SERVER, "1", "hardware", reason))
     items.extend(
         Item(key, value, "profile", f"profile {inputs.profile_name}")
         for key, value in inputs.profile.environment.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 
@@ -75,17 +76,17 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert "forgotten" in done.stderr
 
 
-def test_processes_that_wait_sleep(server: Server) -> None:
-    body = {"model": "tiny", "prompt": "The", "max_tokens": 4}
-    httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
-    family = psutil.Process(server.process.pid).children(recursive=True)
-
-    def spent_s() -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in family)
-
-    before = spent_s()
-    time.sleep(0.6)  # vLLM alone would keep looking for a second after its last message
-    assert spent_s() - before < 0.2
+def test_core_and_worker_are_forks_and_only_the_worker_is_bound(server: Server) -> None:
+    engine = psutil.Process(server.ready["engine_pid"])
+    (forks,) = (child for child in engine.children() if "ForkServer" in " ".join(child.cmdline()))
+    core, worker = sorted(forks.children(), key=lambda process: "Worker" in " ".join(process.cmdline()))
+    assert ["EngineCore" in " ".join(core.cmdline()), "Worker" in " ".join(worker.cmdline())] == [True, True]
+    usable = sorted(os.sched_getaffinity(0))
+    assert engine.cpu_affinity() == core.cpu_affinity() == usable
+    threads = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
+    assert {number for bound in threads if len(bound) == 1 for number in bound} == set(usable)
+    # the listening socket is the API server's alone
+    assert not any(c.laddr.port == server.ready["port"] for c in core.net_connections() if c.laddr)
 
 
 def test_malformed_requests_never_get_a_500_nor_leak(server: Server) -> None:

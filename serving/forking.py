@@ -1,0 +1,141 @@
+"""Fork vLLM's processes from one that has imported everything: on a CPU a start takes half the time.
+
+On a CPU vLLM starts its engine core and each worker as fresh interpreters, one after the other, and each
+imports torch and vLLM again for five to eight seconds. Here the API server imports what all of them need,
+and forks a server for further forks (multiprocessing's own fork server) before it has started anything. That
+server computes nothing and starts no thread, so that a fork of it is sound; what each process needs in its
+environment, such as its processors for OpenMP, travels with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import re
+import socket
+from multiprocessing import forkserver, resource_tracker, util
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from serving.hardware.system import parse_id_list
+
+VARIABLE = "QUANTSERVE_FORK_SERVER"
+"""`1`: vLLM's processes are forked from a fork server. It is for one worker, whose processors are named, and
+for Intel's OpenMP (serving.planning.environment)."""
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+
+_SHARED = [
+    "vllm.entrypoints.launchers.api_server.entry",
+    "vllm.v1.engine.core",
+    "vllm.v1.worker.cpu_worker",
+]
+
+
+def wanted() -> bool:
+    """Is the variable set, and are the worker's processors known?"""
+    return (
+        os.environ.get(VARIABLE) == "1" and re.fullmatch(r"[\d,-]+", os.environ.get(BINDING, "")) is not None
+    )
+
+
+class _Process(ForkServerProcess):
+    """A process that begins as its parent wishes, not as the fork server is."""
+
+    def start(self) -> None:
+        self._environment = dict(os.environ)
+        # the engine core waits and schedules, on whatever processor is free; a worker computes on its own
+        self._processors = os.sched_getaffinity(0) if multiprocessing.parent_process() is None else None
+        super().start()
+
+    def run(self) -> None:
+        if self._processors is not None:
+            os.sched_setaffinity(0, self._processors)
+        for name in os.environ.keys() - self._environment.keys():
+            del os.environ[name]
+        os.environ.update(self._environment)
+        super().run()
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
+def import_bound() -> None:
+    """Import what vLLM's processes share, with Intel's OpenMP set as vLLM would set it for its worker.
+
+    OpenMP reads its settings at its first use, which is within these imports, and a fork keeps what was read.
+    """
+    import setproctitle
+
+    processors = parse_id_list(os.environ[BINDING])
+    settings = {
+        "OMP_NUM_THREADS": str(len(processors)),
+        "KMP_AFFINITY": f"granularity=fine,explicit,proclist=[{','.join(map(str, processors))}]",
+        # milliseconds a thread looks for more work before it sleeps
+        "KMP_BLOCKTIME": "5",
+        "KMP_TPAUSE": "0",
+    }
+    # it finds the place of the title only as long as the environment is as it was
+    setproctitle.getproctitle()
+    everywhere, before = os.sched_getaffinity(0), dict(os.environ)
+    os.environ.update(settings)
+    for name in _SHARED:
+        importlib.import_module(name)
+    # OpenMP has bound this process, which is to serve HTTP, and vLLM would leave it a worker's threads
+    os.sched_setaffinity(0, everywhere)
+    for name in settings:
+        os.environ.pop(name)
+    os.environ.update(before)
+
+
+def start_fork_server(*private: int) -> None:
+    """Fork the server; before this process starts any thread.
+
+    `private` are descriptors that no other process may keep open. What multiprocessing would set when it
+    starts its fork server as a fresh interpreter (CPython 3.11, ForkServer.ensure_running) is set here.
+    """
+    resource_tracker.ensure_running()
+    address = str(Path(util.get_temp_dir(), "forks"))  # in a folder that is this user's alone
+    alive_reader, alive_writer = os.pipe()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        process_id = os.fork()
+        if process_id == 0:
+            _serve_forks(listener.detach(), alive_reader, (alive_writer, *private))
+    os.close(alive_reader)
+    known = {
+        "_forkserver_address": address,
+        "_forkserver_alive_fd": alive_writer,
+        "_forkserver_pid": process_id,
+    }
+    vars(forkserver._forkserver).update(known)
+
+
+def _serve_forks(listener_fd: int, alive_fd: int, unused: tuple[int, ...]) -> None:
+    """Serve until every process that may ask for one has ended."""
+    from vllm.utils.system_utils import set_process_title
+
+    code = 1
+    try:
+        for descriptor in unused:
+            os.close(descriptor)
+        set_process_title("ForkServer")
+        # a fork asks this server too, instead of starting its own
+        vars(forkserver._forkserver).update(ensure_running=resource_tracker.ensure_running)
+        forkserver.main(listener_fd, alive_fd, preload=[])
+    except SystemExit:
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def fork_instead_of_spawning() -> None:
+    """Have whatever asks for fresh interpreters in this process get forks of the server."""
+    original = multiprocessing.get_context
+
+    def get_context(method: str | None = None) -> BaseContext:
+        return _Context() if method == "spawn" else original(method)
+
+    vars(multiprocessing).update(get_context=get_context)
