@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import sys
 import tempfile
@@ -15,12 +16,11 @@ from typing import Any, cast
 import orjson
 
 from benchmarks import records
-from benchmarks.client.worker import dump_shard
+from benchmarks.client.worker import dump_shard, lags_path
 from benchmarks.errors import WorkerFailed
 from benchmarks.plan import Shard
 
 START_DELAY_S = 0.2
-_MAX_LINE_BYTES = 1 << 28
 
 
 @dataclasses.dataclass
@@ -96,11 +96,12 @@ async def run(shard: Shard, processes: int, on_progress: Callable[[dict[str, int
             for member in members:
                 await member.stop()
         result = [record for member in members for record in records.read(member.records_path)]
+        lags = sorted(itertools.chain.from_iterable(member.lags() for member in members))
     finals: list[dict[str, Any]] = list(state)
     wall_s = max(ended_s - start_s, 1e-9)
     return FleetResult(
         records=sorted(result, key=lambda record: record.sent_s),
-        lags=sorted((when, lag) for final in finals for when, lag in final["lags"]),
+        lags=lags,
         started_s=start_s - shard.epoch_s,
         ended_s=ended_s - shard.epoch_s,
         client_cpu_share=max(final["cpu_s"] for final in finals) / wall_s,
@@ -130,7 +131,6 @@ class _Member:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-            limit=_MAX_LINE_BYTES,
         )
         return cls(process, records_path)
 
@@ -141,6 +141,9 @@ class _Member:
             raise WorkerFailed(f"a load process ended with code {code}", mend="Its error is printed above")
         value: dict[str, Any] = orjson.loads(line)
         return value
+
+    def lags(self) -> list[tuple[float, float]]:
+        return [(when, lag) for when, lag in orjson.loads(lags_path(self.records_path).read_bytes())]
 
     def go(self, start_s: float) -> None:
         self._in.write(f"{start_s!r}\n".encode())

@@ -1,7 +1,8 @@
 """One load process: `python -m benchmarks.client.worker SHARD.json RECORDS.jsonl`.
 
 Says `{"ready": true}` on stdout, waits for a line with the start time (perf_counter) on stdin, drives
-its shard, reports progress once in a while, and at last its event-loop delays and CPU seconds.
+its shard, reports progress once in a while, and at last its CPU seconds, with its event-loop delays in a file
+beside the records.
 A process of its own, so that progress bars and sampling never delay a time stamp.
 """
 
@@ -38,6 +39,11 @@ def load_shard(data: bytes) -> Shard:
         for task in value.pop("tasks")
     ]
     return Shard(target=Target(**value.pop("target")), tasks=tasks, **value)
+
+
+def lags_path(records_path: Path) -> Path:
+    """Where the event-loop delays are written: pairs of when (seconds since the run's epoch) and how long."""
+    return records_path.with_suffix(".lags.json")
 
 
 @dataclasses.dataclass
@@ -79,13 +85,14 @@ def main(shard_path: str, records_path: str) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             lags = runner.run(drive(shard, start_s, emit))
         cpu_s = time.process_time() - cpu_s
+    # by file, since a quarter of an hour of delays is megabytes, and the pipe is for short lines
+    lags_path(Path(records_path)).write_bytes(orjson.dumps(lags))
     _say(
         {
             "done": progress.done,
             "failed": progress.failed,
             "tokens": progress.tokens,
             "end": True,
-            "lags": lags,
             "cpu_s": cpu_s,
         }
     )
