@@ -14,6 +14,8 @@ import multiprocessing
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -61,10 +63,12 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def import_bound() -> None:
+@contextmanager
+def bound() -> Iterator[None]:
     """Import what vLLM's processes share, with Intel's OpenMP set as vLLM would set it for its worker.
 
-    OpenMP reads its settings at its first use, which is within these imports, and a fork keeps what was read.
+    OpenMP reads its settings at its first use, which is within these imports, and again in every fork: they
+    hold in what is forked within this context.
     """
     import setproctitle
 
@@ -80,10 +84,13 @@ def import_bound() -> None:
     setproctitle.getproctitle()
     everywhere, before = os.sched_getaffinity(0), dict(os.environ)
     os.environ.update(settings)
+    importlib.import_module("torch")
+    # OpenMP has bound this process, which is to serve HTTP
+    os.sched_setaffinity(0, everywhere)
     for name in _SHARED:
         importlib.import_module(name)
-    # OpenMP has bound this process, which is to serve HTTP, and vLLM would leave it a worker's threads
-    os.sched_setaffinity(0, everywhere)
+    yield
+    # and vLLM would leave it a worker's threads
     for name in settings:
         os.environ.pop(name)
     os.environ.update(before)

@@ -17,6 +17,7 @@ from serving import forking
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
 from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
+from serving.waiting import sleep_while_waiting
 
 _PRIVATE = (LISTENER_VARIABLE, LINE_VARIABLE)
 
@@ -26,6 +27,7 @@ def prepare() -> None:
     request_tiles()
     if forking.wanted():
         forking.fork_instead_of_spawning()
+    sleep_while_waiting()
 
 
 def main() -> None:
@@ -34,9 +36,9 @@ def main() -> None:
         die_with_parent(expected_parent=int(sys.argv[2]))
         del sys.argv[1:3]
     if forking.wanted():
-        forking.import_bound()
-        prepare()
-        forking.start_fork_server(*(int(os.environ[name]) for name in _PRIVATE if name in os.environ))
+        with forking.bound():
+            prepare()
+            forking.start_fork_server(*(int(os.environ[name]) for name in _PRIVATE if name in os.environ))
     else:
         prepare()
     listener = inherited(LISTENER_VARIABLE)

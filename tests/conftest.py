@@ -18,6 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Tests start our programs many times; let the first start keep its bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Several engines share the processors, as replicas do: none may spin (serving/waiting.py).
+os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types for it

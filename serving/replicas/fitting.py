@@ -19,10 +19,13 @@ from serving.prepare import plan_inputs
 from serving.profiles import Profile
 from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
 from serving.target import Target, resolve_target
+from serving.waiting import VARIABLE as WAIT_VARIABLE
 
 _OWN_ADDRESS = ("--host", "--port", "--uds", "--data-parallel-size", "--api-server-count")
 _DEVICES = ("--tensor-parallel-size", "--pipeline-parallel-size")
 _KV = "--kv-cache-memory-bytes"
+_WAIT_S = "0.0002"
+"""Sleep of a waiting process between two looks: a hundredth of a step, and a hundredth of a processor."""
 
 
 @dataclass(frozen=True)
@@ -128,5 +131,6 @@ def lane_profile(profile: Profile, lane: Lane, cpu_list: str) -> dict[str, objec
     data = profile.model_dump(mode="json")
     if lane.cpus:
         data["tensor_parallel"] = 1  # its processors lie side by side
-        data["environment"] = {"VLLM_CPU_OMP_THREADS_BIND": cpu_list, **profile.environment}
+        ours = {"VLLM_CPU_OMP_THREADS_BIND": cpu_list, WAIT_VARIABLE: _WAIT_S}
+        data["environment"] = {**ours, **profile.environment}
     return data
