@@ -20,7 +20,7 @@ from core.errors import UsageError
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.gate.config import GateConfig
 from quantize.gate.run import Limits
-from quantize.ladder.candidates import Candidate
+from quantize.ladder.candidates import SHARES, Candidate
 from quantize.ladder.climb import table
 from quantize.ladder.command import step_json
 from quantize.ladder.sensitivity import layer_losses
@@ -34,6 +34,7 @@ _LINES = (
     Candidate("rtn"),
     Candidate("awq"),
     Candidate("gptq"),
+    Candidate("gptq", {}, max(SHARES)),
     Candidate("int8", {"smoothing": 0.0}, note="rounded"),
     Candidate("int8", note="smoothed"),
     Candidate("fp8"),
