@@ -22,6 +22,7 @@ from quantize.gate.scores import Passage
 from quantize.gate.speed import Tick
 from quantize.gate.tasks import TaskScores, compare_tasks, run_tasks
 from quantize.gate.verdict import Findings, Verdict, judge, reasons
+from quantize.methods import bitsandbytes
 
 
 def judge_case(
@@ -118,6 +119,7 @@ def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findi
         quantized=case.manifest.bits is None or case.manifest.bits < 16,
         speeds=speed.pairs(base.cost.rounds, candidate.cost.rounds),
         tasks=compare_tasks(base.tasks, candidate.tasks),
+        while_loading=bitsandbytes.SETTINGS in case.manifest.files,
     )
 
 

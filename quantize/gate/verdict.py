@@ -75,6 +75,8 @@ class Findings:
     """Whether the artifact claims to be quantized, so that a quantized kernel is expected."""
     speeds: tuple[SpeedPair, ...]
     tasks: tuple[TaskPair, ...] = ()
+    while_loading: bool = False
+    """Whether the engine quantizes while loading: the files are the base's, and their size says nothing."""
 
 
 def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check, ...]]:
@@ -89,7 +91,7 @@ def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check,
         _call_check(findings.calls, limits),
         _identity_check(findings.differences),
         *_task_checks(findings.tasks, limits),
-        _size_check(findings.size_ratio, limits),
+        _size_check(findings, limits),
         *_speed_checks(findings.speeds, limits),
         *_anomaly_checks(findings, limits),
     )
@@ -256,9 +258,11 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
     )
 
 
-def _size_check(size_ratio: float, limits: Thresholds) -> Check:
-    limit = limits.max_size_ratio
-    return Check("size of the weights", "", "", f"×{size_ratio:.3f}", f"≤ ×{limit:.2f}", size_ratio <= limit)
+def _size_check(findings: Findings, limits: Thresholds) -> Check:
+    name, ratio, limit = "size of the weights", findings.size_ratio, limits.max_size_ratio
+    if findings.while_loading:
+        return Check(name, "", "", f"×{ratio:.3f}, quantized while loading", "", None)
+    return Check(name, "", "", f"×{ratio:.3f}", f"≤ ×{limit:.2f}", ratio <= limit)
 
 
 def _speed_checks(speeds: Sequence[SpeedPair], limits: Thresholds) -> tuple[Check, ...]:

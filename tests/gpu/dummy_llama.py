@@ -17,7 +17,7 @@ from quantize.methods.formats import Format, Layout, settings
 
 VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 128256, 4096, 14336, 32, 32, 8, 128
 LENGTH = 8192
-_BYTES = {"F32": 4, "I32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
+_BYTES = {"F32": 4, "I32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I8": 1}
 _LINEAR = {
     "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN),
     "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
@@ -27,18 +27,18 @@ _LINEAR = {
     "mlp.up_proj": (INTERMEDIATE, HIDDEN),
     "mlp.down_proj": (HIDDEN, INTERMEDIATE),
 }
-_FORMATS: dict[str, tuple[Format, int]] = {"fp8": ("fp8", 8), "gptq": ("gptq", 4)}
-_GROUP = 128
+_BITS: dict[Format, int] = {"fp8": 8, "int8": 8, "gptq": 4, "awq": 4}
+_BY_GROUP, _GROUP = ("gptq", "awq"), 128
 
 
-def write_dummy_llama(directory: Path, method: str | None) -> Path:
-    """Write the checkpoint in bfloat16, or quantized by fp8 or gptq, as our methods write it."""
+def write_dummy_llama(directory: Path, form: Format | None) -> Path:
+    """Write the checkpoint in bfloat16, or in one of our methods' layouts."""
     directory.mkdir(parents=True)
     _write_tokenizer(directory)
     config: dict[str, object] = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "dtype": "float16" if method == "gptq" else "bfloat16",
+        "dtype": "float16" if form in _BY_GROUP else "bfloat16",
         "vocab_size": VOCABULARY,
         "hidden_size": HIDDEN,
         "intermediate_size": INTERMEDIATE,
@@ -53,19 +53,17 @@ def write_dummy_llama(directory: Path, method: str | None) -> Path:
         "bos_token_id": VOCABULARY - 2,
         "eos_token_id": VOCABULARY - 1,
     }
-    if method is not None:
-        form, bits = _FORMATS[method]
-        config["quantization_config"] = settings(
-            Layout(form, bits, _GROUP if form == "gptq" else -1, True, {})
-        )
+    if form is not None:
+        size = _GROUP if form in _BY_GROUP else -1
+        config["quantization_config"] = settings(Layout(form, _BITS[form], size, form != "awq", {}))
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    _write_sparse(directory / "model.safetensors", tensors(method))
+    _write_sparse(directory / "model.safetensors", tensors(form))
     return directory
 
 
-def tensors(method: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
+def tensors(form: Format | None) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return type and shape of every tensor by name; the engine looks there for what is quantized."""
-    half = "F16" if method == "gptq" else "BF16"
+    half = "F16" if form in _BY_GROUP else "BF16"
     found: dict[str, tuple[str, tuple[int, ...]]] = {
         "model.embed_tokens.weight": (half, (VOCABULARY, HIDDEN)),
         "model.norm.weight": (half, (HIDDEN,)),
@@ -74,24 +72,23 @@ def tensors(method: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
     for layer in range(LAYERS):
         stem = f"model.layers.{layer}"
         for name, (rows, columns) in _LINEAR.items():
-            for suffix, (dtype, shape) in _linear(method, rows, columns).items():
+            for suffix, (dtype, shape) in _linear(form, rows, columns).items():
                 found[f"{stem}.{name}.{suffix}"] = (dtype, shape)
         for norm in ("input_layernorm", "post_attention_layernorm"):
             found[f"{stem}.{norm}.weight"] = (half, (HIDDEN,))
     return found
 
 
-def _linear(method: str | None, rows: int, columns: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    if method == "fp8":
-        return {"weight": ("F8_E4M3", (rows, columns)), "weight_scale": ("F32", (rows, 1))}
-    if method == "gptq":
-        groups = columns // _GROUP
-        return {
-            "qweight": ("I32", (columns // 8, rows)),
-            "qzeros": ("I32", (groups, rows // 8)),
-            "scales": ("F16", (groups, rows)),
-            "g_idx": ("I32", (columns,)),
-        }
+def _linear(form: Format | None, rows: int, columns: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    if form in ("fp8", "int8"):
+        stored = "F8_E4M3" if form == "fp8" else "I8"
+        return {"weight": (stored, (rows, columns)), "weight_scale": ("F32", (rows, 1))}
+    groups = columns // _GROUP
+    common = {"qzeros": ("I32", (groups, rows // 8)), "scales": ("F16", (groups, rows))}
+    if form == "gptq":
+        return {"qweight": ("I32", (columns // 8, rows)), **common, "g_idx": ("I32", (columns,))}
+    if form == "awq":
+        return {"qweight": ("I32", (columns, rows // 8)), **common}
     return {"weight": ("BF16", (rows, columns))}
 
 

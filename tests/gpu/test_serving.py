@@ -1,4 +1,4 @@
-"""The GPU profiles start an 8B-shaped model as planned; its speed in 16 bits, FP8 and GPTQ is recorded."""
+"""The GPU profiles start an 8B-shaped model as planned; its speed in 16 bits and each layout is recorded."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from quantize.gate.kernel import read_evidence
+from quantize.methods.formats import Format
 from tests.gpu.conftest import ENVIRONMENT, ROOT, SERVING, Record, last_json
 from tests.gpu.dummy_llama import VOCABULARY, write_dummy_llama
 from tests.gpu.speed import output_speeds
@@ -29,7 +30,7 @@ _READY_S = 600.0
 class Case:
     """One server: how the weights are kept, the profile, further flags, and the kernel it must use."""
 
-    method: str | None
+    method: Format | None
     profile: str
     flags: tuple[str, ...] = ()
     kernel: str | None = None
@@ -38,12 +39,15 @@ class Case:
         return " ".join([self.method or "16-bit", self.profile, *self.flags])
 
 
+_WEIGHTS = "(Humming|Marlin|Machete)LinearKernel"
 CASES = (
     Case(None, "gpu-throughput"),
+    Case("fp8", "gpu-throughput", kernel="CutlassFP8ScaledMMLinearKernel"),
+    Case("gptq", "gpu-throughput", kernel=_WEIGHTS),
+    Case("awq", "gpu-throughput", kernel=_WEIGHTS),
+    Case("int8", "gpu-throughput", kernel="CutlassInt8ScaledMMLinearKernel"),
     Case(None, "gpu-throughput", ("--kv-cache-dtype", "fp8")),
     Case(None, "gpu-latency"),
-    Case("fp8", "gpu-throughput", kernel="CutlassFP8ScaledMMLinearKernel"),
-    Case("gptq", "gpu-throughput", kernel="(Humming|Marlin|Machete)LinearKernel"),
 )
 
 

@@ -23,6 +23,22 @@ def test_more_bits_are_never_allowed_to_lose_more(parameters: float) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("ppl_increase", "mean_kl", "top1_agreement", "bad_answers"),
+    [(0.007, 0.0097, 0.924, 1), (0.019, 0.0205, 0.891, 0), (0.020, 0.0146, 0.908, 1)],
+    ids=["int8", "fp8", "llm_int8"],
+)
+def test_sound_eight_bits_of_the_default_model_as_an_h100_measured_them_are_within_the_limits(
+    ppl_increase: float, mean_kl: float, top1_agreement: float, bad_answers: int
+) -> None:
+    limits = thresholds_for(8, 135e6)
+
+    assert ppl_increase <= limits.max_ppl_increase
+    assert mean_kl <= limits.max_mean_kl
+    assert top1_agreement >= limits.min_top1_agreement
+    assert bad_answers <= limits.max_new_bad_answers
+
+
 def test_unknown_bits_are_judged_as_four() -> None:
     assert thresholds_for(None, 8e9) == thresholds_for(4, 8e9)
 
