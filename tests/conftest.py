@@ -1,8 +1,9 @@
-"""What every test shares: two workers that share the machine, and a turn alone for what measures time.
+"""What every test shares: workers that share the machine, and a turn alone for what measures time.
 
-`make test` runs two workers (pytest-xdist). Tests of one folder stay on one worker, so that what they
-share (an engine, a made model) is made once. Tests marked `alone` compare measured times with true ones:
-nothing else runs meanwhile.
+`make test` runs three workers (pytest-xdist) on two processors, since tests wait a good part of their time.
+Tests of one folder stay on one worker, so that what they share (a made model) is made once; where files share
+little, it is the tests of one file. Tests marked `alone` compare measured times with true ones: nothing else
+runs meanwhile, and they come last, when hardly anything is left to wait for.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
 
 
+BY_FILE = ("tests/unit/", "tests/integration/serving/", "tests/integration/rag/")
+
+
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types for it
-    """Deals whole folders to the workers, and single files of unit tests, which share nothing."""
+    """Deals whole folders to the workers, and single files where these share little."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return file if file.startswith("tests/unit/") else file.rpartition("/")[0]
+        return file if file.startswith(BY_FILE) else file.rpartition("/")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
@@ -36,9 +40,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the folders that start engines first, so that no worker is left with one at the end."""
+    """Put the folders that start engines first, so that no worker is left with one, and `alone` last."""
     long = {item.path.parent for item in items if item.get_closest_marker("engine") is not None}
-    items.sort(key=lambda item: item.path.parent not in long)
+    items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, item.path.parent not in long))
 
 
 @pytest.hookimpl(wrapper=True)
