@@ -1,0 +1,20 @@
+"""Run in the quantize environment: judge an artifact by a small measurement, and say what came out.
+
+python small_gate.py ARTIFACT
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from quantize.gate.config import GateConfig, Measurement
+from quantize.gate.run import Limits, gate_artifact
+
+SMALL = Measurement(passages=6, reported_passages=2, speed_concurrencies=(1, 4), speed_tokens=8)
+
+if __name__ == "__main__":
+    outcome = gate_artifact(Path(sys.argv[1]), None, GateConfig(measurement=SMALL), Limits())
+    print(json.dumps({**outcome.report, "unchanged": outcome.unchanged}))
+    sys.exit(outcome.verdict.exit_code)
