@@ -12,7 +12,14 @@ from pathlib import Path
 from quantize.gate.config import GateConfig, Measurement
 from quantize.gate.run import Limits, gate_artifact
 
-SMALL = Measurement(passages=6, reported_passages=2, speed_concurrencies=(1, 4), speed_tokens=8)
+SMALL = Measurement(
+    passages=6,
+    reported_passages=2,
+    max_answer_tokens=16,
+    max_call_tokens=16,
+    speed_concurrencies=(1, 4),
+    speed_tokens=8,
+)
 
 if __name__ == "__main__":
     outcome = gate_artifact(Path(sys.argv[1]), None, GateConfig(measurement=SMALL), Limits())
