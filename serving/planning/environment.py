@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 
 from serving.dtype import DtypeChoice
+from serving.forking import BINDING
 from serving.forking import VARIABLE as FORK_SERVER
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
@@ -48,7 +49,7 @@ def _nodes(hardware: Hardware) -> tuple[tuple[int, ...], ...]:
 def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
     """Return vLLM's binding: processors of each worker, workers parted by a bar."""
     cpus, nodes = _usable(inputs.hardware), _nodes(inputs.hardware)
-    name = "VLLM_CPU_OMP_THREADS_BIND"
+    name = BINDING
     if parallel.tensor == len(nodes) and len(nodes) > 1:
         text = "|".join(format_id_list(node) for node in nodes)
         return Item(name, text, "hardware", parallel.reason)

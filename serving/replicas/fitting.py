@@ -11,6 +11,7 @@ from core.errors import UsageError
 from serving.command import Plan, PlanInputs, make_plan, parse_flags
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import NotEnoughMemory
+from serving.forking import BINDING
 from serving.guard.planning import require_keys
 from serving.hardware import Hardware
 from serving.hardware.system import read_memory
@@ -131,6 +132,6 @@ def lane_profile(profile: Profile, lane: Lane, cpu_list: str) -> dict[str, objec
     data = profile.model_dump(mode="json")
     if lane.cpus:
         data["tensor_parallel"] = 1  # its processors lie side by side
-        ours = {"VLLM_CPU_OMP_THREADS_BIND": cpu_list, WAIT_VARIABLE: _WAIT_S}
+        ours = {BINDING: cpu_list, WAIT_VARIABLE: _WAIT_S}
         data["environment"] = {**ours, **profile.environment}
     return data

@@ -89,6 +89,19 @@ def test_core_and_worker_are_forks_and_only_the_worker_is_bound(server: Server) 
     assert not any(c.laddr.port == server.ready["port"] for c in core.net_connections() if c.laddr)
 
 
+def test_processes_that_wait_sleep_where_engines_share_the_processors(server: Server) -> None:
+    body = {"model": "tiny", "prompt": "The", "max_tokens": 4}
+    httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60)
+    family = psutil.Process(server.process.pid).children(recursive=True)
+
+    def spent_s() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in family)
+
+    before = spent_s()
+    time.sleep(0.6)  # vLLM alone would keep looking for a second after its last message
+    assert spent_s() - before < 0.2
+
+
 def test_malformed_requests_never_get_a_500_nor_leak(server: Server) -> None:
     def text() -> str:
         body = {"model": "tiny", "prompt": "The with statement", "max_tokens": 6, "temperature": 0}
