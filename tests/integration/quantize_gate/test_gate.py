@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import typer
 
 from core.errors import InputError
 from core.files import sha256_file
@@ -21,6 +22,7 @@ from quantize.artifact import (
     read_report,
     write_manifest,
 )
+from quantize.gate.command import gate as gate_command
 from quantize.gate.config import GateConfig
 from quantize.gate.errors import GateError, TasksFailed
 from quantize.gate.run import Limits, gate_artifact
@@ -366,3 +368,20 @@ def test_an_unreadable_report_is_replaced(config: GateConfig, make_artifact: Mak
     gate_artifact(artifact, None, config, Limits())
 
     assert read_report(artifact)["verdict"] == "ACCEPT"
+
+
+def test_the_command_says_that_a_report_still_holds(
+    config: GateConfig,
+    make_artifact: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("QUANTSERVE_SERVING_PYTHON", str(config.serving_python))
+    artifact = make_artifact()
+    for _ in range(2):
+        with pytest.raises(typer.Exit) as ended:
+            gate_command(artifact, models_dir=config.models_dir, run_dir=config.run_dir)
+        assert ended.value.exit_code == 0
+        said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["unchanged"] is True
+    assert "unchanged: ACCEPT" in said.err
