@@ -15,6 +15,7 @@ from deploy.local.settings import Settings
 from quantize.methods import METHODS as QUANTIZERS
 
 ROOT = Path(__file__).resolve().parents[3]
+SERVING = ROOT / ".venvs/serving/bin/python"
 
 
 def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +164,20 @@ def test_peak_memory_counts_what_was_started_detached_too(monkeypatch: pytest.Mo
         pass
 
     assert memory.peaks["rest"] < 90e6 < memory.peaks["work"] < 90e6 + memory.peaks["rest"] + 300e6
+
+
+def test_peak_memory_knows_a_process_that_wrote_over_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANTSERVE_RUN", "")
+    memory = PeakMemory()
+    script = (
+        "import os, time, setproctitle; setproctitle.setproctitle('VLLM::Worker'); "
+        "assert b'QUANTSERVE_RUN' not in open('/proc/self/environ', 'rb').read(); "
+        "child = os.fork(); held = bytearray(b'x') * 90_000_000 if child == 0 else b''; time.sleep(1.5)"
+    )
+    with memory.during("work"):
+        subprocess.run([str(SERVING), "-c", script], check=True)
+
+    assert memory.peaks["work"] > 90e6
 
 
 def test_make_knows_every_method_of_the_quantizer() -> None:
