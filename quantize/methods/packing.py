@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 
 from quantize.methods.rounding import Quantized
 
@@ -54,6 +53,9 @@ def _interleaved(values: torch.Tensor) -> torch.Tensor:
 
 def packed_integers(weights: Quantized, *, symmetric: bool) -> dict[str, torch.Tensor]:
     """Return compressed-tensors' `pack-quantized` tensors: weights along the input, of any width."""
+    # imported only here: it brings torch's compiler, two seconds that the other layouts need not wait for
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
     middle = 1 << (weights.bits - 1)
     tensors = {
         "weight_packed": pack_to_int32((weights.codes.int() - middle).to(torch.int8), weights.bits),
