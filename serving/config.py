@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from serving.replicas.config import RouterOptions
 
 LOOPBACK = "127.0.0.1"
 
@@ -32,7 +31,7 @@ class ServeOptions:
     """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
     replicas: int = 1
     """Servers behind a router on the one port; 1 is a server without a router."""
-    policy: str = RouterOptions.policy
+    policy: str = "cache_aware"
     """How the router chooses a replica."""
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
@@ -40,13 +39,23 @@ class ServeOptions:
 
 @dataclass(frozen=True)
 class RestartOptions:
-    """When an engine that died is started again. The delay doubles with each restart within the window."""
+    """When what died is started again. The delay doubles with each restart that counts.
 
-    limit: int = 5
-    """Restarts within the window beyond which the launcher gives up; 0 ends it with its engine."""
+    The defaults are a launcher's, for its engine.
+    """
+
+    limit: int | None = 5
+    """Restarts that count beyond which it is given up; 0 gives up at the first death, None never."""
     window_s: float = 600.0
+    """A restart counts for so long …"""
+    steady_s: float = math.inf
+    """… and until something has run for so long without dying."""
     first_delay_s: float = 1.0
     longest_delay_s: float = 30.0
+
+
+PART_RESTARTS = RestartOptions(limit=None, window_s=math.inf, steady_s=60.0, first_delay_s=0.2)
+"""For the router and each replica's launcher, which are never given up: the other replicas serve on."""
 
 
 @dataclass(frozen=True)

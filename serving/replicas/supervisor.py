@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -31,7 +31,7 @@ from serving.logs import read_tail, telling_line
 from serving.ports import claim_port, url_of
 from serving.processes import die_with_parent
 from serving.replicas import metrics
-from serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptions, pause_s
+from serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptions
 from serving.replicas.control import SIGNAL, read_request
 from serving.replicas.fitting import Fit
 from serving.replicas.front import Front
@@ -41,6 +41,7 @@ from serving.replicas.router import RouterClient, router_argv
 from serving.replicas.shares import Lane
 from serving.state import ServerState, remove_state, write_state
 from serving.supervise.orphans import Reaper
+from serving.supervise.restarts import Restarts
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROBE_TIMEOUT_S = 60.0
@@ -197,6 +198,7 @@ class Supervisor:
             EngineDied, EngineNotReady: it never became ready.
         """
         loop = asyncio.get_running_loop()
+        restarts = Restarts(self.times.restart)
         while True:
             started = loop.time()
             try:
@@ -221,10 +223,12 @@ class Supervisor:
                 replica.window = None
             if replica.retiring or self._stop.is_set():
                 return
-            if loop.time() - started > self.times.steady_s:
-                replica.failures = 0
-            pause = pause_s(replica.failures, self.times.first_pause_s, self.times.most_pause_s)
-            replica.failures += 1
+            now = loop.time()
+            pause = restarts.next_delay_s(now, now - started)
+            replica.failures = restarts.count(now)
+            if pause is None:
+                self.say(f"replica {replica.number} {problem}; {replica.failures} restarts did not help")
+                return
             metrics.RESTARTS.labels("replica").inc()
             self.say(f"replica {replica.number} {problem}; it is started again in {pause:.1f} s")
             await asyncio.sleep(pause)
@@ -277,7 +281,7 @@ class Supervisor:
             EngineDied: it never answered.
         """
         loop = asyncio.get_running_loop()
-        failures, ever = 0, False
+        restarts = Restarts(replace(self.times.restart, limit=self.times.router_attempts))
         port = int(self._router.url.rpartition(":")[2])
         while not self._stop.is_set():
             started = loop.time()
@@ -296,7 +300,7 @@ class Supervisor:
             while process.returncode is None and not await self._router.alive():
                 await asyncio.sleep(self.times.poll_s / 2)
             if process.returncode is None:
-                ever = True
+                restarts.options = self.times.restart
                 await self._reconcile_until_done()
                 self._front.picker.router_url = self._router.url
             code = await process.wait()
@@ -304,11 +308,9 @@ class Supervisor:
             self._reaper.forget(process.pid)
             if self._stop.is_set():
                 return
-            if not ever and failures >= self.times.router_attempts:
+            pause = restarts.next_delay_s(loop.time(), loop.time() - started)
+            if pause is None:
                 raise EngineDied(f"the router does not start: {telling_line(read_tail(self._router_log))}")
-            failures = 0 if loop.time() - started > self.times.steady_s else failures
-            pause = pause_s(failures, self.times.first_pause_s, self.times.most_pause_s)
-            failures += 1
             metrics.RESTARTS.labels("router").inc()
             self.say(f"the router ended with code {code}; it is started again in {pause:.1f} s")
             await asyncio.sleep(pause)
