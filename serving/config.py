@@ -10,34 +10,6 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class ServeOptions:
-    """One server: where it listens and what overrides the plan. Port 0 picks a spare port."""
-
-    host: str = LOOPBACK
-    port: int = 8000
-    profile: str | None = None
-    """Name of a profile in serving/profiles or path of a YAML file; None lets the hardware decide."""
-    served_model_name: str | None = None
-    full_check: bool = False
-    """Hash every file of an artifact; otherwise those whose size and times are as when they were last hashed
-    are trusted."""
-    keys: str | None = None
-    """File of hashed API keys; None asks for none, which is refused beyond loopback."""
-    guard: str | None = None
-    """YAML file with the guard's settings; None leaves them to the plan."""
-    private: bool = False
-    """For the program that starts it, on loopback: no keys and no audit log."""
-    lora: tuple[str, ...] = field(default=())
-    """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
-    replicas: int = 1
-    """Servers behind a router on the one port; 1 is a server without a router."""
-    policy: str = "cache_aware"
-    """How the router chooses a replica."""
-    vllm_args: tuple[str, ...] = field(default=())
-    """Flags handed to vLLM as they are; they win over the plan's."""
-
-
-@dataclass(frozen=True)
 class RestartOptions:
     """When what died is started again. The delay doubles with each restart that counts.
 
@@ -66,6 +38,37 @@ class ProbeOptions:
     timeout_s: float = 30.0
     failures: int = 3
     """Probes in a row that bring no token, while no request makes progress either, before it is replaced."""
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """One server: where it listens and what overrides the plan. Port 0 picks a spare port."""
+
+    host: str = LOOPBACK
+    port: int = 8000
+    profile: str | None = None
+    """Name of a profile in serving/profiles or path of a YAML file; None lets the hardware decide."""
+    served_model_name: str | None = None
+    full_check: bool = False
+    """Hash every file of an artifact; otherwise those whose size and times are as when they were last hashed
+    are trusted."""
+    keys: str | None = None
+    """File of hashed API keys; None asks for none, which is refused beyond loopback."""
+    guard: str | None = None
+    """YAML file with the guard's settings; None leaves them to the plan."""
+    private: bool = False
+    """For the program that starts it, on loopback: no keys and no audit log."""
+    lora: tuple[str, ...] = field(default=())
+    """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
+    replicas: int = 1
+    """Servers behind a router on the one port; 1 is a server without a router."""
+    policy: str = "cache_aware"
+    """How the router chooses a replica."""
+    restart_limit: int | None = None
+    """As RestartOptions.limit, for each replica's launcher; None: its default, and 0 for a private server."""
+    probe_interval_s: float = ProbeOptions.interval_s
+    vllm_args: tuple[str, ...] = field(default=())
+    """Flags handed to vLLM as they are; they win over the plan's."""
 
 
 @dataclass(frozen=True)
