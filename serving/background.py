@@ -50,6 +50,10 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
         words.append("--private")
     for adapter in options.lora:
         words += ["--lora", adapter]
+    if options.restart_limit is not None:
+        words += ["--restart-limit", str(options.restart_limit)]
+    if options.probe_interval_s != ServeOptions.probe_interval_s:
+        words += ["--probe-interval-s", str(options.probe_interval_s)]
     if options.replicas > 1:
         words += ["--replicas", str(options.replicas), "--policy", options.policy]
     return [*words, "--", *options.vllm_args] if options.vllm_args else words

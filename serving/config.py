@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.replicas.config import RouterOptions
-
 LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class RestartOptions:
+    """When what died is started again. The delay doubles with each restart that counts.
+
+    The defaults are a launcher's, for its engine.
+    """
+
+    limit: int | None = 5
+    """Restarts that count beyond which it is given up; 0 gives up at the first death, None never."""
+    window_s: float = 600.0
+    """A restart counts for so long …"""
+    steady_s: float = math.inf
+    """… and until something has run for so long without dying."""
+    first_delay_s: float = 1.0
+    longest_delay_s: float = 30.0
+
+
+PART_RESTARTS = RestartOptions(limit=None, window_s=math.inf, steady_s=60.0, first_delay_s=0.2)
+"""For the router and each replica's launcher, which are never given up: the other replicas serve on."""
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How a serving engine is asked for a token, so that one that hangs is found out."""
+
+    interval_s: float = 15.0
+    timeout_s: float = 30.0
+    failures: int = 3
+    """Probes in a row that bring no token, while no request makes progress either, before it is replaced."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +62,13 @@ class ServeOptions:
     """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
     replicas: int = 1
     """Servers behind a router on the one port; 1 is a server without a router."""
-    policy: str = RouterOptions.policy
+    policy: str = "cache_aware"
     """How the router chooses a replica."""
+    restart_limit: int | None = None
+    """As RestartOptions.limit, for each replica's launcher; None: its default, and 0 for a private server."""
+    probe_interval_s: float = ProbeOptions.interval_s
     vllm_args: tuple[str, ...] = field(default=())
     """Flags handed to vLLM as they are; they win over the plan's."""
-
-
-@dataclass(frozen=True)
-class RestartOptions:
-    """When an engine that died is started again. The delay doubles with each restart within the window."""
-
-    limit: int = 5
-    """Restarts within the window beyond which the launcher gives up; 0 ends it with its engine."""
-    window_s: float = 600.0
-    first_delay_s: float = 1.0
-    longest_delay_s: float = 30.0
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """How a serving engine is asked for a token, so that one that hangs is found out."""
-
-    interval_s: float = 15.0
-    timeout_s: float = 30.0
-    failures: int = 3
-    """Probes in a row that bring no token, while no request makes progress either, before it is replaced."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,17 @@ ReplicasOption = Annotated[
     int | None, typer.Option(min=1, help="Servers behind a router. By default as it runs now, else 1.")
 ]
 PolicyOption = Annotated[str | None, typer.Option(help=f"With replicas: {', '.join(POLICIES)}.")]
+RestartLimitOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Restarts of a dying engine within "
+        f"{LAUNCHER.restart.window_s:g} s; by default {LAUNCHER.restart.limit}, with --private 0.",
+    ),
+]
+ProbeIntervalOption = Annotated[
+    float, typer.Option(min=0.1, help="A token is decoded this often, to find an engine that hangs.")
+]
 RunDirOption = Annotated[Path, typer.Option(help="Folder of state, log and hardware probe.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -84,6 +95,11 @@ def guarded(
         keys = str(default)
     absolute = [str(Path(file).resolve()) if file is not None else None for file in (keys, guard)]
     return replace(options, keys=absolute[0], guard=absolute[1], private=private)
+
+
+def watched(options: ServeOptions, restart_limit: int | None, probe_interval_s: float) -> ServeOptions:
+    """Add how the engine, or the one of each replica, is looked after."""
+    return replace(options, restart_limit=restart_limit, probe_interval_s=probe_interval_s)
 
 
 def serve_options(

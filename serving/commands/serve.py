@@ -13,7 +13,7 @@ import typer
 
 from serving.commands import parameters as p
 from serving.commands.say import warn
-from serving.config import LauncherOptions, RunDirectory
+from serving.config import LauncherOptions, RunDirectory, ServeOptions
 from serving.guard.settings import VARIABLE, GuardSettings
 from serving.ports import url_of
 from serving.prepare import prepare, request_of
@@ -49,17 +49,8 @@ def serve(
     ready_timeout_s: Annotated[
         float, typer.Option(min=1, help="Give up when no token came by then.")
     ] = p.LAUNCHER.ready_timeout_s,
-    restart_limit: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Restarts of a dying engine within "
-            f"{p.LAUNCHER.restart.window_s:g} s; by default {p.LAUNCHER.restart.limit}, with --private 0.",
-        ),
-    ] = None,
-    probe_interval_s: Annotated[
-        float, typer.Option(min=0.1, help="A token is decoded this often, to find an engine that hangs.")
-    ] = p.LAUNCHER.probe.interval_s,
+    restart_limit: p.RestartLimitOption = p.SERVE.restart_limit,
+    probe_interval_s: p.ProbeIntervalOption = p.SERVE.probe_interval_s,
     run_dir: p.RunDirOption = p.RUN.path,
     state_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -67,14 +58,14 @@ def serve(
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
-    options = p.replicated(options, replicas, policy)
+    options = p.watched(p.replicated(options, replicas, policy), restart_limit, probe_interval_s)
+    launcher = LauncherOptions(
+        log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
+    )
     if options.replicas > 1:
         from serving.replicas.command import serve_replicas
 
-        several = LauncherOptions(
-            log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
-        )
-        raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), several, state_file))
+        raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), launcher, state_file))
     with Listener(host, port) as listener:
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
         warn(plan)
@@ -103,15 +94,17 @@ def serve(
             drain_s=plan.drain_s,
             given_target=str(target.absolute()),
         )
-        if restart_limit is None:
-            restart_limit = 0 if private else p.LAUNCHER.restart.limit
-        launcher_options = LauncherOptions(
-            log=log,
-            ready_file=ready_file,
-            die_with_parent=die_with_parent,
-            ready_timeout_s=ready_timeout_s,
-            drain_s=plan.drain_s,
-            restart=replace(p.LAUNCHER.restart, limit=restart_limit),
-            probe=replace(p.LAUNCHER.probe, interval_s=probe_interval_s),
-        )
-        raise typer.Exit(Launcher(state, listener, state_file, launcher_options).run())
+        launcher = replace(watching(options, launcher), drain_s=plan.drain_s)
+        raise typer.Exit(Launcher(state, listener, state_file, launcher).run())
+
+
+def watching(options: ServeOptions, launcher: LauncherOptions) -> LauncherOptions:
+    """Return the launcher's options with what the user asked for; a private engine is not restarted."""
+    limit = options.restart_limit
+    if limit is None:
+        limit = 0 if options.private else launcher.restart.limit
+    return replace(
+        launcher,
+        restart=replace(launcher.restart, limit=limit),
+        probe=replace(launcher.probe, interval_s=options.probe_interval_s),
+    )

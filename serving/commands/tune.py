@@ -15,7 +15,6 @@ import typer
 from core.console import console, emit_json
 from core.errors import UsageError
 from core.files import exclusive_lock
-from serving.command import default_profile
 from serving.commands import parameters as p
 from serving.config import RunDirectory, ServeOptions
 from serving.hardware import load_or_probe
@@ -67,10 +66,15 @@ def tune(
     work = replace(_WORK, workload=workload, load=load, requests=requests, slo=slo)
     measure.check(work)
     hardware = load_or_probe(run.hardware)
-    name = profile or default_profile(hardware)
-    start = load_profile(name)
-    options = ServeOptions(port=0, profile=name, private=True, vllm_args=tuple(vllm_args or ()))
+    options = ServeOptions(port=0, profile=profile, private=True, vllm_args=tuple(vllm_args or ()))
     resolved, plan = prepare(target, options, run)  # refuse what cannot work before anything is started
+    if plan.task != "generate":
+        raise UsageError(
+            f"tuning counts generated tokens, and {plan.model} is served to {plan.task}",
+            mend=f"Set max_sequences and max_batched_tokens by hand in a copy of the profile {plan.profile}",
+        )
+    name = plan.profile  # by default the one that serves this model on this machine
+    start = load_profile(name)
     wanted = [d for d in dimensions(start.device, hardware.cpu) if _chosen(d.key, only)]
     if not wanted:
         raise UsageError(f"no setting is named like {', '.join(only or [])}", mend="Leave out --only")

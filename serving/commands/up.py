@@ -31,12 +31,15 @@ def up(
     lora: p.LoraOption = None,
     replicas: p.ReplicasOption = None,
     policy: p.PolicyOption = None,
+    restart_limit: p.RestartLimitOption = p.SERVE.restart_limit,
+    probe_interval_s: p.ProbeIntervalOption = p.SERVE.probe_interval_s,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
     """Serve TARGET in the background. The same target already running is left alone, another is replaced."""
     run = RunDirectory(run_dir)
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
+    options = p.watched(options, restart_limit, probe_interval_s)
     with exclusive_lock(run.lock, "starting or stopping the server"):
         use_internal_key(run.path)  # so that the probe of what runs is let in where keys are asked for
         running = read_state(run.state)

@@ -18,7 +18,9 @@ from serving.processes import start_ticks
 from serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
 from serving.replicas.fitting import Fit, fit_replicas
 from serving.replicas.replica import ServeArgv
-from serving.replicas.supervisor import Settings, Supervisor
+from serving.replicas.say import say
+from serving.replicas.settings import Settings
+from serving.replicas.supervisor import Supervisor
 from serving.state import ServerState
 
 
@@ -74,7 +76,7 @@ def serve_replicas(
         drain_s=fit.plan.drain_s + SupervisorOptions().stop_margin_s,
     )
     for warning in fit.warnings:
-        Supervisor.say(f"warning: {warning}")
+        say(f"warning: {warning}")
     settings = Settings(
         options=options,
         run=run,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.config import PART_RESTARTS, RestartOptions, ServeOptions
+
 POLICIES = (
     "cache_aware",
     "sticky_least_loaded",
@@ -21,7 +23,7 @@ STICKY = frozenset({"sticky_least_loaded", "consistent_hash"})
 class RouterOptions:
     """vllm-router's retries and circuit breaker."""
 
-    policy: str = POLICIES[0]
+    policy: str = ServeOptions.policy
     retries: int = 3
     breaker_failures: int = 2
     """Failures in a row after which a replica gets no requests."""
@@ -59,22 +61,13 @@ class SupervisorOptions:
     """Between taking a replica out of the router and stopping it: requests on their way arrive."""
     finish_s: float = 600.0
     """Time the answers of a replica that is replaced get before it is told to drain."""
-    first_pause_s: float = 0.2
-    """Before the first restart of something that died; doubles each time."""
-    most_pause_s: float = 30.0
-    steady_s: float = 60.0
-    """Running this long makes the next pause the first again."""
+    restart: RestartOptions = PART_RESTARTS
     watch_s: float = 1.0
     """Between two looks at the router."""
     router_attempts: int = 4
-    """Starts of a router that never answered, after which the whole start fails."""
+    """Restarts of a router that never answered, after which the whole start fails."""
     router_silences: int = 3
     """Looks without an answer after which a router that runs is replaced."""
     stop_margin_s: float = 25.0
     """Waited beyond the drain time before a replica is killed."""
     orphan_grace_s: float = 10.0
-
-
-def pause_s(failures: int, first_s: float, most_s: float) -> float:
-    """Return the pause before attempt `failures` + 1: doubling, bounded."""
-    return min(most_s, first_s * 2.0 ** min(failures, 30))

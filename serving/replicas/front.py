@@ -25,8 +25,9 @@ from serving.guard.refusal import Refusal
 from serving.replicas import metrics
 from serving.replicas.affinity import beginning_of, parse, session_of
 from serving.replicas.bodies import Held
-from serving.replicas.config import STICKY, FrontOptions, pause_s
+from serving.replicas.config import STICKY, FrontOptions
 from serving.replicas.picking import Picker
+from serving.supervise.restarts import pause_s
 
 _HOP_BY_HOP = frozenset(
     {

@@ -11,6 +11,7 @@ from serving.errors import EngineDied
 from serving.replicas import metrics
 from serving.replicas.control import Roll
 from serving.replicas.fitting import Fit, fit_again, fits_beside
+from serving.replicas.say import say
 from serving.replicas.shares import Lane
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def roll(supervisor: Supervisor, request: Roll) -> None:
     def note(status: str, message: str, **fields: object) -> None:
         rolling = {"id": request.id, "status": status, "message": message}
         supervisor.record(rolling=rolling, **fields)
-        supervisor.say(f"rolling restart: {message}")
+        say(f"rolling restart: {message}")
 
     run = supervisor.settings.run
     try:
@@ -77,8 +78,8 @@ async def _replace(supervisor: Supervisor, old: Replica, fit: Fit) -> None:
     used = [replica.lane for replica in supervisor.replicas]
     lane = spare_lane(fit.lanes, used, old.lane, room=room)
     if lane is None:
-        supervisor.say(f"no room for another replica: {old.number} ends before its successor starts")
-        await supervisor.retire(old)
+        say(f"no room for another replica: {old.number} ends before its successor starts")
+        await supervisor.replica_keeper.retire(old)
         try:
             await _start(supervisor, old.lane, fit)
         except QuantserveError:
@@ -86,7 +87,7 @@ async def _replace(supervisor: Supervisor, old: Replica, fit: Fit) -> None:
             raise
         return
     await _start(supervisor, lane, fit)
-    await supervisor.retire(old)
+    await supervisor.replica_keeper.retire(old)
 
 
 async def _start(supervisor: Supervisor, lane: Lane, fit: Fit) -> None:
@@ -95,8 +96,8 @@ async def _start(supervisor: Supervisor, lane: Lane, fit: Fit) -> None:
     Raises:
         EngineDied, EngineNotReady: it never became ready; it is gone.
     """
-    replica = supervisor.new_replica(lane, fit)
-    task = supervisor.launch(replica)
+    replica = supervisor.replica_keeper.new_replica(lane, fit)
+    task = supervisor.replica_keeper.launch(replica)
     ready = asyncio.create_task(replica.ready.wait())
     try:
         await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +106,7 @@ async def _start(supervisor: Supervisor, lane: Lane, fit: Fit) -> None:
                 task.result()
             raise EngineDied(f"replica {replica.number} ended while starting")
     except QuantserveError:
-        await supervisor.discard(replica)
+        await supervisor.replica_keeper.discard(replica)
         raise
     finally:
         ready.cancel()

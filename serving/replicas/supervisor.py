@@ -2,63 +2,39 @@
 
     Supervisor(…).run()   blocks until SIGTERM or SIGINT; SIGUSR1 asks for a rolling restart
 
-Each part has one task that starts it, waits for its end and starts it again. What the router should have is
-compared with what it has, whenever something changed and every few seconds, so nothing missed stays missed.
+The parts are kept running by router_keeper and replica_keeper, and replaced by rolling. Here is decided when,
+and what the state file says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
-from core.console import console
-from core.errors import EXIT_INTERRUPTED, QuantserveError
+from core.errors import EXIT_INTERRUPTED
 from core.files import write_json
-from serving.background import serve_argv
-from serving.config import LOOPBACK, LauncherOptions, RunDirectory, ServeOptions
-from serving.errors import EngineDied, ServingError
+from serving.errors import EngineDied
 from serving.guard.paths import PathTable
 from serving.guard.planning import read_user_settings
 from serving.health import decode_probe
-from serving.logs import read_tail, telling_line
-from serving.ports import claim_port, url_of
 from serving.processes import die_with_parent
-from serving.replicas import metrics
-from serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptions, pause_s
 from serving.replicas.control import SIGNAL, read_request
 from serving.replicas.fitting import Fit
 from serving.replicas.front import Front
-from serving.replicas.replica import Replica, ServeArgv
+from serving.replicas.replica import Replica
+from serving.replicas.replica_keeper import ReplicaKeeper
 from serving.replicas.rolling import roll
-from serving.replicas.router import RouterClient, router_argv
-from serving.replicas.shares import Lane
+from serving.replicas.router_keeper import RouterKeeper
+from serving.replicas.say import say
+from serving.replicas.settings import Settings
 from serving.state import ServerState, remove_state, write_state
 from serving.supervise.orphans import Reaper
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PROBE_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything the supervisor is told besides what a replica is."""
-
-    options: ServeOptions
-    run: RunDirectory
-    launcher: LauncherOptions
-    state_file: Path | None
-    router: RouterOptions = field(default_factory=RouterOptions)
-    front: FrontOptions = field(default_factory=FrontOptions)
-    times: SupervisorOptions = field(default_factory=SupervisorOptions)
-    serve: ServeArgv = serve_argv
-    """Makes the command line of one replica."""
 
 
 class Supervisor:
@@ -68,13 +44,9 @@ class Supervisor:
         """`state` is what is written to the state file, without replicas and router."""
         self.fit = fit
         self.settings = settings
-        self.times = settings.times
         self.replicas: list[Replica] = []
+        self._times = settings.times
         self._state = state
-        self._tasks: dict[Replica, asyncio.Task[None]] = {}
-        self._numbers = 0
-        self._free_numbers: list[int] = []
-        self._ports: dict[int, int] = {}
         self._code = 0
 
     def run(self) -> int:
@@ -91,27 +63,18 @@ class Supervisor:
         self._began = asyncio.get_running_loop().time()
         self._stop = asyncio.Event()
         self._roll_asked = asyncio.Event()
-        self._reconciling = asyncio.Lock()
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(signum, self._on_signal, signum)
-        loop.add_signal_handler(SIGNAL, self._roll_asked.set)
-        options = self.settings.options
-        user = read_user_settings(Path(options.guard) if options.guard is not None else None)
-        self._front = Front(
-            self.settings.front, self.settings.router.policy, PathTable(tuple(user.get("extra_paths", ())))
-        )
-        self._router = RouterClient(self._front.session, url_of(LOOPBACK, claim_port(LOOPBACK, 0)))
-        self._router_metrics = claim_port(LOOPBACK, 0)
-        self._router_process: asyncio.subprocess.Process | None = None
-        self._reaper = Reaper(self.times.orphan_grace_s)
+        self._handle_signals()
+        self._make_parts()
         helpers: list[asyncio.Task[None]] = []
         runner = await self._listen()
         try:
             self.record()
-            helpers = [asyncio.create_task(self._tend_router()), asyncio.create_task(self._watch())]
-            for lane in self.fit.lanes[: options.replicas]:
-                self.launch(self.new_replica(lane, self.fit))
+            helpers = [
+                asyncio.create_task(self._router_keeper.keep_running()),
+                asyncio.create_task(self._router_keeper.watch()),
+            ]
+            for lane in self.fit.lanes[: self.settings.options.replicas]:
+                self.replica_keeper.launch(self.replica_keeper.new_replica(lane, self.fit))
             await self._until_all_ready(helpers[0])
             if not self._stop.is_set():
                 await self._become_ready()
@@ -121,12 +84,30 @@ class Supervisor:
             await self._end(runner, helpers)
         return self._code
 
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(signum, self._on_signal, signum)
+        loop.add_signal_handler(SIGNAL, self._roll_asked.set)
+
     def _on_signal(self, signum: int) -> None:
         if self._stop.is_set():  # whoever asks twice does not want to wait for the drain
             for replica in self.replicas:
                 replica.kill()
         self._code = EXIT_INTERRUPTED if signum == signal.SIGINT else 0
         self._stop.set()
+
+    def _make_parts(self) -> None:
+        """Make the front and the keepers; of processes only the reaper is started."""
+        settings, guard = self.settings, self.settings.options.guard
+        user = read_user_settings(Path(guard) if guard is not None else None)
+        paths = PathTable(tuple(user.get("extra_paths", ())))
+        self._front = front = Front(settings.front, settings.router.policy, paths)
+        self._reaper = reaper = Reaper(self._times.orphan_grace_s)
+        self._router_keeper = RouterKeeper(settings, front, self.replicas, reaper, self._stop, self.record)
+        self.replica_keeper = ReplicaKeeper(
+            settings, front, self._router_keeper, self.replicas, reaper, self._stop, self.record
+        )
 
     async def _listen(self) -> web.AppRunner:
         app = web.Application()
@@ -145,201 +126,6 @@ class Supervisor:
         await web.SockSite(runner, listener).start()
         return runner
 
-    # ── replicas ────────────────────────────────────────────────────────────────────────────────────────
-
-    def new_replica(self, lane: Lane, fit: Fit) -> Replica:
-        """Return a replica in a folder that no other uses now."""
-        if self._free_numbers:
-            number = self._free_numbers.pop(0)
-        else:
-            self._numbers += 1
-            number = self._numbers
-        replica = Replica(number, lane, fit, self.settings.run, self.settings.options.host)
-        replica.port = self._ports.get(number, 0)
-        return replica
-
-    def _free(self, replica: Replica) -> None:
-        """Give its folder free; the port stays with it, for the audit log is named by the port."""
-        self.replicas.remove(replica)
-        self._ports[replica.number] = replica.port
-        self._free_numbers.append(replica.number)
-
-    def launch(self, replica: Replica) -> asyncio.Task[None]:
-        """Begin to look after a replica."""
-        self.replicas.append(replica)
-        task = asyncio.create_task(self._tend(replica))
-        self._tasks[replica] = task
-        return task
-
-    async def retire(self, replica: Replica) -> None:
-        """Take a replica out of the router, let what runs there finish, and end it."""
-        replica.retiring = True
-        await self._unregister(replica)
-        await asyncio.sleep(self.times.settle_s)
-        end = asyncio.get_running_loop().time() + self.times.finish_s
-        while self._front.running[replica.name] > 0 and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(self.times.poll_s)
-        await replica.stop(self.fit.plan.drain_s + self.times.stop_margin_s)
-        await self._tasks.pop(replica)
-        self._free(replica)
-
-    async def discard(self, replica: Replica) -> None:
-        """End a replica that failed to start, with its task's error ignored: its message is known."""
-        replica.retiring = True
-        await replica.stop(self.times.stop_margin_s)
-        await asyncio.gather(self._tasks.pop(replica), return_exceptions=True)
-        self._free(replica)
-
-    async def _tend(self, replica: Replica) -> None:
-        """Start it, and start it again whenever it dies.
-
-        Raises:
-            EngineDied, EngineNotReady: it never became ready.
-        """
-        loop = asyncio.get_running_loop()
-        while True:
-            started = loop.time()
-            try:
-                await replica.start(self.times.ready_timeout_s, self.settings.serve)
-                if replica.pid is not None:
-                    self._reaper.watch(replica.pid)
-                await replica.wait_ready(self.times.ready_timeout_s, self.times.poll_s)
-                await self._register(replica)
-                code = await replica.ended()
-                problem = f"ended with code {code}: {replica.complaint()}"
-            except (QuantserveError, OSError) as error:
-                await replica.stop(self.times.stop_margin_s)
-                if not replica.was_ready and not replica.retiring:
-                    raise
-                problem = f"did not start: {error}"
-            finally:
-                if replica.pid is not None:
-                    self._reaper.forget(replica.pid)
-            await self._unregister(replica)
-            if replica.window is not None:
-                await replica.window.close()
-                replica.window = None
-            if replica.retiring or self._stop.is_set():
-                return
-            if loop.time() - started > self.times.steady_s:
-                replica.failures = 0
-            pause = pause_s(replica.failures, self.times.first_pause_s, self.times.most_pause_s)
-            replica.failures += 1
-            metrics.RESTARTS.labels("replica").inc()
-            self.say(f"replica {replica.number} {problem}; it is started again in {pause:.1f} s")
-            await asyncio.sleep(pause)
-
-    async def _register(self, replica: Replica) -> None:
-        replica.was_ready = True
-        if replica.retiring or self._stop.is_set():
-            return
-        replica.registered = True
-        self._front.replicas[replica.name] = replica.url
-        replica.window = await self._front.picker.open_window(replica.name, replica.url)
-        await self._reconcile_until_done()
-        self.record()
-        replica.ready.set()
-
-    async def _unregister(self, replica: Replica) -> None:
-        replica.registered = False
-        self._front.replicas.pop(replica.name, None)
-        self.record()
-        if not self._stop.is_set():
-            await self._reconcile_until_done()
-
-    async def _reconcile_until_done(self) -> None:
-        """Tell the router of a change; a router that is away is told when it is back."""
-        while not self._stop.is_set():
-            try:
-                await self._reconcile()
-            except ServingError:
-                await asyncio.sleep(self.times.poll_s)
-            else:
-                return
-
-    async def _reconcile(self) -> None:
-        async with self._reconciling:
-            windows = [replica.window for replica in self.replicas if replica.registered]
-            wanted = {window.url for window in windows if window is not None}
-            has = await self._router.workers()
-            for url in sorted(wanted - has):
-                await self._router.add(url)
-            for url in sorted(has - wanted):
-                await self._router.remove(url)
-            metrics.REPLICAS.set(len(wanted))
-
-    # ── router ──────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _tend_router(self) -> None:
-        """Start it, and start it again whenever it ends.
-
-        Raises:
-            EngineDied: it never answered.
-        """
-        loop = asyncio.get_running_loop()
-        failures, ever = 0, False
-        port = int(self._router.url.rpartition(":")[2])
-        while not self._stop.is_set():
-            started = loop.time()
-            words = router_argv(self.settings.router, port, self._router_metrics, os.getpid())
-            with self._router_log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *words,
-                    env={**os.environ, "PYTHONPATH": str(_ROOT), "RUST_LOG": "warn"},
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._router_process = process
-            self._reaper.watch(process.pid)
-            while process.returncode is None and not await self._router.alive():
-                await asyncio.sleep(self.times.poll_s / 2)
-            if process.returncode is None:
-                ever = True
-                await self._reconcile_until_done()
-                self._front.picker.router_url = self._router.url
-            code = await process.wait()
-            self._front.picker.router_url = ""
-            self._reaper.forget(process.pid)
-            if self._stop.is_set():
-                return
-            if not ever and failures >= self.times.router_attempts:
-                raise EngineDied(f"the router does not start: {telling_line(read_tail(self._router_log))}")
-            failures = 0 if loop.time() - started > self.times.steady_s else failures
-            pause = pause_s(failures, self.times.first_pause_s, self.times.most_pause_s)
-            failures += 1
-            metrics.RESTARTS.labels("router").inc()
-            self.say(f"the router ended with code {code}; it is started again in {pause:.1f} s")
-            await asyncio.sleep(pause)
-
-    @property
-    def _router_log(self) -> Path:
-        return self.settings.run.path / "router.log"
-
-    async def _watch(self) -> None:
-        """Every few seconds: does the router have what it should, and does it answer at all?"""
-        silent = 0
-        while True:
-            await asyncio.sleep(self.times.watch_s)
-            self.record()
-            process = self._router_process
-            if process is None or process.returncode is not None or not self._front.picker.router_url:
-                silent = 0
-                continue
-            try:
-                await self._reconcile()
-                silent = 0
-            except ServingError as error:
-                silent += 1
-                self.say(str(error))
-            if silent >= self.times.router_silences and process.returncode is None:
-                self.say("the router does not answer and is replaced")
-                process.kill()
-                silent = 0
-
-    # ── start, rolling restart, end ─────────────────────────────────────────────────────────────────────
-
     async def _until_all_ready(self, router: asyncio.Task[None]) -> None:
         async def all_ready() -> None:
             for replica in self.replicas:
@@ -347,10 +133,10 @@ class Supervisor:
 
         stopping = asyncio.create_task(self._stopped())
         ready = asyncio.create_task(all_ready())
-        waiting: list[asyncio.Task[None]] = [stopping, ready, router, *self._tasks.values()]
+        parts = [router, *self.replica_keeper.tasks]
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in (router, *self._tasks.values()):
+            await asyncio.wait([stopping, ready, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for task in parts:
                 if task.done() and not self._stop.is_set():
                     task.result()
         finally:
@@ -359,7 +145,7 @@ class Supervisor:
 
     async def _become_ready(self) -> None:
         while not self._front.picker.router_url:
-            await asyncio.sleep(self.times.poll_s)
+            await asyncio.sleep(self._times.poll_s)
         probe = await asyncio.to_thread(decode_probe, self._state.url, self._state.model, _PROBE_TIMEOUT_S)
         if not probe.ok:
             raise EngineDied(f"no token came through the router: {probe.problem}")
@@ -372,7 +158,7 @@ class Supervisor:
         )
         if self.settings.launcher.ready_file is not None:
             write_json(self.settings.launcher.ready_file, self._state.to_json())
-        self.say(
+        say(
             f"ready in {self._state.ready_s} s: {len(self.replicas)} replicas of {self._state.model} behind "
             f"{self._state.base_url} ({self.settings.router.policy})"
         )
@@ -405,16 +191,13 @@ class Supervisor:
         self._front.draining = True
         self.record(status="stopping")
         await runner.cleanup()
-        process = self._router_process
-        if process is not None and process.returncode is None:
-            process.terminate()
-        grace = self.fit.plan.drain_s + self.times.stop_margin_s
-        await asyncio.gather(*(replica.stop(grace) for replica in self.replicas))
-        if process is not None and process.returncode is None:
-            process.kill()
-        for task in (*helpers, *self._tasks.values()):
+        self._router_keeper.terminate()
+        await self.replica_keeper.stop_all()
+        self._router_keeper.kill()
+        tasks = [*helpers, *self.replica_keeper.tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*helpers, *self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._front.close()
         self._reaper.close()
         for path in (self.settings.state_file, self.settings.launcher.ready_file):
@@ -428,24 +211,11 @@ class Supervisor:
 
     def record(self, **fields: object) -> None:
         """Write the state file, where it changed."""
-        process = self._router_process
         before = self._state
         self._state = before.changed(
             replicas=[replica.report() for replica in self.replicas],
-            router={
-                "url": self._router.url,
-                "metrics_url": f"{url_of(LOOPBACK, self._router_metrics)}/metrics",
-                "policy": self.settings.router.policy,
-                "pid": process.pid if process is not None and process.returncode is None else None,
-                "log": str(self._router_log),
-            },
+            router=self._router_keeper.report(),
             **fields,
         )
         if self.settings.state_file is not None and self._state != before:
             write_state(self.settings.state_file, self._state)
-
-    @staticmethod
-    def say(text: str) -> None:
-        """One line into the log."""
-        console.print(text, markup=False, soft_wrap=True)
-        sys.stderr.flush()

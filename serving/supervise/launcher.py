@@ -25,7 +25,7 @@ from serving.supervise.facts import Facts
 from serving.supervise.hang import Round, failures_in_a_row, work_done
 from serving.supervise.listener import Listener
 from serving.supervise.orphans import Reaper
-from serving.supervise.restarts import delay_s, recent
+from serving.supervise.restarts import Restarts
 from serving.supervise.signals import StopAsked, StopSignals
 
 _TICK_S = 0.05
@@ -51,7 +51,7 @@ class Launcher:
         self._engine: Engine | None = None
         self._reaper: Reaper | None = None
         self._signals = StopSignals(self._end_at_once)
-        self._restarts: list[float] = []
+        self._restarts = Restarts(options.restart)
         self._facts = Facts()
         self._expected_at: float | None = None
 
@@ -79,13 +79,15 @@ class Launcher:
 
     def _attempt(self) -> None:
         """One engine from its start to its failure, and the wait before the next."""
+        began = time.monotonic()
         try:
             engine = self._start()
             self._become_ready(engine)
             self._watch(engine)
         except EngineFailed as failure:
+            ran_s = time.monotonic() - began
             self._clear_away(failure)
-            time.sleep(self._delay_after(failure))
+            time.sleep(self._delay_after(failure, ran_s))
 
     def _start(self) -> Engine:
         with self._signals.deferred():
@@ -183,8 +185,8 @@ class Launcher:
                 remove_state(self._options.ready_file, self._state.pid)
             self._record(status="restarting", engine_pid=None, last_failure=failure.problem)
 
-    def _delay_after(self, failure: EngineFailed) -> float:
-        """Return the seconds until the next start.
+    def _delay_after(self, failure: EngineFailed, ran_s: float) -> float:
+        """Return the seconds until the next start, after an engine that ran for `ran_s`.
 
         Raises:
             EngineFailed: the first engine never served, or none is to be started again.
@@ -193,18 +195,17 @@ class Launcher:
         options, now = self._options.restart, time.monotonic()
         if self._state.ready_s is None or options.limit == 0:
             raise failure
-        wait = delay_s(self._restarts, now, options)
+        wait = self._restarts.next_delay_s(now, ran_s)
         if wait is None:
             raise RestartsExhausted(
                 f"{failure.problem}; {options.limit} restarts within {options.window_s:g} s did not help",
                 mend=self._where(),
             ) from failure
-        self._restarts.append(now)
         self._expect(wait + (self._facts.startup_s or _USUAL_START_S), restarts=self._facts.restarts + 1)
         self._record(restarts=self._facts.restarts)
+        of = "" if options.limit is None else f" of {options.limit}"
         console.print(
-            f"{failure.problem}; restart {recent(self._restarts, now, options)} of {options.limit} "
-            f"in {wait:g} s",
+            f"{failure.problem}; restart {self._restarts.count(now)}{of} in {wait:g} s",
             markup=False,
             soft_wrap=True,
         )

@@ -10,13 +10,14 @@ from serving.config import RunDirectory, ServeOptions
 from serving.errors import HardwareError
 from serving.prepare import request_of
 from serving.replicas.affinity import beginning_of, parse, session_of, tokens_of
-from serving.replicas.config import RouterOptions, pause_s
+from serving.replicas.config import RouterOptions
 from serving.replicas.metrics import merge
 from serving.replicas.replica import guard_settings
 from serving.replicas.rolling import spare_lane
 from serving.replicas.router import router_argv
 from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
 from serving.state import ServerState
+from serving.supervise.restarts import pause_s
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 
 from core.errors import UsageError
 from serving.commands.parameters import serve_options
-from serving.config import RestartOptions
+from serving.config import PART_RESTARTS, RestartOptions
 from serving.guard.refusal import unavailable
 from serving.guard.settings import Artifact
 from serving.supervise.facts import Facts, Phase
 from serving.supervise.hang import Round, failures_in_a_row, work_done
 from serving.supervise.line import Line
 from serving.supervise.metrics import FactsCollector
-from serving.supervise.restarts import delay_s, recent
+from serving.supervise.restarts import Restarts, delay_s, recent
 
 OPTIONS = RestartOptions(limit=4, window_s=100.0, first_delay_s=1.0, longest_delay_s=5.0)
 
@@ -46,6 +46,22 @@ def test_recent_restarts_are_those_within_the_window() -> None:
 
 def test_limit_of_zero_allows_none() -> None:
     assert delay_s([], 0.0, RestartOptions(limit=0)) is None
+
+
+def test_engine_is_given_up_after_the_limit_and_again_restarted_when_the_window_has_passed() -> None:
+    restarts = Restarts(OPTIONS)
+    assert [restarts.next_delay_s(float(now), ran_s=1.0) for now in range(5)] == [1.0, 2.0, 4.0, 5.0, None]
+    assert restarts.count(4.0) == 4
+    assert restarts.next_delay_s(101.5, ran_s=97.0) == 4.0  # two of the four are out of the window
+
+
+def test_router_and_replicas_are_never_given_up_and_running_steadily_begins_anew() -> None:
+    restarts = Restarts(PART_RESTARTS)
+    delays = [restarts.next_delay_s(1000.0 * number, ran_s=1.0) for number in range(10)]
+    assert delays == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
+    assert restarts.count(1e9) == 10
+    assert restarts.next_delay_s(1e9, ran_s=61.0) == 0.2
+    assert restarts.count(1e9) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""--restart-limit and --probe-interval-s on their way to the launcher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from serving.__main__ import app
+from serving.background import request_options, serve_argv
+from serving.commands.serve import watching
+from serving.config import LauncherOptions, RunDirectory, ServeOptions
+from serving.prepare import request_of
+from serving.processes import start_ticks
+from serving.state import ServerState, read_state, write_state
+
+
+def state_of(target: Path, options: ServeOptions) -> ServerState:
+    return ServerState(
+        status="ready",
+        url="http://127.0.0.1:1",
+        base_url="http://127.0.0.1:1/v1",
+        host="127.0.0.1",
+        port=1,
+        pid=os.getpid(),
+        pid_start=start_ticks(os.getpid()) or 0,
+        engine_pid=None,
+        model="m",
+        target=str(target),
+        version=None,
+        profile="cpu",
+        dtype="float32",
+        log=None,
+        argv=[],
+        env={},
+        request=request_of(target, options),
+        started_at=0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        (ServeOptions(), 5),
+        (ServeOptions(private=True), 0),
+        (ServeOptions(restart_limit=2), 2),
+        (ServeOptions(restart_limit=0), 0),
+        (ServeOptions(restart_limit=2, private=True), 2),
+    ],
+)
+def test_launcher_restarts_as_often_as_asked_for_and_a_private_engine_never(
+    options: ServeOptions, limit: int
+) -> None:
+    assert watching(options, LauncherOptions()).restart.limit == limit
+
+
+def test_launcher_probes_as_often_as_asked_for() -> None:
+    assert watching(ServeOptions(), LauncherOptions()).probe.interval_s == 15.0
+    assert watching(ServeOptions(probe_interval_s=2.5), LauncherOptions()).probe.interval_s == 2.5
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_background_command_carries_them(tmp_path: Path, replicas: int) -> None:
+    options = ServeOptions(restart_limit=0, probe_interval_s=2.5, replicas=replicas)
+    words = serve_argv(tmp_path, options, RunDirectory(tmp_path), 9)
+    at = words.index("--restart-limit")
+    assert words[at : at + 4] == ["--restart-limit", "0", "--probe-interval-s", "2.5"]
+
+
+def test_background_command_leaves_out_what_nobody_asked_for(tmp_path: Path) -> None:
+    words = serve_argv(tmp_path, ServeOptions(), RunDirectory(tmp_path), 9)
+    assert "--restart-limit" not in words
+    assert "--probe-interval-s" not in words
+
+
+@pytest.mark.parametrize(
+    ("words", "limit", "interval_s"),
+    [([], None, 15.0), (["--restart-limit", "3", "--probe-interval-s", "2.5"], 3, 2.5)],
+)
+def test_up_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], limit: int | None, interval_s: float
+) -> None:
+    started: list[ServeOptions] = []
+
+    def start(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> ServerState:
+        started.append(options)
+        return state_of(target, options)
+
+    monkeypatch.setattr("serving.commands.up.check", lambda *given: None)
+    monkeypatch.setattr("serving.commands.up.start", start)
+    asked = ["up", str(tmp_path), "--port", "0", "--run-dir", str(tmp_path / "run"), *words]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert [(options.restart_limit, options.probe_interval_s) for options in started] == [(limit, interval_s)]
+
+
+def test_restart_keeps_them(tmp_path: Path) -> None:
+    options = ServeOptions(restart_limit=3, probe_interval_s=2.5)
+    path = tmp_path / "serving.json"
+    write_state(path, state_of(tmp_path, options))
+    read = read_state(path)
+    assert read is not None
+    assert request_options(read) == options
