@@ -12,7 +12,9 @@ import typer
 
 from core.console import console, emit_json, progress
 from rag.commands import parameters as p
+from rag.commands.answering import WritingOptions
 from rag.commands.ask import answerer
+from rag.commands.spread import spread
 from rag.config import RagConfig, RerankConfig, RerankKind
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 QUESTIONS = Path("samples/questions.jsonl")
 
 
+@spread
 def evaluate(
     questions: Annotated[Path, typer.Argument(help="JSON lines, as samples/README.md says.")] = QUESTIONS,
     report: Annotated[Path, typer.Option(help="Folder for report.html and evaluation.json.")] = Path(
@@ -47,12 +50,8 @@ def evaluate(
         bool,
         typer.Option("--portable", help="Limits that hold for other documents too: none of BM25's score."),
     ] = False,
-    base_url: p.BaseUrlOption = p.DEFAULTS.answer.base_url,
-    api_key: p.ApiKeyOption = p.DEFAULTS.answer.api_key,
-    model: p.ServedModelOption = p.DEFAULTS.answer.model,
-    answer_mode: p.AnswerModeOption = p.DEFAULTS.answer.mode,
-    answer_languages: p.LanguagesOption = p.DEFAULTS.answer.answer_languages,
-    max_tokens: p.MaxTokensOption = p.DEFAULTS.answer.max_tokens,
+    *,
+    writing: WritingOptions,
     index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
     embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
     backend: p.BackendOption = p.DEFAULTS.embedding.backend,
@@ -79,7 +78,7 @@ def evaluate(
         embedding_model,
         backend,
         replace(p.DEFAULTS.retrieve, rerank=reranker),
-        p.answer_config(base_url, api_key, model, answer_mode, answer_languages, max_tokens),
+        writing.answer_config(),
     )
     searcher = Searcher.open(config)
     modes = evaluated_modes(searcher)

@@ -13,7 +13,6 @@ from core.errors import UsageError
 from rag.config import (
     SPLIT_PRESETS,
     AnswerConfig,
-    AnswerMode,
     Backend,
     EmbeddingConfig,
     RagConfig,
@@ -36,32 +35,7 @@ ModeOption = Annotated[str, typer.Option("--retrieve", help=f"{', '.join(get_arg
 TopKOption = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Passages to find.")]
 BaseUrlOption = Annotated[str, typer.Option(envvar="OPENAI_BASE_URL", help="The OpenAI-compatible server.")]
 ApiKeyOption = Annotated[str, typer.Option(envvar="OPENAI_API_KEY", help="Its key.")]
-ServedModelOption = Annotated[str, typer.Option("--model", help="Served model; the first one if not given.")]
-AnswerModeOption = Annotated[str, typer.Option("--mode", help=f"{', '.join(get_args(AnswerMode))}.")]
-LanguagesOption = Annotated[
-    str,
-    typer.Option(
-        envvar="RAG_ANSWER_LANGUAGES", help="Languages the served model writes: auto, all, or like en,ko."
-    ),
-]
 SplitOption = Annotated[str, typer.Option("--split", help=f"{', '.join(SPLIT_PRESETS)}.")]
-MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
-CacheOption = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Serve answers again that were given before.")
-]
-SemanticOption = Annotated[
-    bool, typer.Option("--semantic-cache/--no-semantic-cache", help="Also to the same in other words.")
-]
-GuardOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="RAG_GUARD_FILE", help="TOML file of checks before and after an answer.", show_default=False
-    ),
-]
-CalibrationOption = Annotated[
-    Path | None,
-    typer.Option(envvar="RAG_CALIBRATION", help="Limits that `rag eval` measured.", show_default=False),
-]
 
 
 def choice(name: str, value: str, allowed: Any) -> Any:
@@ -110,30 +84,3 @@ def split_config(preset: str, chunk_tokens: int, overlap_tokens: int) -> SplitCo
 def retrieve_config(mode: str, top_k: int) -> RetrieveConfig:
     """Gather how passages are found."""
     return replace(DEFAULTS.retrieve, mode=choice("--retrieve", mode, RetrieveMode), top_k=top_k)
-
-
-def answer_config(
-    base_url: str,
-    api_key: str,
-    model: str,
-    mode: str,
-    languages: str,
-    max_tokens: int,
-    cache: bool = DEFAULTS.answer.cache.enabled,
-    semantic: bool = DEFAULTS.answer.cache.semantic,
-    guard_file: Path | None = None,
-    calibration: Path | None = None,
-) -> AnswerConfig:
-    """Gather how a question is answered."""
-    return replace(
-        DEFAULTS.answer,
-        base_url=base_url,
-        api_key=api_key,
-        model=model,
-        mode=choice("--mode", mode, AnswerMode),
-        answer_languages=languages,
-        max_tokens=max_tokens,
-        cache=replace(DEFAULTS.answer.cache, enabled=cache, semantic=semantic),
-        guard_file=guard_file,
-        calibration=calibration,
-    )

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from rag.commands import parameters as p
+from rag.commands.answering import AnsweringOptions
+from rag.commands.spread import spread
 from rag.server.config import DEFAULT_KEYS_FILE, Bounds, LogConfig, ServerConfig
 
 _DEFAULTS = ServerConfig()
@@ -37,6 +39,7 @@ def server_config(
     )
 
 
+@spread
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = _DEFAULTS.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a spare one.")] = _DEFAULTS.port,
@@ -55,50 +58,20 @@ def serve(
         str, typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="OpenTelemetry collector (HTTP).")
     ] = _DEFAULTS.otlp_endpoint,
     wandb: Annotated[str, typer.Option(help="Log to this Weights & Biases project.")] = "",
-    base_url: p.BaseUrlOption = p.DEFAULTS.answer.base_url,
-    api_key: p.ApiKeyOption = p.DEFAULTS.answer.api_key,
-    model: p.ServedModelOption = p.DEFAULTS.answer.model,
-    answer_mode: p.AnswerModeOption = p.DEFAULTS.answer.mode,
-    answer_languages: p.LanguagesOption = p.DEFAULTS.answer.answer_languages,
-    max_tokens: p.MaxTokensOption = p.DEFAULTS.answer.max_tokens,
-    cache: p.CacheOption = p.DEFAULTS.answer.cache.enabled,
-    semantic_cache: p.SemanticOption = p.DEFAULTS.answer.cache.semantic,
-    guard_file: p.GuardOption = p.DEFAULTS.answer.guard_file,
-    calibration: p.CalibrationOption = p.DEFAULTS.answer.calibration,
-    mode: p.ModeOption = p.DEFAULTS.retrieve.mode,
-    top_k: p.TopKOption = p.DEFAULTS.retrieve.top_k,
-    index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
-    embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
-    backend: p.BackendOption = p.DEFAULTS.embedding.backend,
+    *,
+    answering: AnsweringOptions,
     json_output: p.JsonOption = False,
 ) -> None:
     """Serve answers with their sources: an OpenAI-compatible API and a web page."""
     from rag.commands.embedding_model import provide
     from rag.server.run import serve as run
 
-    rag = p.rag_config(
-        index_dir,
-        embedding_model,
-        backend,
-        p.retrieve_config(mode, top_k),
-        p.answer_config(
-            base_url,
-            api_key,
-            model,
-            answer_mode,
-            answer_languages,
-            max_tokens,
-            cache,
-            semantic_cache,
-            guard_file,
-            calibration,
-        ),
-    )
+    rag = answering.config()
     config = replace(
         server_config(host, port, keys, upload_dir, None if no_log else log),
         bounds=replace(Bounds(), max_upload_bytes=max_upload_mib << 20, max_requests=max_requests),
         otlp_endpoint=otlp_endpoint,
         wandb_project=wandb,
     )
-    provide(embedding_model)
+    provide(answering.embedding_model)
     run(rag, config, json_output=json_output)

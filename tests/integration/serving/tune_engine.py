@@ -13,7 +13,8 @@ from pathlib import Path
 from core.files import write_json
 from serving.ports import claim_port
 from serving.profiles import load_profile
-from tests.fakes_load.server import Knobs, serve
+from tests.fakes_load.behaviour import Knobs
+from tests.fakes_load.server import serve
 
 
 async def main(profile: str, ready: Path) -> None:

@@ -1,0 +1,1 @@
+"""One thin module per command of `python -m benchmarks`; heavy libraries load inside the functions."""

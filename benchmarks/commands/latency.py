@@ -1,0 +1,40 @@
+"""`benchmarks latency`: curves over concurrency, the knee, the best rate within the SLO."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmarks.commands import parameters as p
+
+
+def latency(
+    base_url: p.BaseUrl = p.DEFAULT_URL,
+    model: p.Model = None,
+    api_key: p.ApiKey = None,
+    pid: p.Pid = None,
+    workload: p.WorkloadText = p.DEFAULT_WORKLOAD,
+    users: Annotated[int | None, typer.Option(min=1, help="highest concurrency of the sweep")] = None,
+    seed: p.Seed = None,
+    repeats: p.Repeats = None,
+    slo: p.SloText = "ttft=2s,tpot=250ms",
+    out: p.Root = p.RUNS,
+    name: p.Name = None,
+    processes: p.Processes = None,
+    quick: p.Quick = False,
+) -> None:
+    """Curves over concurrency, the knee, and the highest rate that meets the SLO, for one server."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import latency as program
+    from benchmarks.servers import attach
+    from benchmarks.workload.spec import parse as parse_workload
+
+    how = program.QUICK if quick else program.LatencyOptions()
+    if users is not None:
+        how = dataclasses.replace(how, highest_users=users)
+    times = repeats or (1 if quick else 3)
+    options = common.RunOptions(out, name, seed, times, common.parse_slo(slo), quick, processes)
+    program.measure(attach(base_url, model, api_key, pid), parse_workload(workload), options, how)

@@ -1,0 +1,50 @@
+"""The options several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.errors import BadOption
+
+BaseUrl = Annotated[
+    str, typer.Option("--base-url", envvar="OPENAI_BASE_URL", help="the server's /v1 address")
+]
+Model = Annotated[str | None, typer.Option(help="model name; by default the first the server names")]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="OPENAI_API_KEY", help="bearer key, if the server wants one")
+]
+Pid = Annotated[int | None, typer.Option(help="process id of a local server, to sample its memory and CPU")]
+WorkloadText = Annotated[
+    str, typer.Option("--workload", help="synthetic:prompt=128,output=64 | sharegpt:FILE | bilingual …")
+]
+Seed = Annotated[int | None, typer.Option(help="repeat the same prompts; drawn anew by default")]
+Repeats = Annotated[int | None, typer.Option(help="times to measure everything, in turn")]
+SloText = Annotated[str, typer.Option("--slo", help="limits for goodput: ttft=1s,tpot=100ms,e2e=20s")]
+Root = Annotated[Path, typer.Option("--out", help="where run directories go")]
+Name = Annotated[str | None, typer.Option(help="name of the run directory")]
+Processes = Annotated[int | None, typer.Option(help="load processes; as many as needed by default")]
+Quick = Annotated[
+    bool, typer.Option("--quick", envvar="QUICK", help="a small version, under three minutes on two cores")
+]
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+DEFAULT_WORKLOAD = "synthetic:prompt=128,output=64"
+RUNS = Path("runs")
+BASE = "models/SmolLM2-135M-Instruct"
+
+
+def numbers(text: str | None) -> tuple[int, ...]:
+    """Read `1,8,32`; nothing given is no numbers.
+
+    Raises:
+        BadOption: it is no list of whole numbers from 1.
+    """
+    try:
+        found = tuple(int(part) for part in (text or "").split(",") if part)
+    except ValueError as error:
+        raise BadOption(f"{text!r} is no list of numbers", mend="Write 1,8,32") from error
+    if any(number < 1 for number in found):
+        raise BadOption(f"{text!r}: numbers start at 1", mend="Write 1,8,32")
+    return found

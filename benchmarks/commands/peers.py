@@ -1,0 +1,45 @@
+"""`benchmarks peers`: ours against other engines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmarks.commands import parameters as p
+
+
+def peers(
+    target: Annotated[str, typer.Argument(help="a checkpoint directory")] = p.BASE,
+    gguf: Annotated[
+        list[str] | None, typer.Option(help="the same model for llama.cpp; may be repeated")
+    ] = None,
+    artifact: Annotated[
+        list[str] | None, typer.Option(help="serve this artifact too; may be repeated")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="only subjects whose name contains this")] = None,
+    workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,16,32")] = None,
+    seed: p.Seed = None,
+    repeats: p.Repeats = None,
+    out: p.Root = p.RUNS,
+    name: p.Name = None,
+    quick: p.Quick = False,
+) -> None:
+    """Ours against plain vLLM, transformers and llama.cpp, in turns."""
+    import dataclasses
+
+    from benchmarks.programs import common
+    from benchmarks.programs import peers as program
+
+    how = program.QUICK if quick else program.PeerOptions()
+    how = dataclasses.replace(
+        how,
+        workload=workload or how.workload,
+        users=p.numbers(users) or how.users,
+        gguf=tuple(gguf or ()),
+        artifacts=tuple(artifact or ()),
+        only=tuple(only or ()),
+    )
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 5), quick=quick)
+    program.measure(target, options, how)

@@ -1,0 +1,49 @@
+"""`benchmarks rag`: where the time of a RAG answer goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.commands import parameters as p
+
+
+def rag(
+    base_url: Annotated[
+        str | None, typer.Option(help="a running server; otherwise TARGET is started")
+    ] = None,
+    target: Annotated[str, typer.Option(help="checkpoint or artifact to start")] = p.BASE,
+    index: Annotated[Path, typer.Option(help="rag's index folder")] = Path("run/index"),
+    questions: Annotated[Path | None, typer.Option(help="JSON lines with a question each")] = None,
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,4,16")] = None,
+    sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,100000")] = None,
+    api_key: p.ApiKey = None,
+    seed: p.Seed = None,
+    repeats: p.Repeats = None,
+    out: p.Root = p.RUNS,
+    name: p.Name = None,
+    quick: p.Quick = False,
+) -> None:
+    """Where the time of a RAG answer goes, by concurrency and corpus size."""
+    import dataclasses
+
+    from benchmarks import servers
+    from benchmarks.programs import common
+    from benchmarks.programs import rag as program
+
+    how = program.QUICK if quick else program.RagOptions()
+    how = dataclasses.replace(
+        how,
+        index=index,
+        questions=questions,
+        users=p.numbers(users) or how.users,
+        corpus_sizes=p.numbers(sizes) or how.corpus_sizes,
+    )
+    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    if base_url is not None:
+        program.measure(servers.attach(base_url, None, api_key), options, how)
+        return
+    with servers.ours(target) as server:
+        program.measure(server, options, how)
