@@ -135,6 +135,15 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait for the lock on `path` and hold it: for work that another process may be doing just now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 def require_disk_space(path: Path, needed_bytes: int, what: str) -> None:
     """Refuse before the work starts when the disk that holds `path` is too full.
 

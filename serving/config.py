@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,5 +126,5 @@ class RunDirectory:
 
     @property
     def hardware(self) -> Path:
-        """The last probe of this machine."""
-        return self.path / "hardware.json"
+        """The last probe of this machine; QUANTSERVE_HARDWARE names one file for several run directories."""
+        return Path(os.environ.get("QUANTSERVE_HARDWARE") or self.path / "hardware.json")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
 
 
+# What all workers of one run use, made by the first that needs it: the machine's probe, models.
+SHARED = "QUANTSERVE_TESTS_SHARED"
 BY_FILE = ("tests/unit/", "tests/integration/serving/", "tests/integration/rag/")
 
 
@@ -32,6 +35,16 @@ class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
         return file if file.startswith(BY_FILE) else file.rpartition("/")[0]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that the workers share; they inherit its name."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    shared = tempfile.TemporaryDirectory(prefix="quantserve-tests-")
+    config.add_cleanup(shared.cleanup)
+    os.environ[SHARED] = shared.name
+    os.environ["QUANTSERVE_HARDWARE"] = f"{shared.name}/hardware.json"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFolder:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.files import write_json
+from core.files import one_at_a_time, write_json
 from serving.errors import HardwareError
 from serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
 from serving.hardware.instructions import probe_instructions
@@ -135,14 +135,25 @@ def load_or_probe(
     measure: Callable[[], Hardware] = probe_machine,
     identify: Callable[[], str] = machine_identity,
 ) -> Hardware:
-    """Return the cached probe when it is of this machine, else probe and write the cache."""
-    if not refresh and cache.is_file():
-        try:
-            known = from_json(json.loads(cache.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            known = None  # an older version's file; probing again mends it
-        if known is not None and known.identity == identify():
+    """Return the cached probe when it is of this machine, else probe and write the cache.
+
+    Two processes never measure speeds at the same time: the second waits, and takes what the first found.
+    """
+    if not refresh and (known := _known(cache, identify)) is not None:
+        return known
+    with one_at_a_time(cache.with_suffix(".lock")):
+        if not refresh and (known := _known(cache, identify)) is not None:
             return known
-    fresh = measure()
-    write_json(cache, fresh.to_json())
-    return fresh
+        fresh = measure()
+        write_json(cache, fresh.to_json())
+        return fresh
+
+
+def _known(cache: Path, identify: Callable[[], str]) -> Hardware | None:
+    if not cache.is_file():
+        return None
+    try:
+        known = from_json(json.loads(cache.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return None  # an older version's file; probing again mends it
+    return known if known.identity == identify() else None

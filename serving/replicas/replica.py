@@ -107,7 +107,7 @@ class Replica:
             (self._home.hardware, self.run.hardware),
             (self._home.verified, self.run.verified),
         ):
-            if known.is_file():
+            if known.is_file() and known != own:
                 shutil.copyfile(known, own)
         shutil.copy2(self._home.path / "internal.key", path / "internal.key")
         cpus = format_id_list(self.lane.cpus)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from core.files import one_at_a_time
+
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = os.environ.get("QUANTSERVE_SERVING_PYTHON", str(ROOT / ".venvs/serving/bin/python"))
 READY_TIMEOUT_S = 240.0
@@ -21,22 +23,27 @@ READY_TIMEOUT_S = 240.0
 Serving = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    script = Path(__file__).with_name("make_tiny_model.py")
-    subprocess.run([PYTHON, str(script), str(directory)], check=True, capture_output=True, timeout=180)
+def made_once(name: str, script: str, *arguments: Path) -> Path:
+    """Return the folder that `script` writes, made by the first worker that asks for it."""
+    directory = Path(os.environ["QUANTSERVE_TESTS_SHARED"]) / name
+    with one_at_a_time(directory.with_suffix(".lock")):
+        if not directory.exists():
+            part = directory.with_suffix(".part")
+            words = [PYTHON, Path(__file__).with_name(script), part, *arguments]
+            subprocess.run(words, check=True, capture_output=True, timeout=180)
+            part.rename(directory)
     return directory
 
 
 @pytest.fixture(scope="session")
-def task_models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model() -> Path:
+    return made_once("tiny", "make_tiny_model.py")
+
+
+@pytest.fixture(scope="session")
+def task_models(tiny_model: Path) -> Path:
     """Tiny checkpoints for the other tasks, and adapters of the tiny model."""
-    directory = tmp_path_factory.mktemp("tasks")
-    script = Path(__file__).with_name("make_task_models.py")
-    words = [PYTHON, str(script), str(directory), str(tiny_model)]
-    subprocess.run(words, check=True, capture_output=True, timeout=180)
-    return directory
+    return made_once("tasks", "make_task_models.py", tiny_model)
 
 
 @pytest.fixture(scope="session")

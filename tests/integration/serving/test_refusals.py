@@ -104,7 +104,10 @@ def test_missing_directory_unknown_profile_and_stray_word_are_usage_errors(
     assert (code, "adapter 'ko': /no/such/adapter/adapter_config.json cannot be read" in line) == (2, True)
 
 
-def test_doctor_lists_findings_with_their_mends(serving: Serving, tmp_path: Path) -> None:
+def test_doctor_lists_findings_with_their_mends(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QUANTSERVE_HARDWARE")
     done = serving("doctor", "--json", "--run-dir", tmp_path)
     report = json.loads(done.stdout.splitlines()[-1])
     found = {finding["what"]: finding for finding in report["findings"]}

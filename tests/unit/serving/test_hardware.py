@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serving.hardware import load_or_probe
-from serving.hardware.facts import GemmSpeed, from_json
+from serving.hardware.facts import GemmSpeed, Hardware, from_json
 from serving.hardware.instructions import probe_instructions
 from serving.hardware.probe import isa_caps
 from serving.hardware.system import cpu_flags, format_id_list, parse_id_list, read_cpu, read_memory
@@ -123,6 +124,22 @@ def test_refresh_probes_again(tmp_path: Path) -> None:
     cache.write_text(json.dumps(AMD.to_json()), encoding="utf-8")
     fresh = replace(AMD, probe_s=99.0)
     assert load_or_probe(cache, refresh=True, measure=lambda: fresh, identify=lambda: "amd") == fresh
+
+
+def test_two_that_want_a_probe_make_one(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def slowly() -> Hardware:
+        made.append(1)
+        time.sleep(0.2)
+        return AMD
+
+    def load(_: int) -> Hardware:
+        return load_or_probe(tmp_path / "hardware.json", measure=slowly, identify=lambda: "amd")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(load, range(2))) == [AMD, AMD]
+    assert made == [1]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "not json", '{"cpu": 3}'])

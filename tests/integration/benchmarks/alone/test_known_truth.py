@@ -87,7 +87,7 @@ def test_open_loop_sees_a_stall_that_a_closed_loop_hides(start_fake: Start) -> N
 
 
 def test_open_loop_keeps_its_times_while_the_server_is_slow(start_fake: Start) -> None:
-    fake = start_fake(ttft_ms=400, itl_ms=0, slots=1)
+    fake = start_fake(ttft_ms=150, itl_ms=0, slots=1)
     planned = [number / 20 for number in range(20)]
     records = drive(fake.url, tasks(20, 2, at=planned), None).records
     sent = sorted(r.sent_s for r in records)

@@ -95,18 +95,14 @@ def versions(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def start(versions: Path, home: Path, run_dir: Path) -> Cluster:
+def start(versions: Path, home: Path) -> Cluster:
     (home / "run").mkdir()
-    if (run_dir / "hardware.json").is_file():
-        shutil.copy(run_dir / "hardware.json", home / "run")
-    cluster = Cluster(home, versions / "current")
-    shutil.copy(home / "run" / "hardware.json", run_dir)
-    return cluster
+    return Cluster(home, versions / "current")
 
 
 @pytest.fixture(scope="module")
-def cluster(versions: Path, tmp_path_factory: pytest.TempPathFactory, run_dir: Path) -> Iterator[Cluster]:
-    started = start(versions, tmp_path_factory.mktemp("cluster"), run_dir)
+def cluster(versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = start(versions, tmp_path_factory.mktemp("cluster"))
     yield started
     started.end()
 
@@ -353,8 +349,8 @@ def test_sigterm_lets_streams_finish_and_leaves_nothing(cluster: Cluster) -> Non
     assert not (cluster.run / "serving.json").exists()
 
 
-def test_a_killed_supervisor_leaves_no_process(versions: Path, tmp_path: Path, run_dir: Path) -> None:
-    cluster = start(versions, tmp_path, run_dir)
+def test_a_killed_supervisor_leaves_no_process(versions: Path, tmp_path: Path) -> None:
+    cluster = start(versions, tmp_path)
     family = cluster.family()
     assert len(family) == 4  # reaper, router, two replicas
     cluster.end()
