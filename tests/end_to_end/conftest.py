@@ -21,7 +21,9 @@ QUICK = {
     "MODEL": f"models/{NAME}",
     "QUANTIZE": "--sequences 4 --sequence-tokens 128",
     "GATE": "--max-new-bad-answers 12 --min-top1-agreement 60%",
-    "DOCS": " ".join(f"samples/documents/{n}" for n in ("company-handbook.pdf", "serving-guide.md", "faq.html")),
+    "DOCS": " ".join(
+        f"samples/documents/{n}" for n in ("company-handbook.pdf", "serving-guide.md", "faq.html")
+    ),
 }
 
 
