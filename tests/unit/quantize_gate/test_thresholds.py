@@ -25,10 +25,15 @@ def test_more_bits_are_never_allowed_to_lose_more(parameters: float) -> None:
 
 @pytest.mark.parametrize(
     ("ppl_increase", "mean_kl", "top1_agreement", "bad_answers"),
-    [(0.007, 0.0097, 0.924, 1), (0.019, 0.0205, 0.891, 0), (0.020, 0.0146, 0.908, 1)],
-    ids=["int8", "fp8", "llm_int8"],
+    [
+        (0.007, 0.0097, 0.924, 1),
+        (0.019, 0.0205, 0.891, 0),
+        (0.023, 0.0205, 0.890, 2),
+        (0.020, 0.0146, 0.908, 1),
+    ],
+    ids=["int8", "fp8", "fp8, compiled on an H200", "llm_int8"],
 )
-def test_sound_eight_bits_of_the_default_model_as_an_h100_measured_them_are_within_the_limits(
+def test_sound_eight_bits_of_the_default_model_as_gpus_measured_them_are_within_the_limits(
     ppl_increase: float, mean_kl: float, top1_agreement: float, bad_answers: int
 ) -> None:
     limits = thresholds_for(8, 135e6)
