@@ -42,7 +42,7 @@ class Measurement:
     speed_tokens: int = 32
     """Output tokens of each of those requests."""
     speed_rounds: int = 2
-    """Rounds of the cost measurement for each engine: base, candidate, candidate, base."""
+    """Rounds of the cost measurement for each engine: base, candidate, candidate, base, or mirrored."""
     first_token_requests: int = 3
     """Requests for one token in each round."""
     bootstrap_samples: int = 2000

@@ -1,17 +1,19 @@
 """Measure base and candidate alternately, so that a noisy machine hits both.
 
-    side by side    base up, candidate up; texts and answers of each; rounds base, candidate, candidate, base
-    taking turns    base: texts, round; candidate: texts, two rounds; base: round     (three starts)
+The candidate is started first, alone: an artifact that does not load costs one start, and no base.
 
-Both are up at once where memory allows. A candidate that fails beside the base is tried alone before
-it is called infeasible: it may have failed for want of the memory the base holds.
+    side by side    candidate up, base up; texts and answers of each; rounds base, candidate, candidate, base
+    taking turns    candidate: texts, round; base: texts, two rounds; candidate: round     (three starts)
+
+Both are up at once where memory allows. When one fails beside the other they take turns before anything
+is said of either: it may have failed for want of the memory the other holds.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.console import console
@@ -23,6 +25,11 @@ from quantize.gate.errors import BadReply, EngineFailed, GateError
 from quantize.gate.measure import Cost, Prompt, View, cost, look
 from quantize.gate.speed import Round, Tick
 from quantize.gate.tasks import TaskScores
+
+Kinds = tuple[type[GateError], ...]
+_ALL: Kinds = (EngineFailed, BadReply)
+# While both are up only this is surely the fault of who gave it; one that died may have lacked memory.
+_REFUSED: Kinds = (BadReply,)
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class Measurements:
 class CandidateFailed(Exception):
     """The candidate does not load, or died: a verdict, not an error. Carries what the base showed."""
 
-    def __init__(self, reason: str, base: Measured) -> None:
-        """`reason` is the log's telling line."""
+    def __init__(self, reason: str, base: Measured | None) -> None:
+        """`reason` is the log's telling line; `base` is None when the base was not measured yet."""
         super().__init__(reason)
         self.reason = reason
         self.base = base
@@ -85,7 +92,8 @@ class Pairing:
     config: GateConfig
     base: Path
     candidate: Path
-    weights_ratio: float
+    more_weights: int
+    """Bytes by which the base's weights are larger than the candidate's in memory."""
     asked: Asked
     known: View | None
     on_gpu: bool
@@ -105,57 +113,78 @@ class Pairing:
             CandidateFailed: the candidate did not become ready, died, or gave no usable answer.
             GateError: the base could not be measured, so nothing can be said about the candidate.
         """
-        with _base_named(self.base), self._up(self.base, "base") as base:
-            view = self.known or self._look(base, self.asked.prompts, "base")
-            tasks = self.tasks(base, "base") if self.tasks else None
-            decision = self._room(base.engine)
+        seen: Measured | None = None
+        with _candidate_named(None), self._up(self.candidate, "candidate") as candidate:
+            decision = self._room(candidate.engine)
             if decision.side_by_side:
                 try:
-                    return self._side_by_side(base, view, tasks, decision)
+                    with self._up(self.base, "base") as base:
+                        with _base_named(self.base, _REFUSED):
+                            seen = self._seen(base, None)
+                        return self._side_by_side(base, candidate, seen, decision)
                 except EngineFailed as error:
-                    console.print(f"beside the base: {error}. Trying alone", markup=False, soft_wrap=True)
-                    decision = room.Room(False, "the candidate failed beside the base")
-                except BadReply as error:
-                    raise CandidateFailed(str(error), Measured(view, cost(base.engine, ()), tasks)) from error
-            first = self._round(base, view, 0, "base")
-            seen = Measured(view, cost(base.engine, (first,)), tasks)
-        return self._in_turns(seen, decision)
+                    what = (
+                        "the base failed beside the candidate"
+                        if seen is None
+                        else "one died beside the other"
+                    )
+                    console.print(f"{what}: {error}. Taking turns", markup=False, soft_wrap=True)
+                    decision = room.Room(False, what)
+            opened = self._opened(candidate, None) if seen is None else None
+        if opened is None:  # the two were up, and which of them died for the other's sake is not known
+            with _candidate_named(seen), self._up(self.candidate, "candidate") as candidate:
+                opened = self._opened(candidate, seen)
+        return self._in_turns(opened, seen, decision)
 
-    def _side_by_side(
-        self, base: Up, view: View, tasks: TaskScores | None, decision: room.Room
-    ) -> Measurements:
-        with self._up(self.candidate, "candidate") as candidate:
-            other = self._look(candidate, as_read(self.asked, view), "candidate")
+    def _seen(self, base: Up, before: Measured | None) -> Measured:
+        """Return the base's view, tasks and cost without a round; what is known is not asked again."""
+        if before is not None:
+            return replace(before, cost=cost(base.engine, ()))
+        view = self.known or self._look(base, self.asked.prompts, "base")
+        tasks = self.tasks(base, "base") if self.tasks else None
+        return Measured(view, cost(base.engine, ()), tasks)
+
+    def _side_by_side(self, base: Up, candidate: Up, seen: Measured, decision: room.Room) -> Measurements:
+        with _candidate_named(seen, _REFUSED):
+            view = self._look(candidate, as_read(self.asked, seen.view), "candidate")
             scores = self.tasks(candidate, "candidate") if self.tasks else None
-            rounds: dict[str, list[Round]] = {"base": [], "candidate": []}
-            for number in range(self.config.measurement.speed_rounds):
-                turn = [("base", base), ("candidate", candidate)]
-                for role, one in turn if number % 2 == 0 else reversed(turn):
-                    rounds[role].append(self._round(one, view, number, role))
-            return Measurements(
-                Measured(view, cost(base.engine, rounds["base"]), tasks),
-                Measured(other, cost(candidate.engine, rounds["candidate"]), scores),
-                decision,
-            )
+        rounds: dict[str, list[Round]] = {"base": [], "candidate": []}
+        for number in range(self.config.measurement.speed_rounds):
+            turn = [("base", base), ("candidate", candidate)]
+            for role, one in turn if number % 2 == 0 else reversed(turn):
+                with _base_named(self.base, _REFUSED) if one is base else _candidate_named(seen, _REFUSED):
+                    rounds[role].append(self._round(one, seen.view, number, role))
+        return Measurements(
+            replace(seen, cost=cost(base.engine, rounds["base"])),
+            Measured(view, cost(candidate.engine, rounds["candidate"]), scores),
+            decision,
+        )
 
-    def _in_turns(self, base: Measured, decision: room.Room) -> Measurements:
-        try:
-            with self._up(self.candidate, "candidate") as candidate:
-                other = self._look(candidate, as_read(self.asked, base.view), "candidate")
-                scores = self.tasks(candidate, "candidate") if self.tasks else None
-                count = self.config.measurement.speed_rounds
-                rounds = [self._round(candidate, base.view, i, "candidate") for i in range(count)]
-                measured = Measured(other, cost(candidate.engine, rounds), scores)
-        except (EngineFailed, BadReply) as error:
-            raise CandidateFailed(str(error), base) from error
-        with _base_named(self.base), self._up(self.base, "base") as again:
-            rounds = [
-                *base.cost.rounds,
-                *(self._round(again, base.view, i, "base") for i in range(1, len(rounds))),
-            ]
-            return Measurements(
-                Measured(base.view, cost(again.engine, rounds), base.tasks), measured, decision
-            )
+    def _opened(self, candidate: Up, base: Measured | None) -> Measured:
+        """Return the candidate's view, tasks and first round, before the base takes its turn.
+
+        Without a view of the base's it reads the text by itself; `_in_turns` sees whether it read the same.
+        """
+        known = self.known if base is None else base.view
+        prompts = self.asked.prompts if known is None else as_read(self.asked, known)
+        view = self._look(candidate, prompts, "candidate")
+        scores = self.tasks(candidate, "candidate") if self.tasks else None
+        return Measured(view, cost(candidate.engine, (self._round(candidate, view, 0, "candidate"),)), scores)
+
+    def _in_turns(self, opened: Measured, before: Measured | None, decision: room.Room) -> Measurements:
+        count = self.config.measurement.speed_rounds
+        with _base_named(self.base), self._up(self.base, "base") as up:
+            base = self._seen(up, before)
+            rounds = [self._round(up, base.view, number, "base") for number in range(count)]
+            base = replace(base, cost=cost(up.engine, rounds))
+        with _candidate_named(base), self._up(self.candidate, "candidate") as again:
+            view, asked = opened.view, as_read(self.asked, base.view)
+            if asked != as_read(self.asked, view):
+                view = self._look(again, asked, "candidate")
+            rounds = [self._round(again, base.view, number, "candidate") for number in range(1, count)]
+        # What starting cost is from the first start, as it is for the base: a second finds compiled kernels.
+        paid = replace(opened.cost, rounds=(*opened.cost.rounds, *rounds))
+        return Measurements(base, Measured(view, paid, opened.tasks), decision)
 
     @contextlib.contextmanager
     def _up(self, target: Path, role: str) -> Iterator[Up]:
@@ -180,15 +209,16 @@ class Pairing:
     def _room(self, engine: Engine) -> room.Room:
         return room.decide(
             argv=[str(part) for part in engine.ready.get("argv", ())],
-            base_bytes=engine.memory_bytes(),
+            first_bytes=engine.memory_bytes(),
             available_bytes=room.available_bytes(),
-            weights_ratio=self.weights_ratio,
+            # 16-bit weights are widened where the processor has no 16-bit arithmetic
+            more_weights=self.more_weights * (2 if engine.dtype == "float32" else 1),
             on_gpu=self.on_gpu,
         )
 
 
 def as_read(asked: Asked, view: View) -> tuple[Prompt, ...]:
-    """Return the prompts as the token ids that the base read."""
+    """Return the prompts as the token ids that were read, the base's for both."""
     return tuple(
         Prompt(passage.ids.tolist(), prompt.max_tokens)
         for prompt, passage in zip(asked.prompts, view.passages, strict=True)
@@ -196,12 +226,21 @@ def as_read(asked: Asked, view: View) -> tuple[Prompt, ...]:
 
 
 @contextlib.contextmanager
-def _base_named(directory: Path) -> Iterator[None]:
-    """Say of a failure that it is the base's; a candidate's keeps its name."""
+def _base_named(directory: Path, kinds: Kinds = _ALL) -> Iterator[None]:
+    """Say of a failure of these kinds that it is the base's; a candidate's keeps its name."""
     try:
         yield
-    except (EngineFailed, BadReply) as error:
+    except kinds as error:
         raise GateError(
             f"the base {directory} could not be measured: {error}",
             mend="The candidate was not judged. See run/gate/base.log",
         ) from error
+
+
+@contextlib.contextmanager
+def _candidate_named(base: Measured | None, kinds: Kinds = _ALL) -> Iterator[None]:
+    """Turn a failure of the candidate of these kinds into the verdict that it is."""
+    try:
+        yield
+    except kinds as error:
+        raise CandidateFailed(str(error), base) from error

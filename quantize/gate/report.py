@@ -16,6 +16,8 @@ from core.files import write_json, write_text
 from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
 from quantize.gate.card import card
 from quantize.gate.crossover import crossover, sentence
+from quantize.gate.kernel import KernelEvidence
+from quantize.gate.measure import Cost, Said, View
 from quantize.gate.pairing import Measured
 from quantize.gate.speed import totals
 from quantize.gate.thresholds import Thresholds
@@ -27,6 +29,9 @@ _COLORS = {
     Verdict.ANOMALOUS: "yellow",
     Verdict.INFEASIBLE: "red",
 }
+_UNMEASURED = Measured(
+    View(Said((), (), 0.0), ()), Cost((), None, None, None, None, KernelEvidence(None, (), ()), ())
+)
 _MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[dim]info[/]"}
 
 
@@ -105,8 +110,12 @@ def _answers(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def measured_json(measured: Measured) -> dict[str, Any]:
-    """Return an engine's measurement for the report, answers and log-probabilities aside."""
+def measured_json(measured: Measured | None) -> dict[str, Any]:
+    """Return an engine's measurement for the report, answers and log-probabilities aside.
+
+    Of an engine that was not started (None) the same fields say so: None or empty.
+    """
+    measured = measured or _UNMEASURED
     cost = measured.cost
     first = [seconds for one in cost.rounds for seconds in one.first_token_s]
     return {

@@ -22,19 +22,19 @@ class Room:
 
 
 def decide(
-    *, argv: Sequence[str], base_bytes: int | None, available_bytes: int, weights_ratio: float, on_gpu: bool
+    *, argv: Sequence[str], first_bytes: int | None, available_bytes: int, more_weights: int, on_gpu: bool
 ) -> Room:
     """Decide, purely, from the first engine's command line and memory, and what is free beside it.
 
-    base_bytes: the resident memory of the base's engine. weights_ratio: candidate's weights over the
-    base's; a larger candidate needs more than the base took.
+    first_bytes: the resident memory of the candidate's engine, which is up first. more_weights: bytes by
+    which the base's weights are larger; it needs that much more than the candidate took.
     """
     if on_gpu:
         return Room(False, "an engine takes the whole GPU, so the two take turns")
-    if base_bytes is None:
-        return Room(False, "the base's memory is unknown, so the two take turns")
-    needed = int((base_bytes + _kv_bytes(argv)) * max(1.0, weights_ratio) * _SLACK)
-    figures = f"{needed / 1e9:.1f} GB needed beside the base, {available_bytes / 1e9:.1f} GB free"
+    if first_bytes is None:
+        return Room(False, "the candidate's memory is unknown, so the two take turns")
+    needed = int((first_bytes + _kv_bytes(argv) + max(0, more_weights)) * _SLACK)
+    figures = f"{needed / 1e9:.1f} GB needed for the base, {available_bytes / 1e9:.1f} GB free"
     if needed > available_bytes:
         return Room(False, f"{figures}: the two take turns")
     return Room(True, f"{figures}: both are up at once")

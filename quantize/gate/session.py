@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.console import console, progress
+from quantize.artifact import Manifest
 from quantize.gate import cache, found, keys, report, speed, tool_calls
 from quantize.gate.answers import compare, questions_for
 from quantize.gate.config import ROOT, GateConfig
@@ -67,7 +68,7 @@ def judge_case(
 
 
 def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> found.Found:
-    """Start both engines, ask them everything, and keep what they said.
+    """Start the engines, ask them everything, and keep what they said.
 
     Raises:
         CandidateFailed, GateError: from `Pairing.measure`.
@@ -82,7 +83,8 @@ def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> fo
             set_total(pairing.requests())
             measured = pairing.measure()
     except CandidateFailed as failure:
-        cache.store(folder, key, failure.base.view)
+        if failure.base is not None:
+            cache.store(folder, key, failure.base.view)
         raise
     if view is None:
         cache.store(folder, key, measured.base.view)
@@ -149,7 +151,7 @@ def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> 
         config=config,
         base=case.base.directory,
         candidate=case.directory,
-        weights_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
+        more_weights=int(case.base.weight_bytes - _weights_in_memory(case.manifest)),
         asked=Asked(
             tuple(Prompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
             questions_for(case.evaluation.judged),
@@ -160,6 +162,13 @@ def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> 
         tasks=None if case.tasks is None else functools.partial(_run_tasks, case, config),
         tick=tick,
     )
+
+
+def _weights_in_memory(manifest: Manifest) -> float:
+    """Return the bytes of an artifact's weights once they are loaded."""
+    if bitsandbytes.SETTINGS in manifest.files and manifest.bits is not None:
+        return manifest.weight_bytes * manifest.bits / 16
+    return manifest.weight_bytes
 
 
 def _run_tasks(case: Case, config: GateConfig, up: Up, role: str) -> TaskScores:

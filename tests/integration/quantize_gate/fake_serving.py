@@ -5,6 +5,7 @@ RUN_DIR/fake.json by the beginning of the target's name, says how the model beha
 
     decay      the token ranked r has probability (1 - decay) * decay^(r - 1)
     shift      the actual token's rank, less one
+    reads      added to each token id of a text, as by another tokenizer
     answer     every chat answer, with finish_reason stop; finish_reason, prompt_ids override
     call       the answer to a request that calls for a tool
     slow_s     seconds each output token takes in a speed measurement
@@ -65,7 +66,10 @@ def answer(path: str, body: dict[str, Any], behaviour: dict[str, Any]) -> dict[s
         ids = behaviour.get("prompt_ids", tokens_of(question))
         return {"choices": [choice], "usage": usage, "prompt_token_ids": ids}
     prompt = body["prompt"]
-    ids = tokens_of(prompt)[: body.get("truncate_prompt_tokens")] if isinstance(prompt, str) else prompt
+    ids = prompt
+    if isinstance(prompt, str):
+        read = [token + int(behaviour.get("reads", 0)) for token in tokens_of(prompt)]
+        ids = read[: body.get("truncate_prompt_tokens")]
     found: dict[str, Any] = {"index": 0, "text": "x", "finish_reason": "length", "prompt_token_ids": ids}
     if k := body.get("prompt_logprobs"):
         found["prompt_logprobs"] = list(prompt_logprobs(ids, k, behaviour))

@@ -96,3 +96,4 @@ def test_a_checkpoint_the_engine_cannot_load_is_infeasible(home: Path) -> None:
 
     assert (code, said["verdict"]) == (5, "INFEASIBLE")
     assert said["reasons"][0].strip()
+    assert said["base"]["ready_s"] is None  # the base was not started for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_sound_artifact_is_accepted_with_the_figures_of_its_distributions(
     # KL of geometric distributions: ln(0.5/0.48) + ln(0.5/0.52) * 0.5/0.5
     assert figures["mean_kl"]["value"] == pytest.approx(0.0408220 - 0.0392207, abs=1e-6)
     assert figures["top1_agreement"]["value"] == 1.0
-    assert starts(config) == ["tiny", "v1"]
+    assert starts(config) == ["v1", "tiny"]
 
 
 def test_the_report_is_written_into_the_artifact(config: GateConfig, make_artifact: Make) -> None:
@@ -89,7 +90,7 @@ def test_what_was_judged_is_not_judged_again(config: GateConfig, make_artifact: 
     again = gate_artifact(artifact, None, config, Limits())
 
     assert (again.verdict, again.unchanged) == (Verdict.ACCEPT, True)
-    assert starts(config) == ["tiny", "v1"]
+    assert starts(config) == ["v1", "tiny"]
 
 
 def test_other_thresholds_judge_the_same_measurement(config: GateConfig, make_artifact: Make) -> None:
@@ -101,7 +102,7 @@ def test_other_thresholds_judge_the_same_measurement(config: GateConfig, make_ar
 
     assert (stricter.verdict, again.verdict) == (Verdict.REGRESSION, Verdict.ACCEPT)
     assert again.report["speed"] == stricter.report["speed"]
-    assert starts(config) == ["tiny", "v1"]
+    assert starts(config) == ["v1", "tiny"]
 
 
 def test_another_candidate_takes_the_base_view_from_before(config: GateConfig, make_artifact: Make) -> None:
@@ -112,7 +113,7 @@ def test_another_candidate_takes_the_base_view_from_before(config: GateConfig, m
     outcome = gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
 
     assert outcome.report["base"]["cached"] is True
-    assert starts(config) == ["tiny", "v1", "tiny", "v1"]  # speed is always measured on both
+    assert starts(config) == ["v1", "tiny", "v1", "tiny"]  # speed is always measured on both
 
 
 def test_force_measures_both_again(config: GateConfig, make_artifact: Make) -> None:
@@ -121,7 +122,7 @@ def test_force_measures_both_again(config: GateConfig, make_artifact: Make) -> N
 
     gate_artifact(artifact, None, config, Limits(), force=True)
 
-    assert starts(config) == ["tiny", "v1", "tiny", "v1"]
+    assert starts(config) == ["v1", "tiny", "v1", "tiny"]
 
 
 def test_a_damaged_artifact_is_a_regression(config: GateConfig, make_artifact: Make) -> None:
@@ -195,13 +196,32 @@ def test_both_engines_take_turns_at_the_speed(config: GateConfig, make_artifact:
     )
 
 
-def test_engines_that_do_not_fit_together_take_turns(config: GateConfig, make_artifact: Make) -> None:
-    outcome = gate_artifact(make_artifact(alone=True), None, config, Limits())
+def test_engines_that_do_not_fit_together_take_turns(
+    config: GateConfig, base: Path, make_artifact: Make
+) -> None:
+    (base / "fake.json").write_text(json.dumps({"decay": 0.5, "alone": True}), encoding="utf-8")
+
+    outcome = gate_artifact(make_artifact(), None, config, Limits())
 
     assert outcome.verdict is Verdict.ACCEPT
-    assert starts(config) == ["tiny", "v1", "v1", "tiny"]
-    assert outcome.report["environment"]["arrangement"] == "the candidate failed beside the base"
+    assert starts(config) == ["v1", "tiny", "tiny", "v1"]
+    assert outcome.report["environment"]["arrangement"] == "the base failed beside the candidate"
     assert [len(outcome.report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_taking_turns_both_are_measured_on_the_tokens_of_the_base(
+    config: GateConfig, make_artifact: Make, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    monkeypatch.setattr("quantize.gate.room.available_bytes", lambda: 0)
+
+    report = gate_artifact(make_artifact(reads=reads), None, config, Limits()).report
+
+    assert starts(config) == ["v1", "tiny", "v1"]
+    assert report["environment"]["arrangement"].endswith("0.0 GB free: the two take turns")
+    assert [len(report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
+    assert report["figures"]["perplexity_ratio"]["value"] == pytest.approx(1.0416667)
+    assert report["figures"]["top1_agreement"]["value"] == 1.0
 
 
 def test_the_page_and_the_card_stand_beside_the_report(config: GateConfig, make_artifact: Make) -> None:
@@ -292,7 +312,24 @@ def test_a_candidate_that_does_not_load_is_infeasible_and_tried_again(
         assert outcome.verdict is Verdict.INFEASIBLE
         assert outcome.report["reasons"] == ["the engine ended: ValueError: no kernel for group size 48"]
         assert outcome.report["figures"] is None
-    assert starts(config) == ["tiny", "v1", "v1"] * 2  # beside the base, then alone
+    assert starts(config) == ["v1"] * 2  # once each time
+
+
+def test_the_base_is_not_started_for_a_candidate_that_does_not_load(
+    config: GateConfig, make_artifact: Make
+) -> None:
+    measured = gate_artifact(make_artifact(), None, config, Limits()).report
+    (config.run_dir / "starts").unlink()
+    shutil.rmtree(config.run_dir / "gate-cache")
+    shutil.rmtree(config.run_dir.parent / "artifacts")
+
+    report = gate_artifact(make_artifact(complaint="serving: no kernel"), None, config, Limits()).report
+
+    assert (report["verdict"], report["reasons"]) == ("INFEASIBLE", ["no kernel"])
+    assert starts(config) == ["v1"]
+    assert report["base"].keys() == measured["base"].keys()
+    assert (report["base"]["ready_s"], report["base"]["rounds"]) == (None, [])
+    assert not (config.run_dir / "gate-cache").exists()
 
 
 def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
@@ -302,7 +339,8 @@ def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
 
     assert outcome.verdict is Verdict.INFEASIBLE
     assert "did not answer /v1/completions" in outcome.report["reasons"][0]
-    assert starts(config) == ["tiny", "v1", "v1"]
+    assert starts(config) == ["v1", "tiny", "v1"]  # beside the base, then alone
+    assert len(list((config.run_dir / "gate-cache").glob("*.npz"))) == 1  # what the base showed is kept
 
 
 def test_a_base_that_does_not_start_says_nothing_about_the_candidate(
@@ -357,7 +395,7 @@ def test_a_damaged_cache_entry_is_measured_again(config: GateConfig, make_artifa
 
     gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
 
-    assert starts(config) == ["tiny", "v1", "tiny", "v1"]
+    assert starts(config) == ["v1", "tiny", "v1", "tiny"]
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"verdict": "MAYBE"}'])

@@ -11,30 +11,38 @@ ARGV = ["python", "--kv-cache-memory-bytes", str(2 * GB)]
 
 
 @pytest.mark.parametrize(
-    ("available", "ratio", "on_gpu", "side_by_side"),
+    ("available", "more_weights", "on_gpu", "side_by_side"),
     [
-        (9 * GB, 0.5, False, True),  # (4 + 2) × 1.5 = 9
-        (9 * GB - 1, 0.5, False, False),
-        (9 * GB, 1.1, False, False),  # a larger candidate needs more than the base
-        (900 * GB, 0.5, True, False),
+        (9 * GB, -GB, False, True),  # (4 + 2) × 1.5 = 9; a smaller base is not counted on
+        (9 * GB - 1, -GB, False, False),
+        (9 * GB, GB, False, False),  # a larger base needs more than the candidate
+        (10 * GB + GB // 2, GB, False, True),  # (4 + 2 + 1) × 1.5 = 10.5
+        (10 * GB + GB // 2 - 1, GB, False, False),
+        (900 * GB, -GB, True, False),
     ],
 )
 def test_two_engines_are_up_at_once_where_memory_allows(
-    available: int, ratio: float, on_gpu: bool, side_by_side: bool
+    available: int, more_weights: int, on_gpu: bool, side_by_side: bool
 ) -> None:
-    room = decide(argv=ARGV, base_bytes=4 * GB, available_bytes=available, weights_ratio=ratio, on_gpu=on_gpu)
+    room = decide(
+        argv=ARGV,
+        first_bytes=4 * GB,
+        available_bytes=available,
+        more_weights=more_weights,
+        on_gpu=on_gpu,
+    )
 
     assert room.side_by_side is side_by_side
 
 
 def test_the_decision_is_given_with_its_figures() -> None:
-    room = decide(argv=[], base_bytes=4 * GB, available_bytes=5 * GB, weights_ratio=0.5, on_gpu=False)
+    room = decide(argv=[], first_bytes=4 * GB, available_bytes=5 * GB, more_weights=0, on_gpu=False)
 
-    assert room.reason == "6.0 GB needed beside the base, 5.0 GB free: the two take turns"
+    assert room.reason == "6.0 GB needed for the base, 5.0 GB free: the two take turns"
 
 
 def test_unknown_memory_is_not_risked() -> None:
-    room = decide(argv=ARGV, base_bytes=None, available_bytes=90 * GB, weights_ratio=0.5, on_gpu=False)
+    room = decide(argv=ARGV, first_bytes=None, available_bytes=90 * GB, more_weights=0, on_gpu=False)
 
     assert room.side_by_side is False
 
