@@ -13,7 +13,7 @@ from serving.hardware.facts import Hardware
 from serving.memory import weights_in_memory
 from serving.model import ModelFacts
 from serving.planning import attention, features, kv_memory, parallel, tasks
-from serving.planning.environment import cpu_parallel, environment
+from serving.planning.environment import cpu_parallel, environment, executor
 from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs, parse_flags, parse_words
 from serving.planning.options import require_known
 
@@ -76,6 +76,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         *attention_flags,
         *([] if cache == choice.dtype else [_cache_flag(inputs, cache)]),
         *_eager(inputs),
+        *executor(inputs, memory.parallel),
         *lora_flags,
         *features.speculation(inputs),
         *features.tools(inputs),
@@ -145,7 +146,8 @@ def _cache_flag(inputs: PlanInputs, cache: str) -> Item:
 def _eager(inputs: PlanInputs) -> list[Item]:
     eager = inputs.profile.eager
     if eager is None and not inputs.on_gpu:
-        return [Item("--enforce-eager", None, "hardware", "compiling gains nothing on a CPU and costs 90 s")]
+        why = "ready in seconds; compiling takes 90 s at every start (profile cpu-compiled)"
+        return [Item("--enforce-eager", None, "hardware", why)]
     return [Item("--enforce-eager", None, "profile", "the profile says so")] if eager else []
 
 

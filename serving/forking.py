@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
@@ -26,7 +27,11 @@ VARIABLE = "QUANTSERVE_FORK_SERVER"
 """`1`: vLLM's processes are forked from a fork server. It is for one worker, whose processors are named, and
 for Intel's OpenMP (serving.planning.environment)."""
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+ONE_PROCESS = "serving.one_process.OneProcess"
+"""The executor with which the engine core computes itself; it needs to be forked."""
 
+_openmp: dict[str, str] = {}
+"""What OpenMP is told by its environment, for processes that compute."""
 _SHARED = [
     "vllm.entrypoints.launchers.api_server.entry",
     "vllm.v1.engine.core",
@@ -41,13 +46,29 @@ def wanted() -> bool:
     )
 
 
+def drop_one_process() -> None:
+    """Take our executor off the command line: without a fork server vLLM's own one it is."""
+    if _computes_itself():
+        at = next(i for i, word in enumerate(sys.argv) if ONE_PROCESS in word)
+        first = at if sys.argv[at].startswith("--") else at - 1
+        del sys.argv[first : at + 1]
+
+
+def _computes_itself() -> bool:
+    return any(ONE_PROCESS in word for word in sys.argv)
+
+
 class _Process(ForkServerProcess):
     """A process that begins as its parent wishes, not as the fork server is."""
 
     def start(self) -> None:
         self._environment = dict(os.environ)
-        # the engine core waits and schedules, on whatever processor is free; a worker computes on its own
-        self._processors = os.sched_getaffinity(0) if multiprocessing.parent_process() is None else None
+        self._processors = None
+        if _computes_itself():
+            self._environment |= _openmp
+        elif multiprocessing.parent_process() is None:
+            # the engine core waits and schedules, on whatever processor is free; a worker computes on its own
+            self._processors = os.sched_getaffinity(0)
         super().start()
 
     def run(self) -> None:
@@ -80,6 +101,7 @@ def bound() -> Iterator[None]:
         "KMP_BLOCKTIME": "5",
         "KMP_TPAUSE": "0",
     }
+    _openmp.update(settings)
     # it finds the place of the title only as long as the environment is as it was
     setproctitle.getproctitle()
     everywhere, before = os.sched_getaffinity(0), dict(os.environ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 
 from serving.dtype import DtypeChoice
-from serving.forking import BINDING
+from serving.forking import BINDING, ONE_PROCESS
 from serving.forking import VARIABLE as FORK_SERVER
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
@@ -70,6 +70,19 @@ def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
     return Item(name, format_id_list(cpus), "hardware", reason)
 
 
+def forked(inputs: PlanInputs, parallel: Parallel) -> bool:
+    """Are vLLM's processes forked (serving.forking)? On a CPU with Intel's OpenMP, for one worker."""
+    return not inputs.on_gpu and bool(inputs.hardware.libraries.iomp) and parallel.devices == 1
+
+
+def executor(inputs: PlanInputs, parallel: Parallel) -> list[Item]:
+    """Return the flag with which the engine core computes itself; processes of its own are vLLM's default."""
+    if not forked(inputs, parallel):
+        return []
+    reason = "the engine core computes itself: no message to a worker and back in each step"
+    return [Item("--distributed-executor-backend", ONE_PROCESS, "hardware", reason)]
+
+
 def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> list[Item]:
     """Return the variables: safety first, then what makes a processor fast, then the profile's own."""
     items = [
@@ -89,9 +102,10 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
         if preload:
             names = " and ".join(os.path.basename(path) for path in preload)  # noqa: PTH119  text, not a file
             items.append(Item("LD_PRELOAD", ":".join(preload), "hardware", f"{names}: faster"))
-        if libraries.iomp and parallel.devices == 1:
+        if forked(inputs, parallel):
             reason = "one worker, and Intel's OpenMP: processes are forked instead of importing all again"
             items.append(Item(FORK_SERVER, "1", "hardware", reason))
+        items.append(Item("THP_MEM_ALLOC_ENABLE", "1", "hardware", "torch's tensors on huge pages"))
     items.extend(
         Item(key, value, "profile", f"profile {inputs.profile_name}")
         for key, value in inputs.profile.environment.items()

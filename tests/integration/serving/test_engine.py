@@ -76,17 +76,36 @@ def test_chat_command_talks_and_ends_on_its_word(server: Server, serving: Servin
     assert "forgotten" in done.stderr
 
 
-def test_core_and_worker_are_forks_and_only_the_worker_is_bound(server: Server) -> None:
+def test_the_core_is_a_fork_that_computes_itself_on_every_processor(server: Server) -> None:
     engine = psutil.Process(server.ready["engine_pid"])
     (forks,) = (child for child in engine.children() if "ForkServer" in " ".join(child.cmdline()))
-    core, worker = sorted(forks.children(), key=lambda process: "Worker" in " ".join(process.cmdline()))
-    assert ["EngineCore" in " ".join(core.cmdline()), "Worker" in " ".join(worker.cmdline())] == [True, True]
+    (core,) = forks.children()
+    assert "EngineCore" in " ".join(core.cmdline())
     usable = sorted(os.sched_getaffinity(0))
-    assert engine.cpu_affinity() == core.cpu_affinity() == usable
-    threads = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
+    assert engine.cpu_affinity() == usable
+    threads = [os.sched_getaffinity(thread.id) for thread in core.threads()]
     assert {number for bound in threads if len(bound) == 1 for number in bound} == set(usable)
     # the listening socket is the API server's alone
     assert not any(c.laddr.port == server.ready["port"] for c in core.net_connections() if c.laddr)
+
+
+def test_vllms_own_worker_is_a_fork_too_and_alone_is_bound(
+    tiny_model: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    server = Server(
+        tiny_model, run_dir, tmp_path / "ready.json", "--", "--distributed-executor-backend", "mp"
+    )
+    try:
+        engine = psutil.Process(server.ready["engine_pid"])
+        (forks,) = (child for child in engine.children() if "ForkServer" in " ".join(child.cmdline()))
+        core, worker = sorted(forks.children(), key=lambda process: "Worker" in " ".join(process.cmdline()))
+        assert "Worker" in " ".join(worker.cmdline())
+        usable = sorted(os.sched_getaffinity(0))
+        assert core.cpu_affinity() == usable
+        threads = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
+        assert {number for bound in threads if len(bound) == 1 for number in bound} == set(usable)
+    finally:
+        server.end()
 
 
 def test_processes_that_wait_sleep_where_engines_share_the_processors(server: Server) -> None:

@@ -76,6 +76,18 @@ def test_cpu_is_eager_bound_to_both_cores_and_preloaded() -> None:
     assert plan.env()["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"
     assert plan.env()["LD_PRELOAD"] == "/usr/lib/libtcmalloc_minimal.so.4:/env/lib/libiomp5.so"
     assert plan.env()["QUANTSERVE_FORK_SERVER"] == "1"
+    assert flag(plan, "--distributed-executor-backend") == "serving.one_process.OneProcess"
+
+
+def test_the_engine_core_computes_itself_only_where_it_is_forked() -> None:
+    bare = replace(AMD, libraries=replace(AMD.libraries, iomp=None))
+    for plan in (make_plan(inputs(bare)), make_plan(inputs(H100, "gpu-throughput"))):
+        assert not any(item.name == "--distributed-executor-backend" for item in plan.flags)
+        assert "QUANTSERVE_FORK_SERVER" not in plan.env()
+
+
+def test_compiling_on_a_cpu_is_a_profile() -> None:
+    assert not any(item.name == "--enforce-eager" for item in make_plan(inputs(AMD, "cpu-compiled")).flags)
 
 
 def test_gpu_is_compiled_and_gets_no_processor_settings() -> None:

@@ -56,6 +56,7 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
     assert set(profile_names()) == {
         "cpu",
+        "cpu-compiled",
         "gpu-latency",
         "gpu-throughput",
         "multi-gpu",

@@ -1,0 +1,27 @@
+"""Compute in the engine core's own process: a step then needs no message to another process and back.
+
+    --distributed-executor-backend serving.one_process.OneProcess
+
+vLLM gives each worker on a CPU a process of its own, because OpenMP takes its threads and their processors
+from the environment that a process starts with. Where processes are forked (serving.forking) the engine core
+starts with that environment itself. Measured: docs/serving.md.
+"""
+
+from __future__ import annotations
+
+from vllm.logger import init_logger
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+from serving.huge_pages import use_huge_pages
+
+_log = init_logger(__name__)
+
+
+class OneProcess(UniProcExecutor):
+    """vLLM's executor of that kind; under its own name vLLM takes it for impossible on a CPU."""
+
+    def _init_executor(self) -> None:
+        super()._init_executor()
+        # torch allocates the KV cache on huge pages by itself (THP_MEM_ALLOC_ENABLE), not what oneDNN packed
+        asked = use_huge_pages()
+        _log.info("Weights on huge pages: asked for %d MiB", asked >> 20)
