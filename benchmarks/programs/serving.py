@@ -46,7 +46,7 @@ class ServingOptions:
     workload: str = "synthetic:prompt=16-128,output=32-96"
     users: tuple[int, ...] = (1, 32)
     requests_per_user: int = 3
-    least_requests: int = 6
+    least_requests: int = 10
     profile: str | None = None
     """Ours is started with this profile; None: the machine's own."""
     heavy_ratio: float = 1.6
