@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import httpx
 import openai
@@ -90,23 +89,14 @@ def test_the_core_is_a_fork_that_computes_itself_on_every_processor(server: Serv
     assert not any(c.laddr.port == server.ready["port"] for c in core.net_connections() if c.laddr)
 
 
-def test_vllms_own_worker_is_a_fork_too_and_alone_is_bound(
-    tiny_model: Path, run_dir: Path, tmp_path: Path
-) -> None:
-    server = Server(
-        tiny_model, run_dir, tmp_path / "ready.json", "--", "--distributed-executor-backend", "mp"
-    )
-    try:
-        engine = psutil.Process(server.ready["engine_pid"])
-        (forks,) = (child for child in engine.children() if "ForkServer" in " ".join(child.cmdline()))
-        core, worker = sorted(forks.children(), key=lambda process: "Worker" in " ".join(process.cmdline()))
-        assert "Worker" in " ".join(worker.cmdline())
-        usable = sorted(os.sched_getaffinity(0))
-        assert core.cpu_affinity() == usable
-        threads = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
-        assert {number for bound in threads if len(bound) == 1 for number in bound} == set(usable)
-    finally:
-        server.end()
+def worker_is_a_fork_and_alone_is_bound(engine: psutil.Process) -> bool:
+    """Is it so with vLLM's own executor, which has the worker in a process of its own?"""
+    (forks,) = (child for child in engine.children() if "ForkServer" in " ".join(child.cmdline()))
+    core, worker = sorted(forks.children(), key=lambda process: "Worker" in " ".join(process.cmdline()))
+    usable = sorted(os.sched_getaffinity(0))
+    threads = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
+    bound = {number for places in threads if len(places) == 1 for number in places}
+    return "Worker" in " ".join(worker.cmdline()) and core.cpu_affinity() == usable and bound == set(usable)
 
 
 def test_processes_that_wait_sleep_where_engines_share_the_processors(server: Server) -> None:
@@ -222,13 +212,15 @@ def test_sigterm_under_load_finishes_streams_refuses_others_and_leaves_nothing(s
 def test_up_is_idempotent_restart_keeps_the_request_and_a_killed_launcher_leaves_no_process(
     serving: Serving, tiny_model: str, run_dir: str
 ) -> None:
-    words = ("up", tiny_model, "--port", "0", "--run-dir", run_dir)
+    several = ("--", "--distributed-executor-backend", "mp")  # one process more that may be left
+    words = ("up", tiny_model, "--port", "0", "--run-dir", run_dir, *several)
     first = serving(*words)
     assert first.returncode == 0, first.stderr
     state = json.loads(first.stdout.splitlines()[-1])
     launcher = psutil.Process(state["pid"])
     family = launcher.children(recursive=True)
     try:
+        assert worker_is_a_fork_and_alone_is_bound(psutil.Process(state["engine_pid"]))
         again = serving(*words)
         assert json.loads(again.stdout.splitlines()[-1])["pid"] == state["pid"]
         assert "already up" in again.stderr
