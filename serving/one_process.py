@@ -17,7 +17,7 @@ from serving.huge_pages import use_huge_pages
 _log = init_logger(__name__)
 
 
-class OneProcess(UniProcExecutor):
+class OneProcess(UniProcExecutor):  # type: ignore[misc]  # vLLM is in no environment with mypy
     """vLLM's executor of that kind; under its own name vLLM takes it for impossible on a CPU."""
 
     def _init_executor(self) -> None:

@@ -29,7 +29,7 @@ def made_once(name: str, script: str, *arguments: Path) -> Path:
     with one_at_a_time(directory.with_suffix(".lock")):
         if not directory.exists():
             part = directory.with_suffix(".part")
-            words = [PYTHON, Path(__file__).with_name(script), part, *arguments]
+            words = [PYTHON, *map(str, (Path(__file__).with_name(script), part, *arguments))]
             subprocess.run(words, check=True, capture_output=True, timeout=180)
             part.rename(directory)
     return directory
