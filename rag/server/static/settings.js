@@ -10,7 +10,7 @@ closeOnBackdrop(dialog);
 let redraw = () => {};
 
 export async function loadStatus() {
-  const state = $("state");
+  const state = $("state"), early = !server.modes.length;
   try {
     Object.assign(server, await json("/status"));
     state.className = `state ${server.problem ? "bad" : "good"}`;
@@ -22,6 +22,7 @@ export async function loadStatus() {
     state.title = error.message;
   }
   drawPill();
+  if (early && dialog.open) open(); // opened before the server said what can be chosen
 }
 
 const value = (name) => settings[name] ?? server[name];

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from deploy.local.browser import find_browser
 from rag.embedding.backend import Embedder
@@ -162,6 +162,17 @@ def test_settings_are_kept_and_reach_the_server(page: Page, answering: FakeServe
     page.keyboard.press("Enter")
     expect(page.locator(".badge")).to_have_text("quoted")
     assert answering.chats == []
+
+
+def test_settings_opened_before_the_status_came_show_every_choice(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/status", lambda route: held.append(route))
+    page.reload()
+    page.locator("#open-settings").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    for route in held:
+        route.continue_()
+    page.get_by_role("radio", name="원문 인용").check()
 
 
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
