@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
@@ -39,19 +39,12 @@ _SHARED = [
 ]
 
 
-def wanted() -> bool:
+def wanted(environment: Mapping[str, str] = os.environ) -> bool:
     """Is the variable set, and are the worker's processors known?"""
     return (
-        os.environ.get(VARIABLE) == "1" and re.fullmatch(r"[\d,-]+", os.environ.get(BINDING, "")) is not None
+        environment.get(VARIABLE) == "1"
+        and re.fullmatch(r"[\d,-]+", environment.get(BINDING, "")) is not None
     )
-
-
-def drop_one_process() -> None:
-    """Take our executor off the command line: without a fork server vLLM's own one it is."""
-    if _computes_itself():
-        at = next(i for i, word in enumerate(sys.argv) if ONE_PROCESS in word)
-        first = at if sys.argv[at].startswith("--") else at - 1
-        del sys.argv[first : at + 1]
 
 
 def _computes_itself() -> bool:
@@ -94,18 +87,19 @@ def bound() -> Iterator[None]:
     import setproctitle
 
     processors = parse_id_list(os.environ[BINDING])
-    settings = {
-        "OMP_NUM_THREADS": str(len(processors)),
-        "KMP_AFFINITY": f"granularity=fine,explicit,proclist=[{','.join(map(str, processors))}]",
-        # milliseconds a thread looks for more work before it sleeps
-        "KMP_BLOCKTIME": "5",
-        "KMP_TPAUSE": "0",
-    }
-    _openmp.update(settings)
+    _openmp.update(
+        {
+            "OMP_NUM_THREADS": str(len(processors)),
+            "KMP_AFFINITY": f"granularity=fine,explicit,proclist=[{','.join(map(str, processors))}]",
+            # milliseconds a thread looks for more work before it sleeps
+            "KMP_BLOCKTIME": "5",
+            "KMP_TPAUSE": "0",
+        }
+    )
     # it finds the place of the title only as long as the environment is as it was
     setproctitle.getproctitle()
     everywhere, before = os.sched_getaffinity(0), dict(os.environ)
-    os.environ.update(settings)
+    os.environ.update(_openmp)
     importlib.import_module("torch")
     # OpenMP has bound this process, which is to serve HTTP
     os.sched_setaffinity(0, everywhere)
@@ -113,7 +107,7 @@ def bound() -> Iterator[None]:
         importlib.import_module(name)
     yield
     # and vLLM would leave it a worker's threads
-    for name in settings:
+    for name in _openmp:
         os.environ.pop(name)
     os.environ.update(before)
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import re
 from pathlib import Path
 
 _HUGE_BYTES = 2 << 20
 _COLLAPSE = 25  # MADV_COLLAPSE of <linux/mman.h>; Python 3.11 has no name for it
-_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0\s*(\[heap\])?$", re.MULTILINE)
+_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0\s*(?:\[heap\])?$", re.MULTILINE)
 
 
 def use_huge_pages() -> int:
@@ -22,19 +21,15 @@ def use_huge_pages() -> int:
 
     What cannot be had (an old kernel, no free huge page) is left as it is: this is for speed alone.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     asked = 0
-    for start, end in _regions():
-        first, last = -(-start // _HUGE_BYTES) * _HUGE_BYTES, end // _HUGE_BYTES * _HUGE_BYTES
+    for start, end in _REGION.findall(Path("/proc/self/maps").read_text(encoding="ascii", errors="replace")):
+        first = -(-int(start, 16) // _HUGE_BYTES) * _HUGE_BYTES
+        last = int(end, 16) // _HUGE_BYTES * _HUGE_BYTES
         if last <= first:
             continue
         libc.madvise(first, last - first, mmap.MADV_HUGEPAGE)
         libc.madvise(first, last - first, _COLLAPSE)
         asked += last - first
     return asked
-
-
-def _regions() -> list[tuple[int, int]]:
-    text = Path(f"/proc/{os.getpid()}/maps").read_text(encoding="ascii", errors="replace")
-    return [(int(found[1], 16), int(found[2], 16)) for found in _REGION.finditer(text)]

@@ -40,7 +40,6 @@ def main() -> None:
             prepare()
             forking.start_fork_server(*(int(os.environ[name]) for name in _PRIVATE if name in os.environ))
     else:
-        forking.drop_one_process()
         prepare()
     listener = inherited(LISTENER_VARIABLE)
     from vllm.entrypoints.launchers import launcher

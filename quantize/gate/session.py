@@ -121,7 +121,7 @@ def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findi
         quantized=case.manifest.bits is None or case.manifest.bits < 16,
         speeds=speed.pairs(base.cost.rounds, candidate.cost.rounds),
         tasks=compare_tasks(base.tasks, candidate.tasks),
-        while_loading=bitsandbytes.SETTINGS in case.manifest.files,
+        while_loading=_quantized_while_loading(case.manifest),
     )
 
 
@@ -164,9 +164,13 @@ def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> 
     )
 
 
+def _quantized_while_loading(manifest: Manifest) -> bool:
+    return bitsandbytes.SETTINGS in manifest.files
+
+
 def _weights_in_memory(manifest: Manifest) -> float:
     """Return the bytes of an artifact's weights once they are loaded."""
-    if bitsandbytes.SETTINGS in manifest.files and manifest.bits is not None:
+    if _quantized_while_loading(manifest) and manifest.bits is not None:
         return manifest.weight_bytes * manifest.bits / 16
     return manifest.weight_bytes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 
+from serving import forking
 from serving.dtype import DtypeChoice
 from serving.forking import BINDING, ONE_PROCESS
 from serving.forking import VARIABLE as FORK_SERVER
@@ -71,8 +72,14 @@ def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
 
 
 def forked(inputs: PlanInputs, parallel: Parallel) -> bool:
-    """Are vLLM's processes forked (serving.forking)? On a CPU with Intel's OpenMP, for one worker."""
-    return not inputs.on_gpu and bool(inputs.hardware.libraries.iomp) and parallel.devices == 1
+    """Are vLLM's processes forked (serving.forking)? On a CPU with Intel's OpenMP, for one worker.
+
+    The profile's environment may say no, or bind the worker to no named processors.
+    """
+    if inputs.on_gpu or not inputs.hardware.libraries.iomp or parallel.devices != 1:
+        return False
+    ours = {FORK_SERVER: "1", BINDING: binding(inputs, parallel).value or ""}
+    return forking.wanted({**ours, **inputs.profile.environment})
 
 
 def executor(inputs: PlanInputs, parallel: Parallel) -> list[Item]:

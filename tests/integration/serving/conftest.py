@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from core.files import one_at_a_time
+from tests.conftest import SHARED
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = os.environ.get("QUANTSERVE_SERVING_PYTHON", str(ROOT / ".venvs/serving/bin/python"))
@@ -25,7 +26,7 @@ Serving = Callable[..., subprocess.CompletedProcess[str]]
 
 def made_once(name: str, script: str, *arguments: Path) -> Path:
     """Return the folder that `script` writes, made by the first worker that asks for it."""
-    directory = Path(os.environ["QUANTSERVE_TESTS_SHARED"]) / name
+    directory = Path(os.environ[SHARED]) / name
     with one_at_a_time(directory.with_suffix(".lock")):
         if not directory.exists():
             part = directory.with_suffix(".part")

@@ -86,6 +86,18 @@ def test_the_engine_core_computes_itself_only_where_it_is_forked() -> None:
         assert "QUANTSERVE_FORK_SERVER" not in plan.env()
 
 
+@pytest.mark.parametrize(
+    "wish", [{"QUANTSERVE_FORK_SERVER": "0"}, {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}], ids=str
+)
+def test_a_profile_that_forbids_forks_gets_vllms_own_executor(wish: dict[str, str]) -> None:
+    given = inputs(AMD)
+    profile = given.profile.model_copy(update={"environment": wish})
+    plan = make_plan(replace(given, profile=profile))
+    assert not any(item.name == "--distributed-executor-backend" for item in plan.flags)
+    assert plan.env().items() >= wish.items()
+    assert plan.env().get("QUANTSERVE_FORK_SERVER") != "1"
+
+
 def test_compiling_on_a_cpu_is_a_profile() -> None:
     assert not any(item.name == "--enforce-eager" for item in make_plan(inputs(AMD, "cpu-compiled")).flags)
 

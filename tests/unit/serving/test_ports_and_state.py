@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,32 +14,9 @@ from serving.config import ServeOptions
 from serving.errors import PortTaken
 from serving.ports import claim_port, url_of
 from serving.prepare import request_of
-from serving.processes import end_group, group_alive, process_alive, start_ticks
-from serving.state import LastProbe, ServerState, read_state, remove_state, write_state
-
-
-def state(**changes: Any) -> ServerState:
-    fields: dict[str, Any] = {
-        "status": "ready",
-        "url": "http://127.0.0.1:1",
-        "base_url": "http://127.0.0.1:1/v1",
-        "host": "127.0.0.1",
-        "port": 1,
-        "pid": os.getpid(),
-        "pid_start": start_ticks(os.getpid()),
-        "engine_pid": None,
-        "model": "m",
-        "target": "/m",
-        "version": None,
-        "profile": "cpu",
-        "dtype": "float32",
-        "log": None,
-        "argv": [],
-        "env": {},
-        "request": {},
-        "started_at": 0.0,
-    }
-    return ServerState(**{**fields, **changes})
+from serving.processes import end_group, group_alive, process_alive
+from serving.state import LastProbe, read_state, remove_state, write_state
+from tests.unit.serving.states import state
 
 
 def test_taken_port_is_refused_and_its_holder_named() -> None:

@@ -18,6 +18,7 @@ from serving.replicas.router import router_argv
 from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
 from serving.state import ServerState
 from serving.supervise.restarts import pause_s
+from tests.unit.serving.states import state
 
 
 @pytest.mark.parametrize(
@@ -166,27 +167,8 @@ def test_replicas_share_neither_audit_log_nor_metrics_port() -> None:
 
 
 def state_of(target: Path, options: ServeOptions, replicas: int) -> ServerState:
-    return ServerState(
-        status="ready",
-        url="",
-        base_url="",
-        host="127.0.0.1",
-        port=8000,
-        pid=1,
-        pid_start=1,
-        engine_pid=None,
-        model="m",
-        target=str(target),
-        version=None,
-        profile="cpu",
-        dtype="float32",
-        log=None,
-        argv=[],
-        env={},
-        request=request_of(target, options),
-        started_at=0.0,
-        replicas=[{"replica": number} for number in range(replicas)],
-    )
+    running = [{"replica": number} for number in range(replicas)]
+    return state(target=str(target), request=request_of(target, options), replicas=running)
 
 
 def test_up_replaces_replicas_one_by_one_when_only_the_target_differs(tmp_path: Path) -> None:

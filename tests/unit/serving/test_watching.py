@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,31 +12,12 @@ from serving.background import request_options, serve_argv
 from serving.commands.serve import watching
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 from serving.prepare import request_of
-from serving.processes import start_ticks
 from serving.state import ServerState, read_state, write_state
+from tests.unit.serving.states import state
 
 
 def state_of(target: Path, options: ServeOptions) -> ServerState:
-    return ServerState(
-        status="ready",
-        url="http://127.0.0.1:1",
-        base_url="http://127.0.0.1:1/v1",
-        host="127.0.0.1",
-        port=1,
-        pid=os.getpid(),
-        pid_start=start_ticks(os.getpid()) or 0,
-        engine_pid=None,
-        model="m",
-        target=str(target),
-        version=None,
-        profile="cpu",
-        dtype="float32",
-        log=None,
-        argv=[],
-        env={},
-        request=request_of(target, options),
-        started_at=0.0,
-    )
+    return state(target=str(target), request=request_of(target, options))
 
 
 @pytest.mark.parametrize(
