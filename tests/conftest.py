@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Several engines share the processors, as replicas do: none may spin (serving/waiting.py).
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
+# A shell that starts a run in the background has it ignore Ctrl-C, and so would every program under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # What all workers of one run use, made by the first that needs it: the machine's probe, models.

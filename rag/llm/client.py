@@ -23,6 +23,7 @@ from rag.llm.served import Message, ServedModel, StreamFacts, served_model
 from rag.llm.tokens import TokenCounter
 
 if TYPE_CHECKING:
+    import httpx
     from openai import AsyncOpenAI
 
 _END = object()
@@ -49,7 +50,7 @@ class ModelServer:
         with self._lock:
             if self._client is None:
                 import httpx
-                from openai import AsyncOpenAI
+                from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
                 connect_s = self.config.connect_timeout_s
                 self._client = AsyncOpenAI(
@@ -62,6 +63,7 @@ class ModelServer:
                         pool=self.config.read_timeout_s,
                     ),
                     max_retries=0,  # rag.llm.retry repeats, and obeys every Retry-After
+                    http_client=DefaultAsyncHttpxClient(limits=_limits()),
                 )
             return self._client
 
@@ -235,6 +237,18 @@ class ModelServer:
             f"alone for {self.config.retry.breaker_reset_s:.0f} s",
             mend="Look at its log (make logs)",
         )
+
+
+def _limits() -> httpx.Limits:
+    """Return how many connections are kept, and for how long.
+
+    Above `max_keepalive_connections` httpcore 1.0 closes idle connections that a request has just been given,
+    so it is as high as the most there may be. uvicorn closes after 5 s of silence: leaving first spares a
+    request on a connection that is about to go.
+    """
+    import httpx
+
+    return httpx.Limits(max_connections=1000, max_keepalive_connections=1000, keepalive_expiry=4.0)
 
 
 def _breaker(config: RetryConfig) -> pybreaker.CircuitBreaker:
