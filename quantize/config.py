@@ -43,8 +43,11 @@ class GptqOptions:
 
     bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
-    symmetric: without zero points; otherwise 4 bits are written in AWQ's layout, the one in which the
-        engine reads zero points.
+    symmetric: without zero points. An AMD processor then computes a batch twice as fast, with activations
+        rounded to 8 bits, and loses more; with zero points 4 bits are written in AWQ's layout.
+    layout: gptq (AutoGPTQ's, symmetric), awq (AutoAWQ's, 4 bits with zero points) or packed
+        (compressed-tensors' pack-quantized); auto takes packed for symmetric 4 bits on a CPU, where AMD's
+        kernels read no other, and else the method's own where it fits.
     damping: share of the Hessian's mean diagonal added to its diagonal.
     mse: exponent of the search for the scale that loses least; 0 takes the range as it is.
     act_group_aware: visit important columns first without reordering the groups on disk.
@@ -58,6 +61,7 @@ class GptqOptions:
     bits: int = 4
     group_size: int = 32
     symmetric: bool = False
+    layout: str = "auto"
     damping: float = 0.05
     mse: float = 2.0
     act_group_aware: bool = True
@@ -73,7 +77,8 @@ class AwqOptions:
 
     bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
-    symmetric: without zero points.
+    symmetric: without zero points; see gptq.
+    layout: gptq, awq, packed or auto; see gptq.
     mse: exponent of the search for the scale that loses least (AWQ's clipping); 0 takes the range as it is.
     keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
     driver: layers, our own pass, or gptqmodel, the library's, for architectures the pass does not cover.
@@ -82,6 +87,7 @@ class AwqOptions:
     bits: int = 4
     group_size: int = 32
     symmetric: bool = False
+    layout: str = "auto"
     mse: float = 2.0
     keep: tuple[str, ...] = ()
     driver: str = "layers"
@@ -93,13 +99,15 @@ class RtnOptions:
 
     bits: width of a weight: 4 everywhere, 2 and 8 on CUDA.
     group_size: weights along the input that share one scale; must divide every layer's input size.
-    symmetric: without zero points.
+    symmetric: without zero points; see gptq.
+    layout: gptq, awq, packed or auto; see gptq.
     keep: PATTERN=BITS of modules that keep 16 bits, or 8 by row.
     """
 
     bits: int = 4
     group_size: int = 32
     symmetric: bool = False
+    layout: str = "auto"
     keep: tuple[str, ...] = ()
 
 

@@ -30,6 +30,9 @@ def run(
     symmetric: Annotated[
         bool | None, typer.Option("--symmetric/--asymmetric", help="Without or with zero points")
     ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="How 4-bit weights are stored: gptq, awq, packed; default: auto")
+    ] = None,
     damping: Annotated[
         float | None, typer.Option(help="gptq, int8: share of the mean diagonal added")
     ] = None,
@@ -93,6 +96,7 @@ def run(
         "bits": bits,
         "group_size": group_size,
         "symmetric": symmetric,
+        "layout": layout,
         "damping": damping,
         "mse": mse,
         "act_group_aware": act_group_aware,

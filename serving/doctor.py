@@ -168,6 +168,8 @@ def _check_libraries(hardware: Hardware) -> Iterator[Finding]:
     )
     for name, path, mend in wanted:
         yield Finding("good" if path else "warning", name, path or "absent", "" if path else mend)
+    if hardware.libraries.zentorch:
+        yield Finding("good", "zentorch", hardware.libraries.zentorch)
 
 
 def _check_gpus(hardware: Hardware) -> Iterator[Finding]:

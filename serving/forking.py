@@ -21,6 +21,7 @@ from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from serving import zen
 from serving.hardware.system import parse_id_list
 
 VARIABLE = "QUANTSERVE_FORK_SERVER"
@@ -103,6 +104,7 @@ def bound() -> Iterator[None]:
     importlib.import_module("torch")
     # OpenMP has bound this process, which is to serve HTTP
     os.sched_setaffinity(0, everywhere)
+    zen.prepare()
     for name in _SHARED:
         importlib.import_module(name)
     yield

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from serving import forking
+from serving import forking, zen
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
 from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
@@ -25,6 +25,7 @@ _PRIVATE = (LISTENER_VARIABLE, LINE_VARIABLE)
 def prepare() -> None:
     """Do what must hold in every process of the engine."""
     request_tiles()
+    zen.prepare()
     if forking.wanted():
         forking.fork_instead_of_spawning()
     sleep_while_waiting()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import ROOT, Server, serving_python
@@ -51,6 +52,9 @@ def vllm_defaults(target: str, model: str, port: int, extra: Sequence[str] = ())
     argv = [serving_python(), "-m", "vllm.entrypoints.openai.api_server", "--model", target]
     return [*argv, "--served-model-name", model, "--host", "127.0.0.1", "--port", str(port), *extra]
 
+
+# AMD's kernels are installed here and no dependency of vLLM's: by default it runs without them.
+VLLM_DEFAULT_ENV = {"PYTHONPATH": str(Path(__file__).with_name("as_installed"))}
 
 LLAMA_SERVER = ROOT / ".venvs/peers/bin/llama-server"
 _SLOT_TOKENS = 1024

@@ -99,9 +99,10 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
             yield server
 
     @contextlib.contextmanager
-    def started(argv_of: Any, env: bool) -> Iterator[servers.Server]:
+    def started(argv_of: Any, env: bool, own: dict[str, str] | None = None) -> Iterator[servers.Server]:
         port = servers.free_port()
-        with servers.command(argv_of(port), found.get("env", {}) if env else {}, port, model) as server:
+        variables = {**(found.get("env", {}) if env else {}), **(own or {})}
+        with servers.command(argv_of(port), variables, port, model) as server:
             yield server
 
     def vllm(port: int) -> list[str]:
@@ -128,8 +129,12 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
         for path in how.artifacts
     ]
     out += [
-        Subject(plain, functools.partial(started, vllm, env=False)),
-        Subject(VLLM_ALIVE, functools.partial(started, vllm_alive, env=True), instead_of=plain),
+        Subject(plain, functools.partial(started, vllm, env=False, own=commands.VLLM_DEFAULT_ENV)),
+        Subject(
+            VLLM_ALIVE,
+            functools.partial(started, vllm_alive, env=True, own=commands.VLLM_DEFAULT_ENV),
+            instead_of=plain,
+        ),
         Subject(TRANSFORMERS, static),
     ]
     for path in how.gguf:

@@ -5,7 +5,8 @@
 Both servers run all the while and are loaded in turns, so the two sides of a pair are seconds apart. Plain
 vLLM gets the model and what makes the two equal: the number format and the size of the KV cache (left to
 itself it asks for nine tenths of the machine's memory and does not start where that is not free). It gets
-no preloads and no thread binding; where it dies without an instruction-set cap, it gets ours.
+no preloads, no thread binding and no package that vLLM does not depend on (zentorch); where it dies
+without an instruction-set cap, it gets ours.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _subjects(target: str, profile: str | None) -> list[Subject]:
             raise ServerUnusable("this machine needs no instruction-set cap")
         port = servers.free_port()
         argv = commands.vllm_defaults(target, found["model"], port, found["equal"])
-        env = {_CAP: found["cap"]} if capped else {}
+        env = {**commands.VLLM_DEFAULT_ENV, **({_CAP: found["cap"]} if capped else {})}
         with servers.command(argv, env, port, found["model"]) as server:
             yield server
 

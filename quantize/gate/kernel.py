@@ -16,6 +16,8 @@ _CONFIG = re.compile(r"\bquantization=([A-Za-z0-9_\-]+)")
 _KERNEL = re.compile(r"\b(?:Using|Selected) (\w*(?:Kernel|Experts|GEMM)\w*) for (\w+)")
 # Experts are logged without the layer.
 _EXPERTS = re.compile(r"\bUsing (\w+MoEMethod)\b")
+# AMD's kernel leaves a layout it does not read to vLLM's own.
+_INSTEAD = re.compile(r"falling back to (\w+LinearKernel)")
 _BITSANDBYTES = "bitsandbytes"
 _PREFIX = re.compile(r"^.*?\] ")
 # Kernels that unpack to 16 bits or emulate the format: correct, but neither small nor fast.
@@ -55,7 +57,7 @@ def read_evidence(log: str) -> KernelEvidence:
             lines.append(f"Initializing a V1 LLM engine with quantization={found[1]}")
             if quantization == _BITSANDBYTES:
                 kernels["BitsAndBytes"] = None
-        elif found := (_KERNEL.search(line) or _EXPERTS.search(line)):
+        elif found := (_KERNEL.search(line) or _EXPERTS.search(line) or _INSTEAD.search(line)):
             if found[1] not in kernels:
                 lines.append(_PREFIX.sub("", line).strip()[:200])
             kernels[found[1]] = None

@@ -34,6 +34,7 @@ _LINES = (
     Candidate("rtn"),
     Candidate("awq"),
     Candidate("gptq"),
+    Candidate("gptq", {"symmetric": True}, note="symmetric"),
     Candidate("gptq", {}, max(SHARES)),
     Candidate("int8", {"smoothing": 0.0}, note="rounded"),
     Candidate("int8", note="smoothed"),

@@ -19,6 +19,7 @@ from quantize.config import (
     Int8Options,
     RtnOptions,
 )
+from quantize.methods.formats import AUTO, LAYOUTS, settle_layout, why_not
 from quantize.methods.targets import refuse_unloadable
 
 Options = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options | BitsAndBytesOptions
@@ -86,7 +87,7 @@ def make_options(method: Method, given: dict[str, Any], target: str = "cpu") -> 
     options: Options = method.options(**chosen)
     refuse_unloadable(method.name, options, target)
     _refuse_nonsense(options)
-    return options
+    return _with_layout(options, target)
 
 
 def bits_of(options: Options) -> int:
@@ -105,6 +106,34 @@ def needs_text(options: Options) -> bool:
     return isinstance(options, GptqOptions | AwqOptions) or (
         isinstance(options, Int8Options) and bool(options.smoothing or options.feedback)
     )
+
+
+def _with_layout(options: Options, target: str) -> Options:
+    """Settle the layout of packed weights.
+
+    Raises:
+        UsageError: the layout asked for does not hold them.
+    """
+    if not isinstance(options, GptqOptions | AwqOptions | RtnOptions):
+        return options
+    eight = any(text.endswith("=8") for text in options.keep)
+    why = why_not(options.layout, options.bits, symmetric=options.symmetric, keeps_eight=eight)
+    if why is not None:
+        fitting = ", ".join(
+            one
+            for one in LAYOUTS
+            if why_not(one, options.bits, symmetric=options.symmetric, keeps_eight=eight) is None
+        )
+        raise UsageError(f"--layout {options.layout}: {why}", mend=f"Use {fitting}, or leave it out")
+    if getattr(options, "driver", "layers") == "gptqmodel":
+        if options.layout != AUTO:
+            raise UsageError(
+                "--layout works with --driver layers only: the library writes AutoGPTQ's and AutoAWQ's",
+                mend="Leave out one of the two",
+            )
+        return options
+    layout = settle_layout(options.layout, options.bits, symmetric=options.symmetric, target=target)
+    return dataclasses.replace(options, layout=layout)
 
 
 def _refuse_nonsense(options: Options) -> None:

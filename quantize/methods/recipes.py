@@ -15,7 +15,9 @@ def layout_of(method: str, options: WeightOptions, widths: Mapping[str, int]) ->
     """Return the layout of the finished checkpoint."""
     if isinstance(options, Int8Options | Fp8Options):
         return Layout(choose_format(method, 8, symmetric=True, widths=widths), 8, -1, True, widths)
-    form = choose_format(method, options.bits, symmetric=options.symmetric, widths=widths)
+    form = choose_format(
+        method, options.bits, symmetric=options.symmetric, widths=widths, layout=options.layout
+    )
     return Layout(form, options.bits, options.group_size, options.symmetric, widths)
 
 

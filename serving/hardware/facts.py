@@ -98,10 +98,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Libraries:
-    """Shared libraries worth preloading: their paths, None when absent."""
+    """Shared libraries that make an engine faster: their paths, None when absent."""
 
     tcmalloc: str | None
     iomp: str | None
+    zentorch: str | None = None
+    """AMD's kernels; None, too, on a processor for which vLLM does not take them."""
 
 
 @dataclass(frozen=True)

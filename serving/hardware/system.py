@@ -144,11 +144,21 @@ def _find(pattern: str, folders: tuple[str, ...]) -> str | None:
     return None
 
 
+def _is_zen() -> bool:
+    """As vLLM 0.32 asks before it takes AMD's kernels."""
+    return read_cpuinfo().get("vendor_id") == "AuthenticAMD" and any(
+        flag.startswith("avx512") for flag in cpu_flags()
+    )
+
+
 def find_libraries(prefix: Path | None = None) -> Libraries:
-    """Look for tcmalloc in the system's folders and Intel's OpenMP in the environment at `prefix`."""
+    """Look for tcmalloc in the system's folders, and for what the environment at `prefix` holds."""
     environment = prefix or Path(sys.prefix)
     return Libraries(
         tcmalloc=_find("libtcmalloc_minimal.so.4", _LIBRARY_FOLDERS)
         or _find("libtcmalloc.so.4", _LIBRARY_FOLDERS),
         iomp=_find("libiomp5.so", (str(environment / "lib"), *_LIBRARY_FOLDERS)),
+        zentorch=_find("lib/python3*/site-packages/zentorch/libzentorch.so", (str(environment),))
+        if _is_zen()
+        else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 
-from serving import forking
+from serving import forking, zen
 from serving.dtype import DtypeChoice
 from serving.forking import BINDING, ONE_PROCESS
 from serving.forking import VARIABLE as FORK_SERVER
@@ -90,6 +90,18 @@ def executor(inputs: PlanInputs, parallel: Parallel) -> list[Item]:
     return [Item("--distributed-executor-backend", ONE_PROCESS, "hardware", reason)]
 
 
+def _zen(inputs: PlanInputs, choice: DtypeChoice) -> list[Item]:
+    library = inputs.hardware.libraries.zentorch
+    if library is None:
+        return []
+    if choice.dtype == "float16":
+        return [Item(zen.VARIABLE, zen.NONE, "hardware", "AMD's kernels compute no float16")]
+    if inputs.profile.eager is False:
+        return []  # a compiler needs to know of each operator what the package says
+    reason = "AMD's kernels: 8-bit weights, and 4-bit ones without zero points, twice as fast in batches"
+    return [Item(zen.VARIABLE, library, "hardware", reason)]
+
+
 def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> list[Item]:
     """Return the variables: safety first, then what makes a processor fast, then the profile's own."""
     items = [
@@ -112,6 +124,7 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
         if forked(inputs, parallel):
             reason = "one worker, and Intel's OpenMP: processes are forked instead of importing all again"
             items.append(Item(FORK_SERVER, "1", "hardware", reason))
+        items.extend(_zen(inputs, choice))
         items.append(Item("THP_MEM_ALLOC_ENABLE", "1", "hardware", "torch's tensors on huge pages"))
     items.extend(
         Item(key, value, "profile", f"profile {inputs.profile_name}")

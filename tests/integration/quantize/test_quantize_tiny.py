@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def artifacts(home: Home) -> dict[str, dict[str, Any]]:
     return {
-        "gptq": home.run("--method", "gptq", "--symmetric"),
+        "gptq": home.run("--method", "gptq", "--symmetric", "--layout", "gptq"),
         "gptq asymmetric": home.run("--method", "gptq", "--asymmetric"),
         "awq": home.run("--method", "awq"),
     }
@@ -101,7 +101,7 @@ def test_transformers_loads_it_and_agrees_with_the_unpacked_weights(
 def test_the_same_inputs_again_are_unchanged_within_seconds(
     home: Home, artifacts: dict[str, dict[str, Any]]
 ) -> None:
-    again = home.run("--method", "gptq", "--symmetric")
+    again = home.run("--method", "gptq", "--symmetric", "--layout", "gptq")
     assert again["status"] == "unchanged"
     assert again["version"] == artifacts["gptq"]["version"]
     assert again["seconds"] < 5

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.methods.formats import Format, Layout, choose_format, settings
+from quantize.methods.formats import LAYOUTS, Format, Layout, choose_format, settings, settle_layout
 
 DOWN = "model.layers.0.mlp.down_proj"
 UP = "model.layers.0.mlp.up_proj"
@@ -26,6 +26,27 @@ def test_each_result_gets_a_layout_the_engine_reads(
     method: str, bits: int, symmetric: bool, widths: dict[str, int], expected: Format
 ) -> None:
     assert choose_format(method, bits, symmetric=symmetric, widths=widths) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "symmetric", "bits", "target", "settled"),
+    [
+        ("auto", True, 4, "cpu", "packed"),
+        ("auto", False, 4, "cpu", "auto"),
+        ("auto", True, 8, "cpu", "auto"),
+        ("auto", True, 4, "cuda", "auto"),
+        ("gptq", True, 4, "cpu", "gptq"),
+    ],
+)
+def test_symmetric_weights_are_packed_for_a_processor(
+    layout: str, symmetric: bool, bits: int, target: str, settled: str
+) -> None:
+    assert settle_layout(layout, bits, symmetric=symmetric, target=target) == settled
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_asked_for_is_the_one_written(layout: Format) -> None:
+    assert choose_format("rtn", 4, symmetric=True, widths={}, layout=layout) == layout
 
 
 def test_gptq_leaves_kept_modules_out_by_exact_name() -> None:

@@ -38,6 +38,11 @@ def test_options_not_given_keep_their_defaults() -> None:
         ("int8", {"keep": ("down_proj=8",)}, "changes nothing in 8 bits"),
         ("fp8", {}, "emulated.*--method int8"),
         ("bitsandbytes", {}, "on CUDA only.*--target cuda"),
+        ("gptq", {"layout": "gguf"}, "no layout 'gguf'.*Use awq, packed"),
+        ("gptq", {"layout": "gptq"}, "without zero points.*Use awq, packed"),
+        ("rtn", {"layout": "awq", "symmetric": True}, "with zero points.*Use gptq, packed"),
+        ("awq", {"layout": "awq", "keep": ("down_proj=8",)}, "8 bits beside others.*Use packed"),
+        ("awq", {"layout": "packed", "driver": "gptqmodel"}, "--driver layers only"),
         ("awq", {"driver": "magic"}, "Choose one of layers, gptqmodel"),
     ],
 )

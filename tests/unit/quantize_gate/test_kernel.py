@@ -15,6 +15,11 @@ INT8 = (
     "(Worker pid=9) INFO 11-22 08:54:20 [__init__.py:884] "
     "Selected CPUInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8"
 )
+AMD = (
+    "INFO [__init__.py:9] Using ZentorchWNA16LinearKernel for mixed-precision linear\n"
+    "INFO [zentorch.py:212] [zen_cpu] ZentorchWNA16 fast path not eligible for this layer (AWQ pack layout); "
+    "falling back to CPUWNA16LinearKernel (cpu_gemm_wna16)."
+)
 OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1] Using FLASH_ATTN backend"
 
 
@@ -31,6 +36,12 @@ OTHER = "INFO 11-22 [utils.py:347] Using LBHNC KV cache layout.\nINFO [cuda.py:1
             "\n".join([CONFIG.format("compressed-tensors"), INT8, INT8]),
             "compressed-tensors",
             ("CPUInt8ScaledMMLinearKernel",),
+            True,
+        ),
+        (
+            "\n".join([CONFIG.format("auto_awq"), AMD]),
+            "auto_awq",
+            ("ZentorchWNA16LinearKernel", "CPUWNA16LinearKernel"),
             True,
         ),
         (CONFIG.format("None") + "\n" + OTHER, None, (), False),

@@ -7,7 +7,7 @@ import pytest
 from core.errors import UsageError
 from serving.command import Plan, default_profile, make_plan, parse_flags
 from serving.errors import HardwareError, NotEnoughMemory
-from serving.hardware import Hardware, Instruction, Libraries
+from serving.hardware import GemmSpeed, Hardware, Instruction, Libraries
 from tests.unit.serving.machines import (
     AMD,
     BROKEN_AMX,
@@ -19,6 +19,7 @@ from tests.unit.serving.machines import (
     T4,
     WORKING_AMX,
     inputs,
+    speeds,
 )
 
 
@@ -113,6 +114,19 @@ def test_absent_libraries_are_warnings_with_the_mend() -> None:
     assert "LD_PRELOAD" not in plan.env()
     assert any("libtcmalloc-minimal4" in warning for warning in plan.warnings)
     assert any("intel-openmp" in warning for warning in plan.warnings)
+
+
+def test_amds_kernels_come_without_their_compiler_unless_the_engine_compiles() -> None:
+    zen = replace(AMD, libraries=replace(AMD.libraries, zentorch="/env/libzentorch.so"))
+    assert make_plan(inputs(zen)).env()["QUANTSERVE_ZENTORCH"] == "/env/libzentorch.so"
+    assert "QUANTSERVE_ZENTORCH" not in make_plan(inputs(zen, "cpu-compiled")).env()
+    assert "QUANTSERVE_ZENTORCH" not in make_plan(inputs(AMD)).env()
+
+
+def test_amds_kernels_are_left_out_in_float16() -> None:
+    fast_half = replace(AMD, gemm=(GemmSpeed("float16", None, speeds(200, 300)),))
+    zen = replace(fast_half, libraries=replace(AMD.libraries, zentorch="/env/libzentorch.so"))
+    assert make_plan(inputs(zen)).env()["QUANTSERVE_ZENTORCH"] == "none"
 
 
 def test_control_group_quota_limits_the_threads() -> None:
