@@ -23,6 +23,8 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Several engines share the processors, as replicas do: none may spin (serving/waiting.py).
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
+# And no thread of OpenMP: three programs that spin on two processors take three times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell that starts a run in the background has it ignore Ctrl-C, and so would every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
