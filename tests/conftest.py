@@ -1,6 +1,6 @@
 """What every test shares: workers that share the machine, and a turn alone for what measures time.
 
-`make test` runs three workers (pytest-xdist) on two processors, since tests wait a good part of their time.
+`make test` runs four workers (pytest-xdist) on two processors, since tests wait a good part of their time.
 Tests of one folder stay on one worker, so that what they share (a made model) is made once; where files share
 little, it is the tests of one file. Tests marked `alone` compare measured times with true ones: nothing else
 runs meanwhile, and they come last, when hardly anything is left to wait for.
@@ -23,7 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Several engines share the processors, as replicas do: none may spin (serving/waiting.py).
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
-# And no thread of OpenMP: three programs that spin on two processors take three times as long.
+# And no thread of OpenMP: programs that share two processors and spin take three times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell that starts a run in the background has it ignore Ctrl-C, and so would every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
