@@ -11,7 +11,7 @@ BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 BENCH_TARGET := $(or $(TARGET),models/$(BENCH_NAME))
 DEV := .venvs/rag/bin/python -m
 # Three workers (tests/conftest.py deals the folders), in the order of the folders: the long ones come first.
-WORKERS := -n 4 --no-loadscope-reorder
+WORKERS := -n 3 --no-loadscope-reorder
 LOCAL := $(PYTHON) -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.

@@ -1,6 +1,6 @@
 """What every test shares: workers that share the machine, and a turn alone for what measures time.
 
-`make test` runs four workers (pytest-xdist) on two processors, since tests wait a good part of their time.
+`make test` runs three workers (pytest-xdist) on two processors, since tests wait a good part of their time.
 Tests of one folder stay on one worker, so that what they share (a made model) is made once; where files share
 little, it is the tests of one file. Tests marked `alone` compare measured times with true ones: nothing else
 runs meanwhile, and they come last, when hardly anything is left to wait for.
