@@ -19,7 +19,7 @@ from quantize.config import (
     Int8Options,
     RtnOptions,
 )
-from quantize.methods.formats import AUTO, LAYOUTS, settle_layout, why_not
+from quantize.methods.formats import AUTO, fitting, settle_layout, why_not
 from quantize.methods.targets import refuse_unloadable
 
 Options = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options | BitsAndBytesOptions
@@ -119,19 +119,12 @@ def _with_layout(options: Options, target: str) -> Options:
     eight = any(text.endswith("=8") for text in options.keep)
     why = why_not(options.layout, options.bits, symmetric=options.symmetric, keeps_eight=eight)
     if why is not None:
-        fitting = ", ".join(
-            one
-            for one in LAYOUTS
-            if why_not(one, options.bits, symmetric=options.symmetric, keeps_eight=eight) is None
+        others = fitting(options.bits, symmetric=options.symmetric, keeps_eight=eight)
+        raise UsageError(
+            f"--layout {options.layout}: {why}", mend=f"Use {', '.join(others)}, or leave it out"
         )
-        raise UsageError(f"--layout {options.layout}: {why}", mend=f"Use {fitting}, or leave it out")
     if getattr(options, "driver", "layers") == "gptqmodel":
-        if options.layout != AUTO:
-            raise UsageError(
-                "--layout works with --driver layers only: the library writes AutoGPTQ's and AutoAWQ's",
-                mend="Leave out one of the two",
-            )
-        return options
+        return options  # the library writes AutoGPTQ's and AutoAWQ's
     layout = settle_layout(options.layout, options.bits, symmetric=options.symmetric, target=target)
     return dataclasses.replace(options, layout=layout)
 
@@ -161,5 +154,7 @@ def _refuse_nonsense(options: Options) -> None:
     keep = getattr(options, "keep", ())
     if isinstance(options, Int8Options | Fp8Options) and any(text.endswith("=8") for text in keep):
         raise UsageError("--keep with 8 bits changes nothing in 8 bits", mend="Keep modules in 16")
-    if getattr(options, "driver", "layers") == "gptqmodel" and keep:
-        raise UsageError("--keep works with --driver layers only", mend="Leave out one of the two")
+    if getattr(options, "driver", "layers") == "gptqmodel":
+        for name, unset in (("keep", ()), ("layout", AUTO)):
+            if getattr(options, name) != unset:
+                raise UsageError(f"--{name} works with --driver layers only", mend="Leave out one of the two")

@@ -67,20 +67,21 @@ def why_not(layout: str, bits: int, *, symmetric: bool, keeps_eight: bool) -> st
     return None
 
 
+def fitting(bits: int, *, symmetric: bool, keeps_eight: bool) -> tuple[Format, ...]:
+    """Return the layouts that hold such weights, the best known first."""
+    return tuple(
+        one for one in LAYOUTS if why_not(one, bits, symmetric=symmetric, keeps_eight=keeps_eight) is None
+    )
+
+
 def choose_format(
     method: str, bits: int, *, symmetric: bool, widths: Mapping[str, int], layout: str = AUTO
 ) -> Format:
     """Return the layout in which the engine reads this result."""
     if method in ("int8", "fp8"):
         return "int8" if method == "int8" else "fp8"
-    for one in LAYOUTS:
-        if one == layout:
-            return one
-    if 8 in widths.values() or bits not in (4, 8):
-        return "packed"
-    if symmetric:
-        return "gptq"
-    return "awq" if bits == 4 else "packed"
+    asked = next((one for one in LAYOUTS if one == layout), None)
+    return asked or fitting(bits, symmetric=symmetric, keeps_eight=8 in widths.values())[0]
 
 
 def settings(layout: Layout) -> dict[str, Any]:
