@@ -97,6 +97,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         task=inputs.profile.task,
         notes=(*notes, *_notes(inputs)),
         adapters=inputs.adapters,
+        copies=memory.parallel.copies,
     )
 
 
@@ -112,7 +113,7 @@ def _common_flags(inputs: PlanInputs, choice: DtypeChoice, length: Item) -> list
         Item("--port", str(options.port), "user", "where it listens"),
         Item("--dtype", choice.dtype, "hardware", choice.reason),
         length,
-        Item("--max-num-seqs", str(profile.max_sequences), "profile", f"profile {inputs.profile_name}"),
+        Item("--max-num-seqs", str(kv_memory.sequences(inputs)), "profile", f"profile {inputs.profile_name}"),
         Item(
             "--max-num-batched-tokens",
             str(kv_memory.batched_tokens(inputs, int(length.value or 0))),

@@ -25,14 +25,12 @@ from serving import zen
 from serving.hardware.system import parse_id_list
 
 VARIABLE = "QUANTSERVE_FORK_SERVER"
-"""`1`: vLLM's processes are forked from a fork server. It is for one worker, whose processors are named, and
-for Intel's OpenMP (serving.planning.environment)."""
+"""`1`: vLLM's processes are forked from a fork server. It is for engines of one worker, whose processors are
+named, and for Intel's OpenMP (serving.planning.environment)."""
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 ONE_PROCESS = "serving.one_process.OneProcess"
 """The executor with which the engine core computes itself; it needs to be forked."""
 
-_openmp: dict[str, str] = {}
-"""What OpenMP is told by its environment, for processes that compute."""
 _SHARED = [
     "vllm.entrypoints.launchers.api_server.entry",
     "vllm.v1.engine.core",
@@ -41,11 +39,28 @@ _SHARED = [
 
 
 def wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Is the variable set, and are the worker's processors known?"""
+    """Is the variable set, and are the processors of each engine known?"""
     return (
         environment.get(VARIABLE) == "1"
-        and re.fullmatch(r"[\d,-]+", environment.get(BINDING, "")) is not None
+        and re.fullmatch(r"[\d,-]+(\|[\d,-]+)*", environment.get(BINDING, "")) is not None
     )
+
+
+def processors(environment: Mapping[str, str] = os.environ) -> list[tuple[int, ...]]:
+    """Return the processors of each engine, by its rank."""
+    return [tuple(parse_id_list(part)) for part in environment[BINDING].split("|")]
+
+
+def _openmp(rank: int) -> dict[str, str]:
+    """What OpenMP is told by its environment in the engine of that rank, as vLLM tells its workers."""
+    own = processors()[rank]
+    return {
+        "OMP_NUM_THREADS": str(len(own)),
+        "KMP_AFFINITY": f"granularity=fine,explicit,proclist=[{','.join(map(str, own))}]",
+        # milliseconds a thread looks for more work before it sleeps
+        "KMP_BLOCKTIME": "5",
+        "KMP_TPAUSE": "0",
+    }
 
 
 def _computes_itself() -> bool:
@@ -57,9 +72,14 @@ class _Process(ForkServerProcess):
 
     def start(self) -> None:
         self._environment = dict(os.environ)
-        self._processors = None
-        if _computes_itself():
-            self._environment |= _openmp
+        self._processors: set[int] | None = None
+        rank = vars(self)["_kwargs"].get(
+            "local_dp_rank"
+        )  # an engine core has one, whoever balances them has none
+        if rank is not None and _computes_itself():
+            self._environment |= _openmp(rank)
+            # in a fork Intel's OpenMP begins where it was bound when it was imported: beside the first engine
+            self._processors = set(processors()[rank])
         elif multiprocessing.parent_process() is None:
             # the engine core waits and schedules, on whatever processor is free; a worker computes on its own
             self._processors = os.sched_getaffinity(0)
@@ -80,27 +100,18 @@ class _Context(ForkServerContext):
 
 @contextmanager
 def bound() -> Iterator[None]:
-    """Import what vLLM's processes share, with Intel's OpenMP set as vLLM would set it for its worker.
+    """Import what vLLM's processes share, with Intel's OpenMP set as vLLM would set it for its first worker.
 
     OpenMP reads its settings at its first use, which is within these imports, and again in every fork: they
     hold in what is forked within this context.
     """
     import setproctitle
 
-    processors = parse_id_list(os.environ[BINDING])
-    _openmp.update(
-        {
-            "OMP_NUM_THREADS": str(len(processors)),
-            "KMP_AFFINITY": f"granularity=fine,explicit,proclist=[{','.join(map(str, processors))}]",
-            # milliseconds a thread looks for more work before it sleeps
-            "KMP_BLOCKTIME": "5",
-            "KMP_TPAUSE": "0",
-        }
-    )
+    openmp = _openmp(0)
     # it finds the place of the title only as long as the environment is as it was
     setproctitle.getproctitle()
     everywhere, before = os.sched_getaffinity(0), dict(os.environ)
-    os.environ.update(_openmp)
+    os.environ.update(openmp)
     importlib.import_module("torch")
     # OpenMP has bound this process, which is to serve HTTP
     os.sched_setaffinity(0, everywhere)
@@ -109,7 +120,7 @@ def bound() -> Iterator[None]:
         importlib.import_module(name)
     yield
     # and vLLM would leave it a worker's threads
-    for name in _openmp:
+    for name in openmp:
         os.environ.pop(name)
     os.environ.update(before)
 

@@ -22,9 +22,13 @@ class DecodeProbe:
     problem: str = ""
 
 
-def decode_probe(url: str, model: str, timeout_s: float, api_key: str | None = None) -> DecodeProbe:
-    """Ask the server at `url` (without /v1) for one token of `model`."""
+def decode_probe(
+    url: str, model: str, timeout_s: float, api_key: str | None = None, copy: int | None = None
+) -> DecodeProbe:
+    """Ask the server at `url` (without /v1) for one token of `model`, of one copy where it holds several."""
     headers = probe_headers(api_key)
+    if copy is not None:
+        headers["X-data-parallel-rank"] = str(copy)  # vLLM's own way to choose the engine
     try:
         response = httpx.post(
             f"{url}/v1/completions",
@@ -51,7 +55,7 @@ class EngineMetrics:
     running: int | None = None
     waiting: int | None = None
     kv_usage: float | None = None
-    """Share of the KV cache in use, 0 to 1."""
+    """Share of the KV cache in use, 0 to 1; of several engines, the mean."""
     kv_cache_tokens: int | None = None
 
 
@@ -71,14 +75,20 @@ def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
 
 
 def parse_metrics(text: str) -> EngineMetrics:
-    """Pick our gauges out of a Prometheus text."""
+    """Pick our gauges out of a Prometheus text; those of several engines are added up."""
     sums: dict[str, float] = {}
     tokens: int | None = None
+    use: list[float] = []
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-            if sample.name == "vllm:cache_config_info":
-                tokens = _cache_tokens(sample.labels)
+            if sample.name == "vllm:kv_cache_usage_perc":
+                use.append(sample.value)
+            if (
+                sample.name == "vllm:cache_config_info"
+                and (found := _cache_tokens(sample.labels)) is not None
+            ):
+                tokens = found + (tokens or 0)
 
     def whole(name: str) -> int | None:
         return int(sums[name]) if name in sums else None
@@ -86,7 +96,7 @@ def parse_metrics(text: str) -> EngineMetrics:
     return EngineMetrics(
         running=whole("vllm:num_requests_running"),
         waiting=whole("vllm:num_requests_waiting"),
-        kv_usage=sums.get("vllm:kv_cache_usage_perc"),
+        kv_usage=sum(use) / len(use) if use else None,
         kv_cache_tokens=tokens,
     )
 

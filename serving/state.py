@@ -68,6 +68,8 @@ class ServerState:
     last_failure: str | None = None
     """Why the last of them was started."""
     last_probe: LastProbe | None = None
+    copies: int = 1
+    """Engines in the server; each is probed."""
 
     @property
     def alive(self) -> bool:

@@ -7,25 +7,22 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def batching(
     target: Annotated[str, typer.Argument(help="a checkpoint directory")] = p.BASE,
     workload: Annotated[str | None, typer.Option(help="lengths should differ")] = None,
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
     """What batching buys: one at a time, static, dynamic and continuous."""
     import dataclasses
 
     from benchmarks.programs import batching as program
-    from benchmarks.programs import common
 
-    how = program.QUICK if quick else program.BatchingOptions()
+    how = program.QUICK if recorded.quick else program.BatchingOptions()
     how = dataclasses.replace(how, workload=workload or how.workload, users=p.numbers(users) or how.users)
-    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
-    program.measure(target, options, how)
+    program.measure(target, recorded.options(3), how)

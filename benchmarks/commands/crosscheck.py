@@ -8,27 +8,25 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def crosscheck(
     base_url: p.BaseUrl = p.DEFAULT_URL,
     tokenizer: Annotated[str, typer.Option(help="the model's directory, for the other instruments")] = p.BASE,
     guidellm: Annotated[str | None, typer.Option(help="path of the guidellm program")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="concurrency")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="requests per measurement")] = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
+    *,
+    recorded: p.Recorded,
 ) -> None:
     """Ours, `vllm bench serve` and GuideLLM in turns on one server: do they see the same?"""
     import dataclasses
 
-    from benchmarks.programs import common
     from benchmarks.programs import crosscheck as program
     from benchmarks.servers import attach
 
     how = program.CrossOptions(str(Path(tokenizer).resolve()), guidellm)
     how = dataclasses.replace(how, users=users or how.users, requests=requests or how.requests)
-    options = common.RunOptions(out, name, seed, repeats or 3)
-    program.measure(attach(base_url, None, None), options, how)
+    program.measure(attach(base_url, None, None), recorded.options(3), how)

@@ -7,26 +7,23 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def features(
     target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = p.BASE,
     only: Annotated[
         list[str] | None, typer.Option(help="prefix-caching, chunked-prefill, speculation, …")
     ] = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
     """Engine features on and off, each on a workload where it should help and one where it should hurt."""
     import dataclasses
 
-    from benchmarks.programs import common
     from benchmarks.programs import features as program
 
-    how = program.QUICK if quick else program.FeatureOptions()
+    how = program.QUICK if recorded.quick else program.FeatureOptions()
     how = dataclasses.replace(how, only=tuple(only) if only else how.only)
-    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
-    program.measure(target, options, how)
+    program.measure(target, recorded.options(3), how)

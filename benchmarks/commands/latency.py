@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def latency(
     base_url: p.BaseUrl = p.DEFAULT_URL,
     model: p.Model = None,
@@ -16,13 +18,10 @@ def latency(
     pid: p.Pid = None,
     workload: p.WorkloadText = p.DEFAULT_WORKLOAD,
     users: Annotated[int | None, typer.Option(min=1, help="highest concurrency of the sweep")] = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
     slo: p.SloText = "ttft=2s,tpot=250ms",
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
     processes: p.Processes = None,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
     """Curves over concurrency, the knee, and the highest rate that meets the SLO, for one server."""
     import dataclasses
@@ -32,9 +31,8 @@ def latency(
     from benchmarks.servers import attach
     from benchmarks.workload.spec import parse as parse_workload
 
-    how = program.QUICK if quick else program.LatencyOptions()
+    how = program.QUICK if recorded.quick else program.LatencyOptions()
     if users is not None:
         how = dataclasses.replace(how, highest_users=users)
-    times = repeats or (1 if quick else 3)
-    options = common.RunOptions(out, name, seed, times, common.parse_slo(slo), quick, processes)
+    options = dataclasses.replace(recorded.options(3), slo=common.parse_slo(slo), processes=processes)
     program.measure(attach(base_url, model, api_key, pid), parse_workload(workload), options, how)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmarks.errors import BadOption
+
+if TYPE_CHECKING:
+    from benchmarks.programs.common import RunOptions
 
 BaseUrl = Annotated[
     str, typer.Option("--base-url", envvar="OPENAI_BASE_URL", help="the server's /v1 address")
@@ -33,6 +37,35 @@ DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_WORKLOAD = "synthetic:prompt=128,output=64"
 RUNS = Path("runs")
 BASE = "models/SmolLM2-135M-Instruct"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How often something is measured, with which prompts, and where it is written."""
+
+    seed: Seed = None
+    repeats: Repeats = None
+    out: Root = RUNS
+    name: Name = None
+
+    def options(self, repeats: int) -> RunOptions:
+        """What the programs take; `repeats` where the user names none."""
+        from benchmarks.programs.common import RunOptions
+
+        return RunOptions(self.out, self.name, self.seed, self.repeats or repeats)
+
+
+@dataclass(frozen=True)
+class RecordedQuick(Recorded):
+    """The same for a program that has a small version."""
+
+    quick: Quick = False
+
+    def options(self, repeats: int, when_quick: int = 1) -> RunOptions:
+        """What the programs take; `repeats`, or `when_quick`, where the user names none."""
+        from dataclasses import replace
+
+        return replace(super().options(when_quick if self.quick else repeats), quick=self.quick)
 
 
 def numbers(text: str | None) -> tuple[int, ...]:

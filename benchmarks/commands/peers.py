@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def peers(
     target: Annotated[str, typer.Argument(help="a checkpoint directory")] = p.BASE,
     gguf: Annotated[
@@ -20,19 +22,15 @@ def peers(
     only: Annotated[list[str] | None, typer.Option(help="only subjects whose name contains this")] = None,
     workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,16,32")] = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
     """Ours against plain vLLM, transformers and llama.cpp, in turns."""
     import dataclasses
 
-    from benchmarks.programs import common
     from benchmarks.programs import peers as program
 
-    how = program.QUICK if quick else program.PeerOptions()
+    how = program.QUICK if recorded.quick else program.PeerOptions()
     how = dataclasses.replace(
         how,
         workload=workload or how.workload,
@@ -41,5 +39,4 @@ def peers(
         artifacts=tuple(artifact or ()),
         only=tuple(only or ()),
     )
-    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 5), quick=quick)
-    program.measure(target, options, how)
+    program.measure(target, recorded.options(5), how)

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def rag(
     base_url: Annotated[
         str | None, typer.Option(help="a running server; otherwise TARGET is started")
@@ -20,20 +22,16 @@ def rag(
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,4,16")] = None,
     sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,100000")] = None,
     api_key: p.ApiKey = None,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
     """Where the time of a RAG answer goes, by concurrency and corpus size."""
     import dataclasses
 
     from benchmarks import servers
-    from benchmarks.programs import common
     from benchmarks.programs import rag as program
 
-    how = program.QUICK if quick else program.RagOptions()
+    how = program.QUICK if recorded.quick else program.RagOptions()
     how = dataclasses.replace(
         how,
         index=index,
@@ -41,7 +39,7 @@ def rag(
         users=p.numbers(users) or how.users,
         corpus_sizes=p.numbers(sizes) or how.corpus_sizes,
     )
-    options = common.RunOptions(out, name, seed, repeats or (1 if quick else 3), quick=quick)
+    options = recorded.options(3)
     if base_url is not None:
         program.measure(servers.attach(base_url, None, api_key), options, how)
         return

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def run(
     base_url: p.BaseUrl = p.DEFAULT_URL,
     model: p.Model = None,
@@ -23,14 +25,14 @@ def run(
     warmup: Annotated[int, typer.Option(min=0, help="requests sent first and not counted")] = 4,
     timeout: Annotated[float, typer.Option(help="seconds until a request has failed")] = 600.0,
     chunk_usage: Annotated[bool, typer.Option(help="ask for token counts on every chunk")] = False,
-    seed: p.Seed = None,
-    repeats: p.Repeats = None,
     slo: p.SloText = "",
-    out: p.Root = p.RUNS,
-    name: p.Name = None,
     processes: p.Processes = None,
+    *,
+    recorded: p.Recorded,
 ) -> None:
     """Put any load on any OpenAI-compatible server."""
+    import dataclasses
+
     from benchmarks.load.spec import parse as parse_load
     from benchmarks.measure import CellOptions
     from benchmarks.programs import common, load_run
@@ -39,7 +41,7 @@ def run(
 
     loads = [parse_load(text) for text in load or ["closed:8"]]
     asked = parse_workload(workload)
-    options = common.RunOptions(out, name, seed, repeats or 1, common.parse_slo(slo), processes=processes)
+    options = dataclasses.replace(recorded.options(1), slo=common.parse_slo(slo), processes=processes)
     base = CellOptions(
         requests=requests, duration_s=duration, warmup=warmup, timeout_s=timeout, chunk_usage=chunk_usage
     )

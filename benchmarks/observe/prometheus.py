@@ -6,11 +6,12 @@ import re
 
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+([0-9eE+.\-]+|NaN|[+-]?Inf)\s*$")
 
+_SHARE = "kv_cache_use"
 GAUGES = {
     "vllm:num_requests_running": "running",
     "vllm:num_requests_waiting": "waiting",
-    "vllm:kv_cache_usage_perc": "kv_cache_use",
-    "vllm:gpu_cache_usage_perc": "kv_cache_use",
+    "vllm:kv_cache_usage_perc": _SHARE,
+    "vllm:gpu_cache_usage_perc": _SHARE,
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
 }
@@ -28,13 +29,20 @@ COUNTERS = {
 
 
 def parse(text: str) -> dict[str, float]:
-    """Read the series we know from Prometheus text; values of several engines are added up."""
+    """Read the series we know from Prometheus text.
+
+    Values of several engines are added up, but for the share of the cache in use, which is their mean.
+    """
     wanted = GAUGES | COUNTERS
     values: dict[str, float] = {}
+    engines = 0
     for line in text.splitlines():
         if line.startswith("#"):
             continue
         match = _LINE.match(line)
         if match and (name := wanted.get(match.group(1))):
             values[name] = values.get(name, 0.0) + float(match.group(2))
+            engines += name == _SHARE
+    if engines:
+        values[_SHARE] /= engines
     return values

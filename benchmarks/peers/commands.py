@@ -24,6 +24,15 @@ def engine_dtype(server: Server) -> str | None:
     return flag(server.info.get("argv") or [], "--dtype")
 
 
+def equal_flags(argv: Sequence[str]) -> list[str]:
+    """What plain vLLM gets of our server's flags: the number format, and as much memory for its cache."""
+    found = ["--dtype", dtype] if (dtype := flag(argv, "--dtype")) else []
+    if cache := flag(argv, "--kv-cache-memory-bytes"):
+        copies = int(flag(argv, "--data-parallel-size") or 1)  # each copy of the model has a cache
+        found += ["--kv-cache-memory-bytes", str(int(cache) * copies)]
+    return found
+
+
 def flag(argv: Sequence[str], name: str) -> str | None:
     """A flag's value, written `--name value` or `--name=value`."""
     for number, arg in enumerate(argv):

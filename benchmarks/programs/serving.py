@@ -36,7 +36,6 @@ from benchmarks.workload.spec import parse as parse_workload
 OURS = "quantserve"
 PLAIN = "vLLM, defaults"
 CAPPED = "vLLM, defaults + instruction-set cap"
-_EQUAL_FLAGS = ("--dtype", "--kv-cache-memory-bytes")
 _CAP = "ONEDNN_MAX_CPU_ISA"
 
 
@@ -109,8 +108,7 @@ def _subjects(target: str, profile: str | None) -> list[Subject]:
     def ours() -> Iterator[servers.Server]:
         with servers.ours(target, profile=profile) as server:
             argv = server.info.get("argv") or []
-            values = {name: commands.flag(argv, name) for name in _EQUAL_FLAGS}
-            found["equal"] = [word for name, value in values.items() if value for word in (name, value)]
+            found["equal"] = commands.equal_flags(argv)
             found["cap"] = (server.info.get("env") or {}).get(_CAP)
             found["model"] = server.model
             yield server

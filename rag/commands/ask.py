@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from core.console import console, emit_json
+from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import AnsweringOptions
-from rag.commands.spread import spread
 from rag.config import RagConfig
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from core.console import console, emit_json
+from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import AnsweringOptions
 from rag.commands.ask import answerer
-from rag.commands.spread import spread
 
 if TYPE_CHECKING:
     from rag.answer import Answerer

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.console import console, emit_json, progress
+from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import WritingOptions
 from rag.commands.ask import answerer
-from rag.commands.spread import spread
 from rag.config import RagConfig, RerankConfig, RerankKind
 
 if TYPE_CHECKING:

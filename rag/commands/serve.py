@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import AnsweringOptions
-from rag.commands.spread import spread
 from rag.server.config import DEFAULT_KEYS_FILE, Bounds, LogConfig, ServerConfig
 
 _DEFAULTS = ServerConfig()

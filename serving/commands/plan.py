@@ -60,7 +60,8 @@ def _print(decided: Plan) -> None:
             f"KV cache {decided.kv.size_bytes / GIB:.2f} GiB a device = {decided.kv.tokens} tokens "
             f"= {decided.kv.sequences:g} requests of {decided.max_model_length}"
         )
-    console.print(f"weights {decided.weights_bytes / GIB:.2f} GiB, {cache}")
+    each = f", each of {decided.copies} times" if decided.copies > 1 else ""
+    console.print(f"weights {decided.weights_bytes / GIB:.2f} GiB, {cache}{each}")
     warn(decided)
 
 

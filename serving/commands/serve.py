@@ -90,7 +90,8 @@ def serve(
             env=plan.env(),
             request=request_of(target, options),
             started_at=started_at,
-            kv_cache_tokens_planned=plan.kv.tokens if plan.kv else None,
+            kv_cache_tokens_planned=plan.kv_tokens,
+            copies=plan.copies,
             drain_s=plan.drain_s,
             given_target=str(target.absolute()),
         )

@@ -129,7 +129,7 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
     """Limits that follow from the plan: value, source, reason."""
     plan = inputs.plan
     flags = {item.name: item for item in plan.flags}
-    running = int(flags["--max-num-seqs"].value or 0)
+    running = int(flags["--max-num-seqs"].value or 0) * plan.copies
     queue = flags["--max-num-queued-reqs"]
     together = int(queue.value or 0)
     if queue.source != "user":

@@ -6,12 +6,13 @@ import os.path
 
 from serving import forking, zen
 from serving.dtype import DtypeChoice
+from serving.errors import HardwareError
 from serving.forking import BINDING, ONE_PROCESS
 from serving.forking import VARIABLE as FORK_SERVER
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, require_split, splits
+from serving.planning.parallel import Parallel, require_split, splits, wanted_copies
 
 _SPLIT_FROM_BYTES = 2 << 30
 
@@ -20,10 +21,27 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
     """Return one worker for each NUMA node, so that each reads the memory beside it; one for a small model.
 
     A worker sends its part of every layer's result to the others, which a small model does not earn back.
+
+    Raises:
+        HardwareError: more copies or parts are wanted than the machine or the model has room for.
     """
     given = inputs.given("--tensor-parallel-size")
     wish: int | str = int(given) if given is not None and given.isdigit() else inputs.profile.tensor_parallel
     nodes = len(_nodes(inputs.hardware))
+    if (copies := wanted_copies(inputs)) > 1:
+        if wish not in (1, "auto"):
+            raise HardwareError(
+                f"{copies} copies of the model are not split further on a CPU",
+                mend="Leave tensor_parallel or data_parallel alone",
+            )
+        bound = inputs.profile.environment.get(BINDING, "nobind")
+        if bound not in ("auto", "nobind") and bound.count("|") != copies - 1:
+            raise HardwareError(
+                f"{BINDING}={bound} in the profile names the processors of {bound.count('|') + 1} engines, "
+                f"data_parallel wants {copies}",
+                mend="Name them for each, parted by |, or leave it out",
+            )
+        return Parallel(copies=copies, reason=f"{copies} copies of the model share the requests")
     if isinstance(wish, int):
         require_split(inputs, wish)
         return Parallel(wish, 1, "as the profile or the user says")
@@ -47,18 +65,31 @@ def _nodes(hardware: Hardware) -> tuple[tuple[int, ...], ...]:
     return tuple(node for node in nodes if node)
 
 
+def _shares(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """Cut processors into shares of one size."""
+    share = max(1, len(cpus) // count)
+    return [cpus[number * share : (number + 1) * share] for number in range(count)]
+
+
 def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
     """Return vLLM's binding: processors of each worker, workers parted by a bar."""
     cpus, nodes = _usable(inputs.hardware), _nodes(inputs.hardware)
     name = BINDING
+    if parallel.copies > 1:
+        # in the order of the NUMA nodes, so that a copy lies within one where their number allows
+        ordered = tuple(cpu for node in nodes for cpu in node)
+        parts = _shares(ordered, parallel.copies)
+        text = "|".join(format_id_list(part) for part in parts)
+        return Item(name, text, "profile", f"the processors of each of {parallel.copies} copies of the model")
     if parallel.tensor == len(nodes) and len(nodes) > 1:
         text = "|".join(format_id_list(node) for node in nodes)
         return Item(name, text, "hardware", parallel.reason)
     if parallel.tensor > 1:
-        share = max(1, len(cpus) // parallel.tensor)
-        parts = [cpus[i * share : (i + 1) * share] for i in range(parallel.tensor)]
+        parts = _shares(cpus, parallel.tensor)
         text = "|".join(format_id_list(part) for part in parts)
-        return Item(name, text, "hardware", f"{share} processors for each of {parallel.tensor} workers")
+        return Item(
+            name, text, "hardware", f"{len(parts[0])} processors for each of {parallel.tensor} workers"
+        )
     if len(nodes) > 1:
         largest = max(nodes, key=len)
         return Item(
@@ -72,14 +103,15 @@ def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
 
 
 def forked(inputs: PlanInputs, parallel: Parallel) -> bool:
-    """Are vLLM's processes forked (serving.forking)? On a CPU with Intel's OpenMP, for one worker.
+    """Are vLLM's processes forked (serving.forking)? On a CPU with Intel's OpenMP, for one worker a copy.
 
     The profile's environment may say no, or bind the worker to no named processors.
     """
     if inputs.on_gpu or not inputs.hardware.libraries.iomp or parallel.devices != 1:
         return False
     ours = {FORK_SERVER: "1", BINDING: binding(inputs, parallel).value or ""}
-    return forking.wanted({**ours, **inputs.profile.environment})
+    environment = {**ours, **inputs.profile.environment}
+    return forking.wanted(environment) and len(forking.processors(environment)) == parallel.copies
 
 
 def executor(inputs: PlanInputs, parallel: Parallel) -> list[Item]:
@@ -122,7 +154,7 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
             names = " and ".join(os.path.basename(path) for path in preload)  # noqa: PTH119  text, not a file
             items.append(Item("LD_PRELOAD", ":".join(preload), "hardware", f"{names}: faster"))
         if forked(inputs, parallel):
-            reason = "one worker, and Intel's OpenMP: processes are forked instead of importing all again"
+            reason = "Intel's OpenMP, and no split model: processes are forked instead of importing all again"
             items.append(Item(FORK_SERVER, "1", "hardware", reason))
         items.extend(_zen(inputs, choice))
         items.append(Item("THP_MEM_ALLOC_ENABLE", "1", "hardware", "torch's tensors on huge pages"))

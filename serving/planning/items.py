@@ -90,6 +90,13 @@ class Plan:
     """Decisions that the engine follows without being told by a flag."""
     adapters: tuple[Adapter, ...] = field(default=())
     """What clients may have loaded, by name."""
+    copies: int = 1
+    """Engines in the server, each with the whole model and a cache of its own."""
+
+    @property
+    def kv_tokens(self) -> int | None:
+        """Tokens that all caches hold together; None where there is none."""
+        return self.kv.tokens * self.copies if self.kv else None
 
     def argv(self, python: str, parent: int | None = None) -> list[str]:
         """Return the command line of the engine, which ends with the process `parent` if one is given."""

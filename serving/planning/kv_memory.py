@@ -19,7 +19,7 @@ from serving.memory import (
     weights_in_memory,
 )
 from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, candidates
+from serving.planning.parallel import Parallel, candidates, wanted_copies
 
 _COMFORTABLE_REQUESTS = 4
 _SHORTEST_LENGTH = 2048
@@ -96,9 +96,11 @@ def batched_tokens(inputs: PlanInputs, length: int) -> int:
 
 
 def sequences(inputs: PlanInputs) -> int:
-    """Return how many requests run at once."""
+    """Return how many requests run at once in each copy of the model."""
     given = inputs.given("--max-num-seqs")
-    return int(given) if given is not None and given.isdigit() else inputs.profile.max_sequences
+    if given is not None and given.isdigit():
+        return int(given)
+    return -(-inputs.profile.max_sequences // wanted_copies(inputs))
 
 
 def cache_dtype(inputs: PlanInputs, choice: DtypeChoice) -> str:
@@ -179,13 +181,16 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
     facts, profile = inputs.target.facts, inputs.profile
     shape = layout(inputs, choice, parallel)
     weights, working = _weights(inputs, choice.dtype), FIXED_BYTES + _working(inputs)
+    weights, working = weights * parallel.copies, working * parallel.copies
+    workers = parallel.tensor * parallel.copies  # each has a cache of its own
     least = _request_bytes(inputs, shape, 1, shape.length)
     left = inputs.available_bytes - weights - working
-    if left < least * parallel.tensor:
+    if left < least * workers:
+        each = f"{parallel.copies} copies of it, " if parallel.copies > 1 else ""
         raise NotEnoughMemory(
-            f"{inputs.target.name} needs {(weights + working + least * parallel.tensor) / GIB:.1f} GiB "
-            f"(weights {weights / GIB:.1f}, engine {working / GIB:.1f}, cache for one request of "
-            f"{shape.length} tokens {least * parallel.tensor / GIB:.1f}), "
+            f"{inputs.target.name} needs {(weights + working + least * workers) / GIB:.1f} GiB "
+            f"({each}weights {weights / GIB:.1f}, engine {working / GIB:.1f}, cache for one request of "
+            f"{shape.length} tokens {least * workers / GIB:.1f}), "
             f"{inputs.available_bytes / GIB:.1f} GiB are free",
             mend="Free memory, shorten requests (-- --max-model-len N), or quantize the model to fewer bits",
         )
@@ -196,20 +201,21 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
         )
     typical = min(profile.kv.tokens_per_sequence, shape.length)
     wish = _request_bytes(inputs, shape, sequences(inputs), typical)
-    ceiling = min(left * profile.kv.memory_fraction, profile.kv.max_gib * GIB) / parallel.tensor
+    ceiling = min(left * profile.kv.memory_fraction, profile.kv.max_gib * GIB) / workers
     size = max(least, int(min(wish, ceiling)))
     given = inputs.wished("--kv-cache-memory-bytes")
     if given is not None and given.isdigit():
         size = int(given)
-        if size * parallel.tensor > left:
+        if size * workers > left:
             raise NotEnoughMemory(
                 f"a KV cache of {size / GIB:.1f} GiB does not fit: {left / GIB:.1f} GiB are free beside "
                 "the weights and the engine",
                 mend="Give a smaller --kv-cache-memory-bytes, or none",
             )
     estimate = _estimate(inputs, shape, size)
+    each = "in each copy: " if parallel.copies > 1 else ""
     reason = (
-        f"{estimate.tokens} tokens at {estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
+        f"{each}{estimate.tokens} tokens at {estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
         f"{estimate.sequences:g} requests of full length; {left / GIB:.1f} GiB were free for it"
     )
     return MemoryChoice(parallel, estimate, (Item("--kv-cache-memory-bytes", str(size), "hardware", reason),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.errors import HardwareError
 from serving.hardware.facts import Hardware
@@ -11,16 +11,40 @@ from serving.planning.items import Item, PlanInputs
 
 @dataclass(frozen=True)
 class Parallel:
-    """Devices of the model: `tensor` parts of each layer times `pipeline` stages."""
+    """Devices of a copy of the model: `tensor` parts of each layer times `pipeline` stages."""
 
     tensor: int = 1
     pipeline: int = 1
     reason: str = "one device"
+    copies: int = 1
+    """Engines that each hold the whole model and share the requests (data parallel)."""
 
     @property
     def devices(self) -> int:
-        """All of them."""
+        """All of one copy."""
         return self.tensor * self.pipeline
+
+
+def wanted_copies(inputs: PlanInputs) -> int:
+    """How many copies of the model the server holds.
+
+    Raises:
+        HardwareError: each would get less than one processor, or less than one GPU.
+    """
+    given = inputs.given("--data-parallel-size")
+    copies = int(given) if given is not None and given.isdigit() else inputs.profile.data_parallel
+    devices = len(inputs.hardware.gpus) if inputs.on_gpu else inputs.hardware.cpu.cores
+    if copies > devices:
+        kind = "GPUs" if inputs.on_gpu else "processors"
+        raise HardwareError(
+            f"{copies} copies of the model do not go onto {devices} {kind}",
+            mend=f"Set data_parallel to {devices} or less",
+        )
+    if copies > 1 and inputs.profile.nodes > 1:
+        raise HardwareError(
+            "copies of the model are kept on one machine", mend="Leave data_parallel or nodes at 1"
+        )
+    return copies
 
 
 def peers_reach_each_other(hardware: Hardware, count: int) -> bool:
@@ -57,7 +81,13 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
     Raises:
         HardwareError: the profile or the user wants more GPUs than there are.
     """
-    here, profile = len(inputs.hardware.gpus), inputs.profile
+    copies = wanted_copies(inputs)
+    return [replace(way, copies=copies) for way in _ways(inputs, len(inputs.hardware.gpus) // copies)]
+
+
+def _ways(inputs: PlanInputs, here: int) -> list[Parallel]:
+    """The ways of one copy, which has `here` GPUs on each machine."""
+    profile = inputs.profile
     tensor = _wish(inputs, "--tensor-parallel-size", profile.tensor_parallel)
     pipeline = _wish(inputs, "--pipeline-parallel-size", profile.pipeline_parallel)
     if isinstance(tensor, int) or isinstance(pipeline, int):
@@ -66,7 +96,8 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
         if parts * stages > here * profile.nodes:
             raise HardwareError(
                 f"profile {inputs.profile_name!r} wants {parts * stages} GPUs, torch sees {here}"
-                + (f" on each of {profile.nodes} machines" if profile.nodes > 1 else ""),
+                + (f" on each of {profile.nodes} machines" if profile.nodes > 1 else "")
+                + (f" for each of {profile.data_parallel} copies" if profile.data_parallel > 1 else ""),
                 mend="Lower tensor_parallel, or use several nodes on Ray (--profile multi-gpu)",
             )
         require_split(inputs, parts)
@@ -76,7 +107,7 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
         reason = f"{parts} parts on each of {profile.nodes} machines: only stages cross the network"
         return [Parallel(parts, profile.nodes * (here // parts), reason)]
     if tensor == "all":
-        return [_all_of_one_machine(inputs)]
+        return [_of_one_machine(inputs, here)]
     return [_of_one_machine(inputs, count) for count in range(1, here + 1) if _usable(inputs, count)]
 
 
@@ -92,10 +123,6 @@ def _largest_split(inputs: PlanInputs, devices: int) -> int:
 
 def _usable(inputs: PlanInputs, count: int) -> bool:
     return splits(inputs, count) or inputs.target.facts.layers >= count
-
-
-def _all_of_one_machine(inputs: PlanInputs) -> Parallel:
-    return _of_one_machine(inputs, len(inputs.hardware.gpus))
 
 
 def _of_one_machine(inputs: PlanInputs, count: int) -> Parallel:
@@ -124,6 +151,9 @@ def flags(inputs: PlanInputs, parallel: Parallel) -> list[Item]:
         items.append(Item("--tensor-parallel-size", str(parallel.tensor), "hardware", parallel.reason))
     if parallel.pipeline > 1:
         items.append(Item("--pipeline-parallel-size", str(parallel.pipeline), "hardware", parallel.reason))
+    if parallel.copies > 1:
+        reason = f"{parallel.copies} copies of the model share the requests"
+        items.append(Item("--data-parallel-size", str(parallel.copies), "profile", reason))
     if not inputs.on_gpu or parallel.devices == 1:
         return items
     if inputs.profile.nodes > 1:
@@ -151,8 +181,10 @@ def warnings(inputs: PlanInputs, parallel: Parallel) -> list[str]:
             f"{inputs.profile.nodes} machines with {here} GPUs each are assumed. First: ray start --head, "
             "ray start --address=HOST:6379 on the others, the model in the same directory on all"
         )
-    elif inputs.on_gpu and inputs.profile.tensor_parallel == "auto" and parallel.devices < here:
-        found.append(
-            f"{here - parallel.devices} of {here} GPUs stay free: --replicas or --profile multi-gpu uses them"
-        )
+    elif (
+        inputs.on_gpu
+        and inputs.profile.tensor_parallel == "auto"
+        and (used := parallel.devices * parallel.copies) < here
+    ):
+        found.append(f"{here - used} of {here} GPUs stay free: --replicas or --profile multi-gpu uses them")
     return found

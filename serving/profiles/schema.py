@@ -1,22 +1,15 @@
-"""The shape of a profile and its reader; an unknown key is answered with the nearest right one."""
+"""The shape of a profile: its keys, their bounds and what they mean."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from serving.config import RunDirectory
-from serving.errors import ProfileError
 from serving.model import Task
 
-_FOLDER = Path(__file__).parent
 Positive = Annotated[int, Field(ge=1)]
-TUNED = RunDirectory().path / "profiles"
-"""Where `serving tune` leaves the profiles of this machine."""
 
 
 class _Section(BaseModel):
@@ -72,6 +65,9 @@ class Profile(_Section):
         "auto", description="auto: as few GPUs as the model needs, NUMA nodes on a CPU; all: every GPU"
     )
     pipeline_parallel: Positive | Literal["auto"] = Field("auto", description="auto: follows tensor_parallel")
+    data_parallel: int = Field(
+        1, ge=1, description="copies of the model in one server, each on its share of the processors or GPUs"
+    )
     nodes: int = Field(1, ge=1, description="machines with the same GPUs, joined by Ray")
     lora: LoraWishes = LoraWishes.model_validate({})
     speculation: Speculation | None = None
@@ -80,66 +76,3 @@ class Profile(_Section):
     vllm: dict[str, str | int | float | bool | list[Any] | dict[str, Any]] = Field(
         default_factory=dict, description="any vLLM option by its name without dashes in front"
     )
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {"kv": KvWishes, "lora": LoraWishes, "speculation": Speculation}
-
-
-def profile_names() -> tuple[str, ...]:
-    """Return the names of the profiles that come with the program, and of those tuned on this machine."""
-    return tuple(sorted({path.stem for folder in (_FOLDER, TUNED) for path in folder.glob("*.yaml")}))
-
-
-def nearest(word: str, candidates: tuple[str, ...]) -> str:
-    """Return a sentence that names the candidate most like `word`, or all of them."""
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(candidates)}"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> tuple[str, ...]:
-    model = _SECTIONS.get(str(location[0]), Profile) if len(location) > 1 else Profile
-    return tuple(model.model_fields)
-
-
-def load_profile(name: str) -> Profile:
-    """Load a profile by its name, or from a path ending in .yaml or .yml.
-
-    Directories in a file of the user's are relative to that file.
-
-    Raises:
-        ProfileError: there is no such profile, or its content is wrong; names the nearest right word.
-    """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise ProfileError(f"there is no profile file {path}")
-    else:
-        own = _FOLDER / f"{name}.yaml"
-        path = own if own.is_file() else TUNED / f"{name}.yaml"
-        if name not in profile_names():
-            raise ProfileError(f"there is no profile {name!r}", mend=nearest(name, profile_names()))
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise ProfileError(f"{path} is not YAML: {first}", mend="Mend the file") from error
-    try:
-        return _with_paths_from(Profile.model_validate(data), path.parent)
-    except ValidationError as error:
-        found = error.errors()[0]
-        # pydantic names the branch of a union, which is no key of the file.
-        keys = [str(part) for part in found["loc"] if not str(part).startswith(("constrained", "literal["))]
-        where = ".".join(keys) or "the file"
-        if found["type"] == "extra_forbidden":
-            mend = nearest(str(found["loc"][-1]), _known_keys(found["loc"]))
-            raise ProfileError(f"{path}: unknown key {where!r}", mend=mend) from error
-        raise ProfileError(f"{path}: {where}: {found['msg']}", mend="Mend the value") from error
-
-
-def _with_paths_from(profile: Profile, folder: Path) -> Profile:
-    adapters = {name: folder / path for name, path in profile.lora.adapters.items()}
-    changes: dict[str, Any] = {"lora": profile.lora.model_copy(update={"adapters": adapters})}
-    if profile.speculation is not None and profile.speculation.draft is not None:
-        draft = folder / profile.speculation.draft
-        changes["speculation"] = profile.speculation.model_copy(update={"draft": draft})
-    return profile.model_copy(update=changes)

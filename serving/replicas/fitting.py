@@ -67,6 +67,11 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
             f"{error.problem}",
             mend=f"Use fewer replicas, or: {error.mend}",
         ) from error
+    if plan.copies > 1:
+        raise UsageError(
+            f"profile {inputs.profile_name!r} keeps {plan.copies} copies of the model in each server",
+            mend="Leave data_parallel at 1: each replica is a copy",
+        )
     lanes = _lanes(plan, inputs.hardware, count)
     extra = (_KV, str(plan.kv.size_bytes)) if on_cpu and plan.kv is not None else ()
     given = options.vllm_args if _KV in parse_flags(options.vllm_args) else (*options.vllm_args, *extra)

@@ -10,13 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 _WORK = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:iteration_tokens_total_count")
 
 
-def work_done(metrics_text: str) -> float | None:
-    """Return a number that grows with every step of the engine, None when the metrics do not hold it."""
+def work_done(metrics_text: str, engine: int = 0) -> float | None:
+    """Return a number that grows with every step of an engine, None when the metrics do not hold it."""
     counts = [
         sample.value
         for family in text_string_to_metric_families(metrics_text)
         for sample in family.samples
-        if sample.name in _WORK
+        if sample.name in _WORK and sample.labels.get("engine", "0") == str(engine)
     ]
     return sum(counts) if counts else None
 

@@ -7,6 +7,7 @@ An `Engine` is one attempt, the launcher owns the attempts and what is said abou
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import time
@@ -105,9 +106,10 @@ class Launcher:
             engine.wait(_TICK_S)
         with self._signals.deferred():
             self._listener.leave_to_engine()
-        while not (probe := self._probe(self._options.first_token_timeout_s)).ok:
-            self._require_starting(engine, probe.problem)
-            engine.wait(_RETRY_PROBE_S)
+        for copy in range(self._state.copies):
+            while not (probe := self._probe(self._options.first_token_timeout_s, copy)).ok:
+                self._require_starting(engine, probe.problem)
+                engine.wait(_RETRY_PROBE_S)
         startup_s = round(time.monotonic() - engine.started, 1)
         self._expected_at = None
         self._tell(phase="serving", startup_s=startup_s, retry_after_s=max(1, math.ceil(startup_s)))
@@ -142,32 +144,36 @@ class Launcher:
         )
 
     def _watch(self, engine: Engine) -> None:
-        """Probe until the engine dies or hangs, which is raised."""
+        """Probe each copy of the model in turn until the engine dies or hangs, which is raised."""
         options = self._options.probe
-        failures = 0
-        while not engine.wait_until_ended(options.interval_s):
-            before = self._work_done()
-            probe = self._probe(options.timeout_s)
+        failures = [0] * self._state.copies
+        for copy in itertools.cycle(range(self._state.copies)):
+            if engine.wait_until_ended(options.interval_s / self._state.copies):
+                break
+            before = self._work_done(copy)
+            probe = self._probe(options.timeout_s, copy)
             if engine.ended:
                 break
-            after = None if probe.ok or before is None else self._work_done()
-            failures = failures_in_a_row(failures, Round(probe.ok, before, after))
+            after = None if probe.ok or before is None else self._work_done(copy)
+            failures[copy] = failures_in_a_row(failures[copy], Round(probe.ok, before, after))
             self._tell()
             self._record()
-            if failures >= options.failures:
-                raise EngineHung(f"the engine hangs: {failures} probes brought no token ({probe.problem})")
+            if failures[copy] >= options.failures:
+                which = f"copy {copy} of the engine" if self._state.copies > 1 else "the engine"
+                raise EngineHung(f"{which} hangs: {failures[copy]} probes brought no token ({probe.problem})")
         raise EngineDied(f"the engine {engine.ending()}: {engine.complaint()}", mend=self._where())
 
-    def _probe(self, timeout_s: float) -> DecodeProbe:
-        probe = decode_probe(self._state.url, self._state.model, timeout_s)
+    def _probe(self, timeout_s: float, copy: int) -> DecodeProbe:
+        one = copy if self._state.copies > 1 else None
+        probe = decode_probe(self._state.url, self._state.model, timeout_s, copy=one)
         last = LastProbe(probe.ok, probe.seconds if probe.ok else None, probe.problem, round(time.time(), 3))
         self._state = self._state.changed(last_probe=last)
         self._facts = self._facts.changed(probe_ok=last.ok, probe_s=last.seconds, probe_at=last.at)
         return probe
 
-    def _work_done(self) -> float | None:
+    def _work_done(self, copy: int) -> float | None:
         timeout_s = min(self._options.probe.timeout_s, _METRICS_TIMEOUT_S)
-        return work_done(read_metrics_text(self._state.url, timeout_s))
+        return work_done(read_metrics_text(self._state.url, timeout_s), copy)
 
     def _clear_away(self, failure: EngineFailed) -> None:
         """Have clients told at once, then make sure that nothing of the engine is left."""

@@ -20,6 +20,7 @@ Changes = dict[str, Value]
 
 _SEQUENCES = (8, 16, 32, 64, 128, 256, 512, 1024)
 _BATCHED_TOKENS = (256, 512, 1024, 2048, 4096, 8192, 16384)
+_COPIES = (1, 2, 4, 8, 16)
 BINDING = "environment.VLLM_CPU_OMP_THREADS_BIND"
 SPECULATION = "vllm.speculative-config"
 KV_DTYPE = "vllm.kv-cache-dtype"
@@ -55,6 +56,10 @@ def dimensions(device: str, cpu: Cpu) -> tuple[Dimension, ...]:
     if device == "gpu":
         found.append(Dimension(KV_DTYPE, (None, "fp8"), False, "half the cache's bytes, some conversions"))
     elif len(cpu.usable) > 1:
+        copies = tuple(number for number in _COPIES if number <= cpu.cores)
+        found.insert(
+            0, Dimension("data_parallel", copies, True, "copies of the model, none waits for others")
+        )
         fewer = format_id_list(cpu.usable[:-1])
         found.insert(
             0,

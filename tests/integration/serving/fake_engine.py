@@ -5,7 +5,8 @@ python fake_engine.py [die]        "die" ends at once with an error like vLLM's
 A completion streams as many words as max_tokens says, fifty a second. The prompt steers the rest: "hang" and
 "busy" let no completion end from then on, "busy" counts tokens of others meanwhile; "core dies" is an engine
 core that died under its server; "leave" ends the process; "hold" streams on while the file HOLD exists. An
-engine does not start while it exists.
+engine does not start while it exists. The header X-data-parallel-rank chooses one of its copies, as in vLLM;
+one that is stuck leaves the others alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from serving.guard.settings import VARIABLE, GuardSettings
 from serving.supervise.line import LISTENER_VARIABLE, inherited
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
-TOKENS = Counter("vllm:generation_tokens", "tokens of all requests")
+TOKENS = Counter("vllm:generation_tokens", "tokens of all requests", ["engine"])
 WORD_S = 0.02
 HOLD = Path(os.environ["HOLD"])
 
@@ -41,7 +42,7 @@ class Engine:
         self.state = self
         self.engine_client = self
         self.errored = False
-        self.stuck = False
+        self.stuck: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -55,22 +56,24 @@ class Engine:
         elif scope["method"] == "GET":
             await answer(send, 200, b"")
         else:
-            await self.complete(json.loads((await receive())["body"]), send)
+            copy = dict(scope["headers"]).get(b"x-data-parallel-rank", b"0").decode()
+            await self.complete(json.loads((await receive())["body"]), copy, send)
 
-    async def complete(self, body: dict[str, Any], send: Any) -> None:
+    async def complete(self, body: dict[str, Any], copy: str, send: Any) -> None:
         prompt = body["prompt"]
         if prompt in ("hang", "busy"):
-            self.stuck = True
+            self.stuck.add(copy)
         if prompt == "core dies":
             self.errored = True
             await answer(send, 500, b"EngineDeadError")
             return
         if prompt == "leave":
             os._exit(3)
-        while self.stuck:
+        while copy in self.stuck:
             await asyncio.sleep(WORD_S)
-            TOKENS.inc(prompt == "busy")
+            TOKENS.labels(copy).inc(prompt == "busy")
         count = body["max_tokens"]
+        TOKENS.labels(copy).inc(count)
         if not body.get("stream"):
             await answer(send, 200, json.dumps({"usage": {"completion_tokens": count}}).encode())
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -97,6 +98,13 @@ class Launched:
         body = {"model": "fake", "prompt": prompt, "max_tokens": 1}
         post = client.post if client is not None else httpx.post
         return post(f"{self.url}/v1/completions", json=body, timeout=20)
+
+    def hang(self, copy: int) -> None:
+        """Have one copy of the model bring no token any more; its request is left waiting."""
+        body = {"model": "fake", "prompt": "hang", "max_tokens": 1}
+        headers = {"X-data-parallel-rank": str(copy)}
+        with contextlib.suppress(httpx.ReadTimeout):
+            httpx.post(f"{self.url}/v1/completions", json=body, headers=headers, timeout=0.5)
 
     def stream(self, prompt: str = "hello", words: int = 50) -> Stream:
         """Begin a stream and return once its first word has come."""

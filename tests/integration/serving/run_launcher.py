@@ -28,7 +28,7 @@ app = typer.Typer()
 
 
 @app.command()
-def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 20.0) -> None:
+def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 20.0, copies: int = 1) -> None:
     guard = GuardSettings.model_validate(
         {
             "limits": {"max_requests": 8},
@@ -67,6 +67,7 @@ def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 2
             env={VARIABLE: guard.model_dump_json(), "HOLD": str(directory / "hold")},
             request={},
             started_at=time.time(),
+            copies=copies,
         )
         raise typer.Exit(Launcher(state, listener, directory / "state.json", options).run())
 

@@ -130,6 +130,21 @@ def test_engine_that_brings_no_token_is_replaced_but_a_busy_one_is_not(tmp_path:
         launched.close()
 
 
+def test_one_copy_of_several_that_brings_no_token_is_found_while_the_others_serve(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, "--copies", "2")
+    try:
+        launched.wait_until_ready()
+        others = Caller(launched.ask)  # they go to the first copy
+        launched.hang(1)
+        assert wait_for(lambda: launched.state["restarts"] == 1, 30)
+        assert "copy 1 of the engine hangs: 2 probes brought no token" in launched.state["last_failure"]
+        assert serves_again(launched, 1)
+        others.stop()
+        assert set(others.statuses) <= {200, 503}
+    finally:
+        launched.close()
+
+
 def test_stop_under_load_finishes_streams_and_refuses_new_requests(tmp_path: Path) -> None:
     launched = Launched(tmp_path)
     try:

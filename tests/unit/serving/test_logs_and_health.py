@@ -70,6 +70,16 @@ def test_engines_metrics_are_read() -> None:
     assert parse_metrics(METRICS) == EngineMetrics(3, 2, 0.25, 65_536)
 
 
+def test_several_engines_are_added_up_and_their_caches_shares_averaged() -> None:
+    text = METRICS.replace('block_size="128"', 'engine="0",block_size="128"')
+    second = "".join(
+        line.replace('engine="0"', 'engine="1"').replace("0.25", "0.75") + "\n"
+        for line in text.splitlines()
+        if "engine" in line
+    )
+    assert parse_metrics(text + second) == EngineMetrics(6, 4, 0.5, 131_072)
+
+
 def test_unknown_metrics_are_none_not_zero() -> None:
     assert parse_metrics("") == EngineMetrics(None, None, None, None)
 

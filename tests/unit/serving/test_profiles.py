@@ -57,6 +57,7 @@ def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
     assert set(profile_names()) == {
         "cpu",
         "cpu-compiled",
+        "cpu-throughput",
         "gpu-latency",
         "gpu-throughput",
         "multi-gpu",
@@ -100,3 +101,34 @@ def test_documentations_example_is_a_valid_profile(tmp_path: Path) -> None:
 def test_wrong_keys_of_the_new_sections(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ProfileError, match=says):
         load_profile(write(tmp_path, f"description: x\ndevice: cpu\n{text}\n"))
+
+
+def test_a_profile_extends_another_entry_by_entry(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "ours.yaml").write_text(
+        "extends: cpu\nkv: {max_gib: 2}\nenvironment: {A: '1'}\nlora: {adapters: {legal: adapters/legal}}\n",
+        encoding="utf-8",
+    )
+    text = "extends: base/ours.yaml\ndescription: mine\nkv: {memory_fraction: 0.25}\nenvironment: {B: '2'}\n"
+    mine, cpu = load_profile(write(tmp_path, text)), load_profile("cpu")
+    assert (mine.description, mine.device, mine.max_requests) == ("mine", "cpu", cpu.max_requests)
+    assert (mine.kv.max_gib, mine.kv.memory_fraction) == (2, 0.25)
+    assert mine.kv.tokens_per_sequence == cpu.kv.tokens_per_sequence
+    assert mine.environment == {"A": "1", "B": "2"}
+    assert mine.lora.adapters == {"legal": tmp_path / "base/adapters/legal"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("extends: gpu-latncy", "Did you mean 'gpu-latency'"),
+        ("extends: absent.yaml", "no profile file"),
+        ("extends: mine.yaml", "leads back to"),
+        ("extends: [cpu]", "one name or path"),
+        ("extend: cpu", "Did you mean 'extends'"),
+        ("extends: cpu\nkv: {max_gb: 1}", r"unknown key 'kv\.max_gb'\. Did you mean 'max_gib'"),
+    ],
+)
+def test_what_cannot_be_extended_is_said(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load_profile(write(tmp_path, text))

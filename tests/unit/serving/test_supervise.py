@@ -92,7 +92,9 @@ vllm:iteration_tokens_total_sum{engine="0"} 99.0
 # TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{engine="0"} 4.0
 """
-    assert work_done(text) == 33.0
+    assert work_done(text) == 13.0
+    assert work_done(text, engine=1) == 20.0
+    assert work_done(text, engine=2) is None
     assert work_done("") is None
 
 
