@@ -21,6 +21,7 @@ from benchmarks.errors import BadOption
 from benchmarks.load.spec import parse as parse_load
 from benchmarks.peers import commands
 from benchmarks.programs.common import RunOptions, begin, finish, tps
+from benchmarks.programs.kept import kept
 from benchmarks.programs.subjects import Subject, alternate
 from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
@@ -30,7 +31,7 @@ from benchmarks.workload.spec import parse as parse_workload
 OURS = "quantserve"
 VLLM = "vLLM, defaults"
 VLLM_EAGER = "vLLM, defaults + eager"
-VLLM_ALIVE = "vLLM, defaults + dtype"
+VLLM_ALIVE = "vLLM, defaults + our libraries"
 TRANSFORMERS = "transformers, static batches"
 LLAMA = "llama.cpp"
 
@@ -43,6 +44,8 @@ class PeerOptions:
     users: tuple[int, ...] = (1, 16, 32)
     requests_per_user: int = 3
     least_requests: int = 16
+    profile: str | None = None
+    """Ours is started with this profile; None: the machine's own."""
     gguf: tuple[str, ...] = ()
     """GGUF files of the same model, each a peer."""
     artifacts: tuple[str, ...] = ()
@@ -74,8 +77,8 @@ def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any
         (parse_load(f"closed:{users}"), max(how.least_requests, users * how.requests_per_user))
         for users in how.users
     ]
-    with bench.showing():
-        subjects = _subjects(target, how)
+    with bench.showing(), contextlib.ExitStack() as alive:
+        subjects = [kept(subject, alive) for subject in _subjects(target, how)]
         wanted = [s for s in subjects if not how.only or any(part in s.name for part in how.only)]
         if not wanted:
             raise BadOption(
@@ -93,8 +96,9 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
 
     @contextlib.contextmanager
     def ours(which: str) -> Iterator[servers.Server]:
-        with servers.ours(which) as server:
+        with servers.ours(which, profile=how.profile) as server:
             found.setdefault("dtype", commands.engine_dtype(server))
+            found.setdefault("equal", commands.equal_flags(server.info.get("argv") or []))
             found.setdefault("env", commands.engine_env(server))
             yield server
 
@@ -106,11 +110,7 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
             yield server
 
     def vllm(port: int) -> list[str]:
-        return commands.vllm_defaults(target, model, port, eager)
-
-    def vllm_alive(port: int) -> list[str]:
-        dtype = ["--dtype", found.get("dtype") or "float32"]
-        return commands.vllm_defaults(target, model, port, [*eager, *dtype])
+        return commands.vllm_defaults(target, model, port, [*eager, *found.get("equal", [])])
 
     @contextlib.contextmanager
     def static() -> Iterator[servers.Server]:
@@ -132,7 +132,7 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
         Subject(plain, functools.partial(started, vllm, env=False, own=commands.VLLM_DEFAULT_ENV)),
         Subject(
             VLLM_ALIVE,
-            functools.partial(started, vllm_alive, env=True, own=commands.VLLM_DEFAULT_ENV),
+            functools.partial(started, vllm, env=True, own=commands.VLLM_DEFAULT_ENV),
             instead_of=plain,
         ),
         Subject(TRANSFORMERS, static),
@@ -173,10 +173,11 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         folder / "peers.png",
     )
     text = (
-        "Same weights, same requests, servers taking turns, one at a time on the whole machine. "
-        f"“{VLLM_ALIVE}” is vLLM with the number format and libraries ours chose for this machine and "
-        "nothing else, measured where plain vLLM fails. transformers takes what came within 50 ms as a "
-        "batch, so that it never waits for a batch to fill; its answers come when their batch has ended."
+        "Same weights, same requests; all servers are up, and take turns on the whole machine. Plain vLLM "
+        f"gets our number format and size of the KV cache. “{VLLM_ALIVE}” also gets the libraries and "
+        "instruction sets ours chose for this machine, and is measured where plain vLLM fails. transformers "
+        "takes what came within 50 ms as a batch, so that it never waits for a batch to fill; its answers "
+        "come when their batch has ended."
     )
     return [
         Section(
