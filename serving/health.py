@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,16 @@ class DecodeProbe:
     problem: str = ""
 
 
+@functools.cache
+def _client() -> httpx.Client:
+    """One client for all probes: to make one costs more than a probe. No connection is kept between two."""
+    return httpx.Client(
+        trust_env=False,  # a proxy must not stand between us and this machine
+        verify=False,
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
+
+
 def decode_probe(
     url: str, model: str, timeout_s: float, api_key: str | None = None, copy: int | None = None
 ) -> DecodeProbe:
@@ -30,12 +41,11 @@ def decode_probe(
     if copy is not None:
         headers["X-data-parallel-rank"] = str(copy)  # vLLM's own way to choose the engine
     try:
-        response = httpx.post(
+        response = _client().post(
             f"{url}/v1/completions",
             json={"model": model, **_PROBE},
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 2.0)),
-            trust_env=False,  # a proxy must not stand between us and this machine
         )
         elapsed = response.elapsed.total_seconds()
         if response.status_code != 200:
@@ -62,7 +72,7 @@ class EngineMetrics:
 def read_metrics_text(url: str, timeout_s: float = 3.0) -> str:
     """Return /metrics as they are; "" when they cannot be reached."""
     try:
-        response = httpx.get(f"{url}/metrics", headers=probe_headers(), timeout=timeout_s, trust_env=False)
+        response = _client().get(f"{url}/metrics", headers=probe_headers(), timeout=timeout_s)
         response.raise_for_status()
     except httpx.HTTPError:
         return ""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 
 import psutil
+
+_MEMORY_PERIOD_S = 5.0
+"""The kernel walks all pages of a process for it: of an engine, every second, two per cent of two cores."""
 
 
 class ProcessTree:
@@ -15,6 +20,7 @@ class ProcessTree:
     def __init__(self, pid: int) -> None:
         """`pid` need not live for long; a vanished process counts as nothing."""
         self._pid = pid
+        self._memory, self._memory_until = 0.0, 0.0
 
     def _members(self) -> list[psutil.Process]:
         try:
@@ -24,15 +30,28 @@ class ProcessTree:
             return []
 
     def sample(self) -> dict[str, float]:
-        """`memory_bytes` (proportional set size: shared pages once), `cpu_s` so far, open `descriptors`."""
-        memory = cpu = descriptors = 0.0
-        for member in self._members():
+        """`memory_bytes` (proportional set size: shared pages once), `cpu_s` so far, open `descriptors`.
+
+        The memory is up to five seconds old.
+        """
+        members = self._members()
+        if members and monotonic() >= self._memory_until:
+            self._memory, self._memory_until = _memory_bytes(members), monotonic() + _MEMORY_PERIOD_S
+        cpu = descriptors = 0.0
+        for member in members:
             with contextlib.suppress(psutil.Error, OSError):
-                memory += _pss_bytes(member.pid) or member.memory_info().rss
                 times = member.cpu_times()
                 cpu += times.user + times.system
                 descriptors += member.num_fds()
-        return {"memory_bytes": memory, "cpu_s": cpu, "descriptors": descriptors} if memory else {}
+        return {"memory_bytes": self._memory, "cpu_s": cpu, "descriptors": descriptors} if cpu else {}
+
+
+def _memory_bytes(members: Sequence[psutil.Process]) -> float:
+    memory = 0.0
+    for member in members:
+        with contextlib.suppress(psutil.Error, OSError):
+            memory += _pss_bytes(member.pid) or member.memory_info().rss
+    return memory
 
 
 def _pss_bytes(pid: int) -> int:

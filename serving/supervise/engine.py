@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
+from multiprocessing import connection
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,14 @@ from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIA
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_LINES = 2000
 _TICK_S = 0.05
+
+
+def _exit_descriptor(pid: int) -> int | None:
+    """A descriptor that has news when the process ends (Linux 5.3); None where a sandbox forbids it."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 class Engine:
@@ -56,6 +65,7 @@ class Engine:
             theirs.close()
             if not isinstance(output, int):
                 output.close()
+        self._exit = _exit_descriptor(self._process.pid)
         if self._process.stdout is not None:
             threading.Thread(target=self._pump, args=(self._process.stdout,), daemon=True).start()
 
@@ -91,8 +101,15 @@ class Engine:
         while not self.ended:
             if time.monotonic() > end:
                 return False
-            self.wait(_TICK_S)
+            self._wait_for_news(end - time.monotonic())
         return True
+
+    def _wait_for_news(self, timeout_s: float) -> None:
+        """Sleep until the process ends, says something, or the time is over."""
+        if self._exit is None or self._line.ended:  # a closed line always has news
+            self.wait(min(timeout_s, _TICK_S))
+        else:
+            connection.wait([self._exit, self._line.fileno()], max(0.0, timeout_s))
 
     def _has_said(self, word: str) -> bool:
         if self._line.fileno() >= 0:  # not closed yet
@@ -148,3 +165,6 @@ class Engine:
             end_group(self.pid, 3.0)
         self._process.wait()
         self._line.close()
+        if self._exit is not None:
+            os.close(self._exit)
+            self._exit = None
