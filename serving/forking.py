@@ -23,6 +23,7 @@ from pathlib import Path
 
 from serving import zen
 from serving.hardware.system import parse_id_list
+from serving.processes import give_way
 
 VARIABLE = "QUANTSERVE_FORK_SERVER"
 """`1`: vLLM's processes are forked from a fork server. It is for engines of one worker, whose processors are
@@ -73,6 +74,7 @@ class _Process(ForkServerProcess):
     def start(self) -> None:
         self._environment = dict(os.environ)
         self._processors: set[int] | None = None
+        self._gives_way = False
         rank = vars(self)["_kwargs"].get(
             "local_dp_rank"
         )  # an engine core has one, whoever balances them has none
@@ -80,6 +82,7 @@ class _Process(ForkServerProcess):
             self._environment |= _openmp(rank)
             # in a fork Intel's OpenMP begins where it was bound when it was imported: beside the first engine
             self._processors = set(processors()[rank])
+            self._gives_way = len(processors()) > 1
         elif multiprocessing.parent_process() is None:
             # the engine core waits and schedules, on whatever processor is free; a worker computes on its own
             self._processors = os.sched_getaffinity(0)
@@ -88,6 +91,8 @@ class _Process(ForkServerProcess):
     def run(self) -> None:
         if self._processors is not None:
             os.sched_setaffinity(0, self._processors)
+        if self._gives_way:
+            give_way()
         for name in os.environ.keys() - self._environment.keys():
             del os.environ[name]
         os.environ.update(self._environment)

@@ -163,7 +163,7 @@ def judge(found: Sequence[Outcome]) -> None:
     for one in found:
         if not one.met:
             raise TargetMissed(
-                f"{one.ratio:.2f} times vLLM's defaults at {one.users} concurrent, not {one.target:g}",
+                f"{one.ratio:.3f} times vLLM's defaults at {one.users} concurrent, not {one.target:g}",
                 mend="python -m serving tune finds better settings, if this machine has any",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from tests.integration.serving.conftest import READY_TIMEOUT_S, Server, wait_for
+from tests.integration.serving.load import LongStream, sample
 
 pytestmark = pytest.mark.engine
 
@@ -51,6 +53,7 @@ def test_each_copy_computes_on_processors_of_its_own(copied: Server) -> None:
     bound = copied.ready["env"]["VLLM_CPU_OMP_THREADS_BIND"].split("|")
     allowed = {name: process.cpu_affinity() for name, process in engines(copied).items()}
     assert allowed == {"DP0": [int(bound[0])], "DP1": [int(bound[1])]}
+    assert {process.nice() for process in engines(copied).values()} == {5}  # the API server goes first
 
 
 def test_the_caches_of_both_were_planned(copied: Server) -> None:
@@ -63,13 +66,8 @@ def test_both_answer_alike_and_share_what_comes_at_once(copied: Server) -> None:
     assert ask(copied, prompt, 0) == ask(copied, prompt, 1)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ask(copied, f"{number} is a number"), range(16)))
-    text = httpx.get(f"{copied.ready['url']}/metrics", timeout=20).text
-    served = dict.fromkeys(("0", "1"), 0.0)
-    for line in text.splitlines():
-        for engine in served:
-            if line.startswith(SERVED) and f'engine="{engine}"' in line:
-                served[engine] += float(line.rpartition(" ")[2])
-    assert min(served.values()) >= 5
+    served = [sample(copied.ready["url"], SERVED, f'engine="{engine}"') for engine in (0, 1)]
+    assert min(served) >= 5
 
 
 def test_a_copy_that_is_killed_is_there_again(copied: Server) -> None:
@@ -82,3 +80,15 @@ def test_a_copy_that_is_killed_is_there_again(copied: Server) -> None:
     assert set(after) == {"DP0", "DP1"}
     assert not any(process.is_running() for process in before.values())
     assert ask(copied, "hello", 1) is not None
+
+
+def test_a_stop_lets_both_finish(copied: Server) -> None:
+    streams = [LongStream(copied.ready["base_url"], 480) for _ in range(8)]
+    assert wait_for(lambda: all(stream.events for stream in streams), 60)
+    family = psutil.Process(copied.process.pid).children(recursive=True)
+    copied.process.send_signal(signal.SIGTERM)
+    for stream in streams:
+        stream.wait()
+    assert [stream.tokens for stream in streams] == [480] * 8
+    assert copied.process.wait(60) == 0
+    assert wait_for(lambda: not any(process.is_running() for process in family), 10)
