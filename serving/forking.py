@@ -80,8 +80,8 @@ class _Process(ForkServerProcess):
         )  # an engine core has one, whoever balances them has none
         if rank is not None and _computes_itself():
             self._environment |= _openmp(rank)
-            # in a fork Intel's OpenMP begins where it was bound when it was imported: beside the first engine
-            self._processors = set(processors()[rank])
+            # Intel's OpenMP binds the threads it starts, and leaves the forked one where it is
+            self._processors = {processors()[rank][0]}
             self._gives_way = len(processors()) > 1
         elif multiprocessing.parent_process() is None:
             # the engine core waits and schedules, on whatever processor is free; a worker computes on its own

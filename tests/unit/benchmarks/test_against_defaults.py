@@ -41,7 +41,7 @@ def test_serving_meets_its_targets() -> None:
     ]
     slower = [point(serving.OURS, 1, 9, 8, 9), point(serving.OURS, 32, 150, 150, 150)]
     assert judged(*slower, *plain) == [False, False]
-    with pytest.raises(TargetMissed, match=r"0\.90 times"):
+    with pytest.raises(TargetMissed, match=r"0\.900 times"):
         serving.judge(serving.outcomes([*slower, *plain], 1.6, 1.0))
 
 
