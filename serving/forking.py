@@ -75,9 +75,8 @@ class _Process(ForkServerProcess):
         self._environment = dict(os.environ)
         self._processors: set[int] | None = None
         self._gives_way = False
-        rank = vars(self)["_kwargs"].get(
-            "local_dp_rank"
-        )  # an engine core has one, whoever balances them has none
+        # an engine core has a rank; whoever balances several has none
+        rank = vars(self)["_kwargs"].get("local_dp_rank")
         if rank is not None and _computes_itself():
             self._environment |= _openmp(rank)
             # Intel's OpenMP binds the threads it starts, and leaves the forked one where it is

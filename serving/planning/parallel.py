@@ -82,11 +82,11 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
         HardwareError: the profile or the user wants more GPUs than there are.
     """
     copies = wanted_copies(inputs)
-    return [replace(way, copies=copies) for way in _ways(inputs, len(inputs.hardware.gpus) // copies)]
+    return [replace(way, copies=copies) for way in _ways(inputs, len(inputs.hardware.gpus) // copies, copies)]
 
 
-def _ways(inputs: PlanInputs, here: int) -> list[Parallel]:
-    """The ways of one copy, which has `here` GPUs on each machine."""
+def _ways(inputs: PlanInputs, here: int, copies: int) -> list[Parallel]:
+    """The ways of one of `copies`, which has `here` GPUs on each machine."""
     profile = inputs.profile
     tensor = _wish(inputs, "--tensor-parallel-size", profile.tensor_parallel)
     pipeline = _wish(inputs, "--pipeline-parallel-size", profile.pipeline_parallel)
@@ -97,7 +97,7 @@ def _ways(inputs: PlanInputs, here: int) -> list[Parallel]:
             raise HardwareError(
                 f"profile {inputs.profile_name!r} wants {parts * stages} GPUs, torch sees {here}"
                 + (f" on each of {profile.nodes} machines" if profile.nodes > 1 else "")
-                + (f" for each of {profile.data_parallel} copies" if profile.data_parallel > 1 else ""),
+                + (f" for each of {copies} copies" if copies > 1 else ""),
                 mend="Lower tensor_parallel, or use several nodes on Ray (--profile multi-gpu)",
             )
         require_split(inputs, parts)
