@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +30,7 @@ SloText = Annotated[str, typer.Option("--slo", help="limits for goodput: ttft=1s
 Root = Annotated[Path, typer.Option("--out", help="where run directories go")]
 Name = Annotated[str | None, typer.Option(help="name of the run directory")]
 Processes = Annotated[int | None, typer.Option(help="load processes; as many as needed by default")]
+Profile = Annotated[str | None, typer.Option(help="ours is started with it; by default the machine's")]
 Quick = Annotated[
     bool, typer.Option("--quick", envvar="QUICK", help="a small version, under three minutes on two cores")
 ]
@@ -63,8 +64,6 @@ class RecordedQuick(Recorded):
 
     def options(self, repeats: int, when_quick: int = 1) -> RunOptions:
         """What the programs take; `repeats`, or `when_quick`, where the user names none."""
-        from dataclasses import replace
-
         return replace(super().options(when_quick if self.quick else repeats), quick=self.quick)
 
 

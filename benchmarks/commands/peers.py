@@ -19,9 +19,7 @@ def peers(
     artifact: Annotated[
         list[str] | None, typer.Option(help="serve this artifact too; may be repeated")
     ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="ours is started with it; by default the machine's")
-    ] = None,
+    profile: p.Profile = None,
     only: Annotated[list[str] | None, typer.Option(help="only subjects whose name contains this")] = None,
     workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,16,32")] = None,

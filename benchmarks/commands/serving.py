@@ -13,9 +13,7 @@ from core.options import spread
 @spread
 def serving(
     target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = p.BASE,
-    profile: Annotated[
-        str | None, typer.Option(help="ours is started with it; by default the machine's")
-    ] = None,
+    profile: p.Profile = None,
     workload: Annotated[str | None, typer.Option(help="what is asked")] = None,
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,32")] = None,
     *,

@@ -12,7 +12,7 @@ from serving.forking import VARIABLE as FORK_SERVER
 from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, require_split, splits, wanted_copies
+from serving.planning.parallel import Parallel, require_split, splits, wanted_copies, wished_number
 
 _SPLIT_FROM_BYTES = 2 << 30
 
@@ -25,8 +25,7 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
     Raises:
         HardwareError: more copies or parts are wanted than the machine or the model has room for.
     """
-    given = inputs.given("--tensor-parallel-size")
-    wish: int | str = int(given) if given is not None and given.isdigit() else inputs.profile.tensor_parallel
+    wish = wished_number(inputs, "--tensor-parallel-size", inputs.profile.tensor_parallel)
     nodes = len(_nodes(inputs.hardware))
     if (copies := wanted_copies(inputs)) > 1:
         if wish not in (1, "auto"):

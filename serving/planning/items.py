@@ -61,6 +61,11 @@ class PlanInputs:
         """Return the value of a flag the user gave after --."""
         return parse_flags(self.options.vllm_args).get(name)
 
+    def given_number(self, name: str) -> int | None:
+        """Return such a flag's value where it is a whole number; anything else is vLLM's to judge."""
+        value = self.given(name)
+        return int(value) if value is not None and value.isdigit() else None
+
     def wished(self, name: str) -> str | None:
         """Return the value of a flag the user gave, else of the vLLM option the profile passes through."""
         through = self.profile.vllm.get(name.removeprefix("--"))

@@ -87,9 +87,9 @@ def fitting(
 def batched_tokens(inputs: PlanInputs, length: int) -> int:
     """Return the tokens of a step; vLLM refuses fewer than sequences, and prompts that fit no step whole."""
     profile, facts = inputs.profile, inputs.target.facts
-    given = inputs.given("--max-num-batched-tokens")
-    if given is not None and given.isdigit():
-        return int(given)
+    given = inputs.given_number("--max-num-batched-tokens")
+    if given is not None:
+        return given
     whole = not (profile.chunked_prefill and facts.causal)
     least = max(profile.max_sequences, facts.encoder_tokens, length if whole else 0)
     return max(profile.max_batched_tokens, least)
@@ -97,9 +97,9 @@ def batched_tokens(inputs: PlanInputs, length: int) -> int:
 
 def sequences(inputs: PlanInputs) -> int:
     """Return how many requests run at once in each copy of the model."""
-    given = inputs.given("--max-num-seqs")
-    if given is not None and given.isdigit():
-        return int(given)
+    given = inputs.given_number("--max-num-seqs")
+    if given is not None:
+        return given
     return -(-inputs.profile.max_sequences // wanted_copies(inputs))
 
 
@@ -128,11 +128,11 @@ def layout(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> KvLay
     length = model_length(inputs)[0]
     # vLLM overlaps two steps on a GPU, and each pipeline stage has one of its own.
     steps = max(2, parallel.pipeline) if inputs.on_gpu else 1
-    given = inputs.given("--block-size")
+    given = inputs.given_number("--block-size")
     block = block_tokens(inputs.target.facts, "gpu" if inputs.on_gpu else "cpu")
     return KvLayout(
         dtype=cache_dtype(inputs, choice),
-        block=int(given) if given is not None and given.isdigit() else block,
+        block=block if given is None else given,
         length=length,
         in_flight=steps * batched_tokens(inputs, length),
         tensor_parallel=parallel.tensor,

@@ -31,8 +31,7 @@ def wanted_copies(inputs: PlanInputs) -> int:
     Raises:
         HardwareError: each would get less than one processor, or less than one GPU.
     """
-    given = inputs.given("--data-parallel-size")
-    copies = int(given) if given is not None and given.isdigit() else inputs.profile.data_parallel
+    copies = int(wished_number(inputs, "--data-parallel-size", inputs.profile.data_parallel))
     devices = len(inputs.hardware.gpus) if inputs.on_gpu else inputs.hardware.cpu.cores
     if copies > devices:
         kind = "GPUs" if inputs.on_gpu else "processors"
@@ -88,8 +87,8 @@ def candidates(inputs: PlanInputs) -> list[Parallel]:
 def _ways(inputs: PlanInputs, here: int, copies: int) -> list[Parallel]:
     """The ways of one of `copies`, which has `here` GPUs on each machine."""
     profile = inputs.profile
-    tensor = _wish(inputs, "--tensor-parallel-size", profile.tensor_parallel)
-    pipeline = _wish(inputs, "--pipeline-parallel-size", profile.pipeline_parallel)
+    tensor = wished_number(inputs, "--tensor-parallel-size", profile.tensor_parallel)
+    pipeline = wished_number(inputs, "--pipeline-parallel-size", profile.pipeline_parallel)
     if isinstance(tensor, int) or isinstance(pipeline, int):
         stages = pipeline if isinstance(pipeline, int) else profile.nodes
         parts = tensor if isinstance(tensor, int) else _largest_split(inputs, here * profile.nodes // stages)
@@ -111,9 +110,10 @@ def _ways(inputs: PlanInputs, here: int, copies: int) -> list[Parallel]:
     return [_of_one_machine(inputs, count) for count in range(1, here + 1) if _usable(inputs, count)]
 
 
-def _wish(inputs: PlanInputs, flag: str, wish: int | str) -> int | str:
-    given = inputs.given(flag)
-    return int(given) if given is not None and given.isdigit() else wish
+def wished_number(inputs: PlanInputs, flag: str, wish: int | str) -> int | str:
+    """Return the number the user gave, else the profile's wish."""
+    given = inputs.given_number(flag)
+    return wish if given is None else given
 
 
 def _largest_split(inputs: PlanInputs, devices: int) -> int:

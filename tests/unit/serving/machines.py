@@ -14,6 +14,8 @@ from serving.profiles import load_profile
 from serving.target import Target
 
 GIB = 1 << 30
+H100_BYTES = 84_929_347_584
+"""An H100 of 80 GB as torch reports it."""
 CAP = "AVX512_CORE_FP16"
 
 

@@ -10,9 +10,8 @@ from serving import forking
 from serving.command import Plan, make_plan
 from serving.errors import HardwareError, NotEnoughMemory
 from serving.profiles import load_profile
-from tests.unit.serving.machines import AMD, GIB, LLAMA_70B_AWQ, SMOLLM2, inputs, with_gpus
+from tests.unit.serving.machines import AMD, GIB, H100_BYTES, LLAMA_70B_AWQ, SMOLLM2, inputs, with_gpus
 
-H100_BYTES = 84_929_347_584
 EIGHT = replace(AMD, cpu=replace(AMD.cpu, usable=tuple(range(8)), numa_nodes=((0, 2, 4, 6), (1, 3, 5, 7))))
 
 

@@ -15,6 +15,7 @@ from tests.unit.serving.machines import (
     AMD,
     GIB,
     H100,
+    H100_BYTES,
     LLAMA_70B,
     LLAMA_70B_AWQ,
     SMOLLM2,
@@ -23,8 +24,6 @@ from tests.unit.serving.machines import (
     with_gpus,
 )
 
-# An H100 of 80 GB as torch reports it.
-H100_BYTES = 84_929_347_584
 HOPPER, ADA, AMPERE = (9, 0), (8, 9), (8, 0)
 
 
