@@ -87,8 +87,8 @@ bench-serving: ## ours with profile cpu-throughput against vLLM's defaults at 1 
 	@$(BENCH_CMD) serving $(BENCH_TARGET) --profile $(or $(PROFILE),$(if $(QUICK),cpu,cpu-throughput)) $(ARGS)
 bench-guard: ## what the guard costs over HTTP; fails above 0.3 ms at the median or 1 ms at p99 (TARGET=)
 	@$(BENCH_CMD) guard $(BENCH_TARGET) $(ARGS)
-soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, leaks, drift (TARGET=)
-	@$(BENCH_CMD) soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(ARGS)
+soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, leaks, drift (TARGET= PROFILE=)
+	@$(BENCH_CMD) soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 ## Development
 test: ## every test, in the environments they need

@@ -13,6 +13,7 @@ def soak(
     target: Annotated[str, typer.Argument(help="a checkpoint or artifact directory")] = p.BASE,
     minutes: Annotated[float, typer.Option(min=0.1, envvar="MINUTES", help="how long")] = 10.0,
     users: Annotated[int | None, typer.Option(min=1, help="users that stream")] = None,
+    profile: p.Profile = None,
     seed: p.Seed = None,
     out: p.Root = p.RUNS,
     name: p.Name = None,
@@ -23,6 +24,6 @@ def soak(
     from benchmarks.programs import common
     from benchmarks.programs import soak as program
 
-    how = dataclasses.replace(program.SoakOptions(), minutes=minutes)
+    how = dataclasses.replace(program.SoakOptions(), minutes=minutes, profile=profile)
     how = dataclasses.replace(how, users=users or how.users)
     program.measure(target, common.RunOptions(out, name, seed, 1), how)

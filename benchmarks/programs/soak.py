@@ -43,6 +43,8 @@ class SoakOptions:
     minutes: float = 10.0
     users: int = 8
     leavers: int = 2
+    profile: str | None = None
+    """The server is started with this profile; None: the machine's own."""
     workload: str = "synthetic:prompt=16-128,output=16-96"
     first_requests: int = 200
     """Prompts made for the first window; later ones get twice what the one before used."""
@@ -99,7 +101,7 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
     run, bench = begin("soak", f"{how.minutes:g} minutes under load", options, details)
     workload, load = parse_workload(how.workload), parse_load(f"closed:{how.users}")
     flags = ("--kv-cache-memory-bytes", str(how.kv_cache_bytes))
-    with bench.showing(), servers.ours(target, flags) as server:
+    with bench.showing(), servers.ours(target, flags, how.profile) as server:
         with Trouble(server, leavers=how.leavers, seed=options.seed or 0) as trouble:
             enough = how.first_requests
             for number in range(how.windows):

@@ -26,6 +26,31 @@ class Cpu:
         """Processors that can be kept busy at once."""
         return max(1, min(len(self.usable), int(self.quota_cores or len(self.usable))))
 
+    @property
+    def busy(self) -> tuple[int, ...]:
+        """Ids of the processors to compute on: as many of the usable ones as the limit keeps busy."""
+        return self.usable[: self.cores]
+
+    def shared_out(self, parts: int) -> tuple[tuple[int, ...], ...]:
+        """Cut the busy processors into neighbouring pieces that differ by one at most.
+
+        They are taken in the order of the NUMA nodes, so that a piece lies within one where their number
+        allows. With more parts than processors, number k gets processor k modulo their count.
+        """
+        ids = tuple(cpu for node in self.busy_nodes for cpu in node)
+        if parts > len(ids):
+            return tuple((ids[k % len(ids)],) for k in range(parts))
+        size, larger = divmod(len(ids), parts)
+        ends = [size * (k + 1) + min(k + 1, larger) for k in range(parts)]
+        return tuple(ids[start:end] for start, end in zip([0, *ends], ends, strict=False))
+
+    @property
+    def busy_nodes(self) -> tuple[tuple[int, ...], ...]:
+        """The busy processors of each NUMA node that has any."""
+        busy = set(self.busy)
+        nodes = (tuple(cpu for cpu in node if cpu in busy) for node in self.numa_nodes)
+        return tuple(node for node in nodes if node)
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -9,7 +9,6 @@ from serving.dtype import DtypeChoice
 from serving.errors import HardwareError
 from serving.forking import BINDING, ONE_PROCESS
 from serving.forking import VARIABLE as FORK_SERVER
-from serving.hardware.facts import Hardware
 from serving.hardware.system import format_id_list
 from serving.planning.items import Item, PlanInputs
 from serving.planning.parallel import Parallel, require_split, splits, wanted_copies, wished_number
@@ -26,7 +25,7 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
         HardwareError: more copies or parts are wanted than the machine or the model has room for.
     """
     wish = wished_number(inputs, "--tensor-parallel-size", inputs.profile.tensor_parallel)
-    nodes = len(_nodes(inputs.hardware))
+    nodes = len(inputs.hardware.cpu.busy_nodes)
     if (copies := wanted_copies(inputs)) > 1:
         if wish not in (1, "auto"):
             raise HardwareError(
@@ -34,9 +33,9 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
                 mend="Leave tensor_parallel or data_parallel alone",
             )
         bound = inputs.profile.environment.get(BINDING, "nobind")
-        if bound not in ("auto", "nobind") and bound.count("|") != copies - 1:
+        if bound not in ("auto", "nobind") and (named := bound.count("|") + 1) != copies:
             raise HardwareError(
-                f"{BINDING}={bound} in the profile names the processors of {bound.count('|') + 1} engines, "
+                f"{BINDING}={bound} in the profile names the processors of {named} engines, "
                 f"data_parallel wants {copies}",
                 mend="Name them for each, parted by |, or leave it out",
             )
@@ -53,42 +52,21 @@ def cpu_parallel(inputs: PlanInputs) -> Parallel:
     return Parallel(nodes, 1, f"one worker on each of {nodes} NUMA nodes, beside its memory")
 
 
-def _usable(hardware: Hardware) -> tuple[int, ...]:
-    cpu = hardware.cpu
-    return cpu.usable[: cpu.cores] if cpu.quota_cores else cpu.usable
-
-
-def _nodes(hardware: Hardware) -> tuple[tuple[int, ...], ...]:
-    usable = set(_usable(hardware))
-    nodes = (tuple(cpu for cpu in node if cpu in usable) for node in hardware.cpu.numa_nodes)
-    return tuple(node for node in nodes if node)
-
-
-def _shares(cpus: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Cut processors into shares of one size."""
-    share = max(1, len(cpus) // count)
-    return [cpus[number * share : (number + 1) * share] for number in range(count)]
-
-
 def binding(inputs: PlanInputs, parallel: Parallel) -> Item:
     """Return vLLM's binding: processors of each worker, workers parted by a bar."""
-    cpus, nodes = _usable(inputs.hardware), _nodes(inputs.hardware)
+    cpus, nodes = inputs.hardware.cpu.busy, inputs.hardware.cpu.busy_nodes
     name = BINDING
     if parallel.copies > 1:
-        # in the order of the NUMA nodes, so that a copy lies within one where their number allows
-        ordered = tuple(cpu for node in nodes for cpu in node)
-        parts = _shares(ordered, parallel.copies)
-        text = "|".join(format_id_list(part) for part in parts)
+        text = "|".join(format_id_list(part) for part in inputs.hardware.cpu.shared_out(parallel.copies))
         return Item(name, text, "profile", f"the processors of each of {parallel.copies} copies of the model")
     if parallel.tensor == len(nodes) and len(nodes) > 1:
         text = "|".join(format_id_list(node) for node in nodes)
         return Item(name, text, "hardware", parallel.reason)
     if parallel.tensor > 1:
-        parts = _shares(cpus, parallel.tensor)
+        each = max(1, len(cpus) // parallel.tensor)  # of one size, since each waits for the slowest
+        parts = [cpus[k * each : (k + 1) * each] for k in range(parallel.tensor)]
         text = "|".join(format_id_list(part) for part in parts)
-        return Item(
-            name, text, "hardware", f"{len(parts[0])} processors for each of {parallel.tensor} workers"
-        )
+        return Item(name, text, "hardware", f"{each} processors for each of {parallel.tensor} workers")
     if len(nodes) > 1:
         largest = max(nodes, key=len)
         return Item(

@@ -18,7 +18,7 @@ from serving.hardware.system import read_memory
 from serving.memory import FIXED_BYTES, GIB
 from serving.prepare import plan_inputs
 from serving.profiles import Profile
-from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
+from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
 from serving.target import Target, resolve_target
 from serving.waiting import VARIABLE as WAIT_VARIABLE
 
@@ -91,8 +91,7 @@ def _lanes(plan: Plan, hardware: Hardware, replicas: int) -> tuple[Lane, ...]:
         sizes = {item.name: int(item.value or 1) for item in plan.flags if item.name in _DEVICES}
         visible = visible_gpus(len(hardware.gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
         return gpu_lanes(visible, math.prod(sizes.values()), replicas)
-    cpu = hardware.cpu
-    return cpu_lanes(cpu.usable[: cpu.cores] if cpu.quota_cores else cpu.usable, replicas)
+    return tuple(Lane(cpus=cpus) for cpus in hardware.cpu.shared_out(replicas))
 
 
 def _shared(lanes: tuple[Lane, ...], replicas: int) -> tuple[str, ...]:

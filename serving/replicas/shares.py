@@ -1,4 +1,4 @@
-"""Divide a machine between replicas: processors or GPUs, each replica its own. Pure."""
+"""What one replica computes on, and how GPUs are divided; processors: hardware.facts.Cpu.shared_out. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,6 @@ class Lane:
 
     cpus: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
-
-
-def cpu_lanes(usable: tuple[int, ...], replicas: int) -> tuple[Lane, ...]:
-    """Cut the processors into neighbouring pieces that differ by one at most.
-
-    With more replicas than processors, replicas share: number k gets processor k modulo their count.
-    """
-    if replicas > len(usable):
-        return tuple(Lane(cpus=(usable[k % len(usable)],)) for k in range(replicas))
-    size, larger = divmod(len(usable), replicas)
-    lanes, start = [], 0
-    for k in range(replicas):
-        end = start + size + (k < larger)
-        lanes.append(Lane(cpus=usable[start:end]))
-        start = end
-    return tuple(lanes)
 
 
 def gpu_lanes(visible: tuple[str, ...], each: int, replicas: int) -> tuple[Lane, ...]:

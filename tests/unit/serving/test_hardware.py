@@ -16,7 +16,7 @@ from serving.hardware.instructions import probe_instructions
 from serving.hardware.probe import isa_caps
 from serving.hardware.system import cpu_flags, format_id_list, parse_id_list, read_cpu, read_memory
 from serving.hardware.trial import Outcome, in_child
-from tests.unit.serving.machines import AMD, H100
+from tests.unit.serving.machines import AMD, CPU, H100
 
 
 def raise_sigill() -> int:
@@ -96,6 +96,28 @@ def test_id_lists_are_expanded(text: str, ids: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("ids", "text"), [((0, 1, 2, 8), "0-2,8"), ((3,), "3"), ((9, 11, 10), "9-11")])
 def test_id_lists_are_compressed(ids: tuple[int, ...], text: str) -> None:
     assert format_id_list(ids) == text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "quota", "parts", "expected"),
+    [
+        (((0, 1),), None, 2, ((0,), (1,))),
+        (((0, 1, 2, 3, 4),), None, 2, ((0, 1, 2), (3, 4))),  # none is left idle
+        (((4, 5, 8, 9),), None, 4, ((4,), (5,), (8,), (9,))),
+        (((0, 1),), None, 3, ((0,), (1,), (0,))),
+        (((0, 2, 4, 6), (1, 3, 5, 7)), None, 2, ((0, 2, 4, 6), (1, 3, 5, 7))),
+        (((0, 1, 2, 3),), 2.5, 2, ((0,), (1,))),  # two can be kept busy
+    ],
+)
+def test_processors_are_shared_out(
+    nodes: tuple[tuple[int, ...], ...],
+    quota: float | None,
+    parts: int,
+    expected: tuple[tuple[int, ...], ...],
+) -> None:
+    usable = tuple(sorted(cpu for node in nodes for cpu in node))
+    cpu = replace(CPU, usable=usable, numa_nodes=nodes, quota_cores=quota)
+    assert cpu.shared_out(parts) == expected
 
 
 def test_this_machines_processors_and_memory_are_plausible() -> None:

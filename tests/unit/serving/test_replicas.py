@@ -15,25 +15,10 @@ from serving.replicas.metrics import merge
 from serving.replicas.replica import guard_settings
 from serving.replicas.rolling import spare_lane
 from serving.replicas.router import router_argv
-from serving.replicas.shares import Lane, cpu_lanes, gpu_lanes, visible_gpus
+from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
 from serving.state import ServerState
 from serving.supervise.restarts import pause_s
 from tests.unit.serving.states import state
-
-
-@pytest.mark.parametrize(
-    ("usable", "replicas", "expected"),
-    [
-        ((0, 1), 2, [(0,), (1,)]),
-        ((0, 1, 2, 3, 4), 2, [(0, 1, 2), (3, 4)]),
-        ((4, 5, 8, 9), 4, [(4,), (5,), (8,), (9,)]),
-        ((0, 1), 3, [(0,), (1,), (0,)]),
-    ],
-)
-def test_processors_are_divided(
-    usable: tuple[int, ...], replicas: int, expected: list[tuple[int, ...]]
-) -> None:
-    assert [lane.cpus for lane in cpu_lanes(usable, replicas)] == expected
 
 
 def test_gpus_are_divided_and_what_is_left_is_spare() -> None:
