@@ -18,6 +18,7 @@ from serving.dtype import bfloat16_dies, gemm_needs_cap
 from serving.hardware.driver import driver_report
 from serving.hardware.facts import Hardware
 from serving.hardware.system import read_memory
+from serving.prepare import WITH_ENGINE, engine_is_here
 
 GIB = 1 << 30
 _ENVIRONMENTS = ("quantize", "serving", "rag")
@@ -55,12 +56,12 @@ def check_tools(root: Path) -> Iterator[Finding]:
             "present" if present else "absent",
             "" if present else "make setup",
         )
-    engine = importlib.util.find_spec("vllm") is not None
+    engine = engine_is_here()
     yield Finding(
         "good" if engine else "warning",
         "vLLM",
         "importable here" if engine else "not in this Python",
-        "" if engine else "Run this by .venvs/serving/bin/python after make setup",
+        "" if engine else WITH_ENGINE,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,30 @@ from typing import Any
 from serving.adapters import parse_adapters, read_adapters
 from serving.command import Plan, PlanInputs, default_profile, make_plan
 from serving.config import RunDirectory, ServeOptions
+from serving.errors import ServingError
 from serving.guard.prepare import guarded
 from serving.hardware import load_or_probe
 from serving.hardware.system import read_memory
 from serving.profiles import load_profile
 from serving.target import Target, resolve_target
+
+
+WITH_ENGINE = "Run it by .venvs/serving/bin/python -m serving, after make setup"
+
+
+def engine_is_here() -> bool:
+    """Can this Python import vLLM?"""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def require_engine() -> None:
+    """Refuse to start what this Python does not have.
+
+    Raises:
+        ServingError: vLLM is not installed beside it.
+    """
+    if not engine_is_here():
+        raise ServingError("vLLM is not in this Python", mend=WITH_ENGINE)
 
 
 def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Target, Plan]:

@@ -16,7 +16,7 @@ from serving.commands.say import warn
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 from serving.guard.settings import VARIABLE, GuardSettings
 from serving.ports import url_of
-from serving.prepare import prepare, request_of
+from serving.prepare import prepare, request_of, require_engine
 from serving.processes import start_ticks
 from serving.state import ServerState
 from serving.supervise.launcher import Launcher
@@ -68,6 +68,7 @@ def serve(
         raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), launcher, state_file))
     with Listener(host, port) as listener:
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
+        require_engine()
         warn(plan)
         listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]))
         url = url_of(host, listener.port)

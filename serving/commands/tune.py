@@ -18,7 +18,7 @@ from core.files import exclusive_lock
 from serving.commands import parameters as p
 from serving.config import RunDirectory, ServeOptions
 from serving.hardware import load_or_probe
-from serving.prepare import prepare
+from serving.prepare import prepare, require_engine
 from serving.profiles import load_profile
 from serving.tune import measure
 from serving.tune.decide import Rule
@@ -65,6 +65,7 @@ def tune(
         raise UsageError(f"{path} is no YAML file", mend="Let --out end in .yaml")
     work = replace(_WORK, workload=workload, load=load, requests=requests, slo=slo)
     measure.check(work)
+    require_engine()
     hardware = load_or_probe(run.hardware)
     options = ServeOptions(port=0, profile=profile, private=True, vllm_args=tuple(vllm_args or ()))
     resolved, plan = prepare(target, options, run)  # refuse what cannot work before anything is started

@@ -65,6 +65,7 @@ class Tuner:
         try:
             self._instruments.engine(profiles[0])
         except (EngineDied, EngineNotReady) as error:
+            self._instruments.engine(profiles[1])  # raises where it is not the candidate's fault
             none = Gain(0.0, None, None, 0)
             return Comparison(incumbent, candidate, Verdict.STAYS, none, (), f"does not start: {error}")
         while (verdict := judge(pairs, rule)) is Verdict.GO_ON:

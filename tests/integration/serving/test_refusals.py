@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from quantize.artifact import Manifest, file_records, now, write_manifest
-from tests.integration.serving.conftest import Serving
+from tests.integration.serving.conftest import ROOT, Serving
 
 
 def refused(serving: Serving, *words: str | Path) -> tuple[int, str]:
@@ -66,6 +68,18 @@ def test_artifact_with_a_changed_byte_is_refused(serving: Serving, artifact: Pat
     code, line = refused(serving, "up", artifact, "--port", "0", "--run-dir", run_dir)
     assert code == 2
     assert "model.safetensors was changed after it was made" in line
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("tune",)])
+def test_a_python_without_the_engine_says_which_to_take(
+    tiny_model: Path, run_dir: Path, command: tuple[str, ...]
+) -> None:
+    words = [sys.executable, "-m", "serving", *command, str(tiny_model), "--run-dir", str(run_dir)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert " ".join(done.stderr.split()).endswith(
+        "vLLM is not in this Python. Run it by .venvs/serving/bin/python -m serving, after make setup"
+    )
 
 
 def test_settings_beyond_the_memory_are_refused_before_anything_starts(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from serving.errors import EngineDied
 from serving.profiles import Profile
 from serving.tune.decide import Rule, Verdict
@@ -57,6 +59,15 @@ def test_a_candidate_that_does_not_start_loses_with_its_reason(tmp_path: Path) -
     outcome = bench.tuner(tmp_path / "j").compare({"chunked_prefill": False}, {})
     assert (outcome.verdict, bench.asked) == (Verdict.STAYS, [])
     assert "no room for the cache" in outcome.note
+
+
+def test_nothing_is_decided_where_the_profile_itself_does_not_start(tmp_path: Path) -> None:
+    start = START.model_copy(update={"chunked_prefill": False})
+    instruments = Instruments(Bench().engine, lambda _: None, Bench().score)
+    journal = Journal(tmp_path / "j", {})
+    with pytest.raises(EngineDied, match="no room for the cache"):
+        Tuner(start, instruments, journal, RULE).compare({"max_sequences": 32}, {})
+    assert len(journal) == 0
 
 
 def test_what_is_settled_is_not_measured_again(tmp_path: Path) -> None:
