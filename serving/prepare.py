@@ -17,7 +17,6 @@ from serving.hardware.system import read_memory
 from serving.profiles import load_profile
 from serving.target import Target, resolve_target
 
-
 WITH_ENGINE = "Run it by .venvs/serving/bin/python -m serving, after make setup"
 
 

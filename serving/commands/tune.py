@@ -65,7 +65,6 @@ def tune(
         raise UsageError(f"{path} is no YAML file", mend="Let --out end in .yaml")
     work = replace(_WORK, workload=workload, load=load, requests=requests, slo=slo)
     measure.check(work)
-    require_engine()
     hardware = load_or_probe(run.hardware)
     options = ServeOptions(port=0, profile=profile, private=True, vllm_args=tuple(vllm_args or ()))
     resolved, plan = prepare(target, options, run)  # refuse what cannot work before anything is started
@@ -79,6 +78,7 @@ def tune(
     wanted = [d for d in dimensions(start.device, hardware.cpu) if _chosen(d.key, only)]
     if not wanted:
         raise UsageError(f"no setting is named like {', '.join(only or [])}", mend="Leave out --only")
+    require_engine()
     circumstances: dict[str, Any] = {
         "model": f"{plan.model} {resolved.version or ''}".strip(),
         "machine": f"{hardware.cpu.model}, {hardware.cpu.cores} cores, {len(hardware.gpus)} GPUs",
