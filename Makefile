@@ -79,7 +79,7 @@ bench-features: ## engine features on and off
 	@$(BENCH_CMD) features $(ARGS)
 bench-rag: ## where the time of a RAG answer goes
 	@$(BENCH_CMD) rag $(ARGS)
-bench-retrieval: ## embedding by backend; search in a million vectors: speed, recall, memory
+bench-retrieval: ## embedding by backend; search in a million vectors: speed, recall, memory; fails below the targets
 	@$(BENCH_CMD) retrieval $(ARGS)
 bench-peers: ## ours with profile cpu-throughput against vLLM's defaults, transformers and llama.cpp (PROFILE=; builds llama.cpp once, ten minutes)
 	@$(DEV) benchmarks.peers.build_llama

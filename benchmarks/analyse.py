@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import validity
 from benchmarks.cells import Cell
 from benchmarks.metrics.compute import Slo, point
+from benchmarks.observe.sampler import Sample
 from benchmarks.observe.summary import summarise
 from benchmarks.store import Measured, Run
 
@@ -21,7 +22,8 @@ def slo_of(config: dict[str, Any]) -> Slo:
 def analyse(run: Run) -> dict[str, Any]:
     """Points (cells grouped over their repeats) with figures, server summary and verdict.
 
-    A point of a subject that failed to start appears in `extra.failed_subjects`, not here.
+    A point of a subject that failed to start appears in `extra.failed_subjects`, not here. What a program
+    measured without requests has its samples, part by part, in `extra.parts`; they count for the verdict.
     """
     cores = (run.environment().get("cpu") or {}).get("cores") or 1
     slo = slo_of(run.config())
@@ -34,10 +36,16 @@ def analyse(run: Run) -> dict[str, Any]:
         for p in points
         for reason in p["verdict"]["reasons"]
     ]
+    parts: dict[str, list[Sample]] = run.extra().get("parts") or {}
+    reasons += [
+        {"point": part, **dataclasses.asdict(reason)}
+        for part, samples in parts.items()
+        for reason in validity.judge_machine(samples, summarise(samples, cores))
+    ]
     return {
         "points": points,
         "slo": dataclasses.asdict(slo),
-        "verdict": {"valid": bool(points) and not reasons, "reasons": reasons},
+        "verdict": {"valid": bool(points or parts) and not reasons, "reasons": reasons},
     }
 
 

@@ -60,6 +60,12 @@ class Evidence:
     single_turn: bool = True
 
 
+def judge_machine(samples: Sequence[dict[str, Any]], summary: dict[str, float | None]) -> list[Reason]:
+    """All reasons against a measurement without requests: what the machine did meanwhile."""
+    evidence = Evidence([], [], samples, summary, client_cpu_share=None, users=None, rate_per_s=None)
+    return [reason for check in MACHINE_CHECKS if (reason := check(evidence, Limits())) is not None]
+
+
 def judge(evidence: Evidence, limits: Limits | None = None) -> list[Reason]:
     """All reasons against one cell; empty means VALID."""
     limits = limits or Limits()
@@ -180,3 +186,5 @@ CHECKS: tuple[Callable[[Evidence, Limits], Reason | None], ...] = (
     _clock,
     _machine,
 )
+MACHINE_CHECKS = (_clock, _machine)
+"""Those that hold for a measurement without requests, too."""

@@ -8,29 +8,26 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.options import spread
 
 
+@spread
 def retrieval(
     model: Annotated[Path, typer.Option(help="directory of the embedding model")] = Path(
         "models/multilingual-e5-small"
     ),
     sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,1000000")] = None,
     part: Annotated[list[str] | None, typer.Option(help="only embed, or only search")] = None,
-    repeats: p.Repeats = None,
-    out: p.Root = p.RUNS,
-    quick: p.Quick = False,
+    *,
+    recorded: p.RecordedQuick,
 ) -> None:
-    """How fast retrieval embeds, by backend, and searches, up to a million vectors, with recall."""
+    """How fast retrieval embeds, by backend, and searches, with recall; exit code 1 below the targets."""
     import dataclasses
 
     from benchmarks.programs import retrieval as program
 
-    how = program.QUICK if quick else program.RetrievalOptions()
+    how = program.QUICK if recorded.quick else program.RetrievalOptions()
     how = dataclasses.replace(
-        how,
-        model=model,
-        sizes=p.numbers(sizes) or how.sizes,
-        repeats=repeats or how.repeats,
-        parts=tuple(part or how.parts),
+        how, model=model, sizes=p.numbers(sizes) or how.sizes, parts=tuple(part or how.parts)
     )
-    program.measure(how, out)
+    program.measure(recorded.options(3), how)

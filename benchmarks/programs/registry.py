@@ -10,7 +10,7 @@ _PROGRAMS = {
     name: f"benchmarks.programs.{name}"
     for name in (
         *("latency", "batching", "quant", "features", "rag", "peers", "crosscheck"),
-        *("serving", "guard", "soak"),
+        *("serving", "guard", "soak", "retrieval"),
     )
 }
 

@@ -10,20 +10,23 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environment
-from benchmarks.errors import WorkerFailed
+from benchmarks.errors import BadOption, TargetMissed, WorkerFailed
+from benchmarks.measure import Bench
 from benchmarks.metrics.compute import distribution
-from benchmarks.report import show
-from benchmarks.report.table import Table
-from core.console import console, emit_json
-from core.files import write_json, write_text
+from benchmarks.observe.sampler import Sampler
+from benchmarks.programs.common import RunOptions, begin, finish
+from benchmarks.report import plots, show
+from benchmarks.report.table import Section, Table
+from benchmarks.store import Run
+from core.console import console
 
 _TIMEOUT_S = 3600.0
+PARTS = ("embed", "search")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,47 +45,58 @@ class RetrievalOptions:
     """What is measured."""
 
     model: Path = Path("models/multilingual-e5-small")
-    repeats: int = 3
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     dimension: int = 384
     searches: int = 200
-    seed: int = 0
-    parts: tuple[str, ...] = ("embed", "search")
+    parts: tuple[str, ...] = PARTS
 
 
-QUICK = RetrievalOptions(repeats=1, sizes=(10_000, 200_000), searches=100)
+_NO_SERVER = {"cpu_s": 0.0}
+QUICK = RetrievalOptions(sizes=(10_000, 200_000), searches=100)
 TARGETS = Targets()
 
 
-def measure(how: RetrievalOptions, out: Path) -> dict[str, Any]:
-    """Run both parts in programs of their own, show tables, write them, end with one line of JSON."""
+def measure(options: RunOptions, how: RetrievalOptions) -> dict[str, Any]:
+    """Run both parts in programs of their own and write the report; return the metrics.
+
+    Raises:
+        TargetMissed: a figure misses its target; everything is written before.
+    """
+    if unknown := set(how.parts) - set(PARTS):
+        raise BadOption(f"{', '.join(sorted(unknown))}: no such part", mend=f"Use {' or '.join(PARTS)}")
+    options = options.settled()
+    details = {"model": how.model.name, "sizes": how.sizes, "dimension": how.dimension}
+    run, bench = begin("retrieval", "How fast retrieval embeds and searches", options, details)
     found: dict[str, Any] = {}
-    tables: list[Table] = []
     if "embed" in how.parts:
-        console.print(f"embedding by every backend, {how.repeats} times in turns", style="dim")
-        found["embedding"] = _run("embedding", how.model, how.repeats)
-        tables.append(embedding_table(found["embedding"]))
+        console.print(f"embedding by every backend, {options.repeats} times in turns", style="dim")
+        with _watched(run, bench, "embedding"):
+            found["embedding"] = _run("embedding", how.model, options.repeats)
     if "search" in how.parts:
         found["search"] = []
         for size in how.sizes:
             console.print(f"search in {size:,} vectors", style="dim")
-            found["search"].append(_run("corpus", size, how.dimension, how.searches, how.seed))
-        tables.append(search_table(found["search"]))
-    found["met"] = targets_met(found)
-    tables.append(
-        Table(
-            "Targets",
-            ["target", "measured", "met"],
-            [[name, value, yes] for name, value, yes in target_rows(found)],
-        )
-    )
-    folder = out / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-retrieval"
-    write_json(folder / "retrieval.json", {"environment": environment.collect(), **found})
-    write_text(folder / "summary.md", "\n".join(table.markdown() for table in tables))
-    for table in tables:
-        console.print(table.rich())
-    emit_json({"run": str(folder), **_brief(found)})
-    return found
+            with _watched(run, bench, f"{size:,} vectors"):
+                found["search"].append(_run("corpus", size, how.dimension, how.searches, options.seed))
+    run.put_extra(found)
+    metrics = finish(run, sections, _brief(found))
+    for name, met in targets_met(found).items():
+        if not met:
+            [said] = [
+                f"{measured}, {target} is the target" for key, target, measured in _rows(found) if key == name
+            ]
+            raise TargetMissed(f"{name}: {said}", mend=f"See {run.path}")
+    return metrics
+
+
+@contextmanager
+def _watched(run: Run, bench: Bench, part: str) -> Iterator[None]:
+    """Keep what the machine did meanwhile: the verdict goes by it."""
+    sampler = Sampler("", None, None)
+    rows = [{**sampler.local(bench.epoch_s), **_NO_SERVER}]
+    yield
+    rows.append({**sampler.local(bench.epoch_s), **_NO_SERVER})
+    run.put_extra({"parts": {**(run.extra().get("parts") or {}), part: rows}})
 
 
 def _run(program: str, *arguments: object) -> dict[str, Any]:
@@ -149,36 +163,61 @@ def targets_met(found: dict[str, Any]) -> dict[str, bool]:
     return met
 
 
-def target_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def target_rows(found: dict[str, Any]) -> list[list[str]]:
     """Return (target, measured, yes or no)."""
-    rows: list[tuple[str, str, str]] = []
     met = targets_met(found)
+    return [[target, measured, "yes" if met[name] else "NO"] for name, target, measured in _rows(found)]
 
-    def add(name: str, target: str, measured: str) -> None:
-        rows.append((target, measured, "yes" if met[name] else "NO"))
 
+def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, target and what was measured."""
+    rows: list[tuple[str, str, str]] = []
     if "embedding" in found:
         used = found["embedding"]["backends"][found["embedding"]["chosen"]]
-        add(
-            "passages_per_s",
-            f"at least {TARGETS.passages_per_s:.0f} passages/s",
-            f"{used['passages_per_s']:.1f}",
-        )
-        add("query_ms", f"a query in {TARGETS.query_ms:.0f} ms", f"{used['query_ms_p50']:.1f}")
+        rows += [
+            (
+                "passages_per_s",
+                f"at least {TARGETS.passages_per_s:.0f} passages/s",
+                f"{used['passages_per_s']:.1f}",
+            ),
+            ("query_ms", f"a query in {TARGETS.query_ms:.0f} ms", f"{used['query_ms_p50']:.1f}"),
+        ]
     if found.get("search"):
         largest = found["search"][-1]
         name = f"{largest['vectors']:,} vectors"
         p50 = 1000 * statistics.median(largest["seconds"])
-        add("search_ms", f"{name}: p50 {TARGETS.search_ms:.0f} ms", f"{p50:.2f}")
-        add("recall_at_10", f"{name}: recall@10 {TARGETS.recall_at_10}", f"{largest['recall_at_10']:.3f}")
         limit = show.mebibytes(TARGETS.memory_bytes)
-        add("memory_bytes", f"{name}: below {limit} MiB", show.mebibytes(largest["peak_bytes"]))
+        rows += [
+            ("search_ms", f"{name}: p50 {TARGETS.search_ms:.0f} ms", f"{p50:.2f}"),
+            ("recall_at_10", f"{name}: recall@10 {TARGETS.recall_at_10}", f"{largest['recall_at_10']:.3f}"),
+            ("memory_bytes", f"{name}: below {limit} MiB", show.mebibytes(largest["peak_bytes"])),
+        ]
     return rows
 
 
+def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
+    """Embedding by backend, search by corpus size, and the targets."""
+    del metrics
+    found = run.extra()
+    out: list[Section] = []
+    if "embedding" in found:
+        rates = {name: one["passages_per_s"] for name, one in found["embedding"]["backends"].items()}
+        plots.bars("Embedding", "passages of 256 tokens a second", rates, folder / "embedding.png")
+        pictures = [("embedding.png", "Each backend's median over the repeats; more is better.")]
+        out.append(Section("Embedding", tables=[embedding_table(found["embedding"])], pictures=pictures))
+    if found.get("search"):
+        times = {f"{one['vectors']:,}": 1000 * statistics.median(one["seconds"]) for one in found["search"]}
+        plots.bars("Search", "milliseconds at the median", times, folder / "search.png")
+        pictures = [("search.png", "One search, by the number of vectors; less is better.")]
+        out.append(Section("Search", tables=[search_table(found["search"])], pictures=pictures))
+    targets = Table("Targets", ["target", "measured", "met"], target_rows(found))
+    return [*out, Section("Targets", tables=[targets])]
+
+
 def _brief(found: dict[str, Any]) -> dict[str, Any]:
+    """The same for the line of JSON, with a median in place of every search."""
     search = [
         {**{k: v for k, v in one.items() if k != "seconds"}, "p50_s": statistics.median(one["seconds"])}
         for one in found.get("search", [])
     ]
-    return {**found, "search": search}
+    return {**found, "search": search, "met": targets_met(found)}

@@ -18,7 +18,8 @@ def chapter(run: Run, special: SectionMaker | None) -> str:
     tables: list[Table] = []
     if special is not None:
         tables += [table for section in special(run, metrics, run.path / "plots") for table in section.tables]
-    tables.append(common.brief(metrics["points"]))
+    if metrics["points"]:
+        tables.append(common.brief(metrics["points"]))
     lines = [
         f"## {config['title']}",
         "",
