@@ -105,8 +105,6 @@ def _zen(inputs: PlanInputs, choice: DtypeChoice) -> list[Item]:
         return []
     if choice.dtype == "float16":
         return [Item(zen.VARIABLE, zen.NONE, "hardware", "AMD's kernels compute no float16")]
-    if inputs.profile.eager is False:
-        return []  # a compiler needs to know of each operator what the package says
     reason = "AMD's kernels: 4-bit weights without zero points twice as fast in batches, others a little"
     return [Item(zen.VARIABLE, library, "hardware", reason)]
 
