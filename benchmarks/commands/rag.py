@@ -19,6 +19,9 @@ def rag(
     target: Annotated[str, typer.Option(help="checkpoint or artifact to start")] = p.BASE,
     index: Annotated[Path, typer.Option(help="rag's index folder")] = Path("run/index"),
     questions: Annotated[Path | None, typer.Option(help="JSON lines with a question each")] = None,
+    rerank_model: Annotated[
+        str, typer.Option(help="cross-encoder (directory or hub id) to rerank with; by default none")
+    ] = "",
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,4,16")] = None,
     sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,100000")] = None,
     api_key: p.ApiKey = None,
@@ -35,7 +38,8 @@ def rag(
     how = dataclasses.replace(
         how,
         index=index,
-        questions=questions,
+        questions=questions or how.questions,
+        rerank_model=rerank_model,
         users=p.numbers(users) or how.users,
         corpus_sizes=p.numbers(sizes) or how.corpus_sizes,
     )

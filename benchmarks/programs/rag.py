@@ -2,7 +2,8 @@
 
     python -m benchmarks rag --base-url http://127.0.0.1:8000/v1 --index run/index
 
-The only program that imports rag: it calls the stages one by one, as rag.answer does, and stamps between.
+The only program that imports rag: it asks rag's own answerer, which says the seconds of each stage. Every
+question of a cell is new to its caches; at the end the last ones are asked again, to see what a cache saves.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from benchmarks import servers
 from benchmarks.cells import Cell
+from benchmarks.errors import BadOption
 from benchmarks.metrics.compute import distribution
 from benchmarks.observe.sampler import Sample, Sampler
 from benchmarks.programs.common import RunOptions, begin, finish
@@ -29,16 +32,27 @@ from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.servers import Server
 from benchmarks.store import Measured, Run
-from benchmarks.workload.files import BILINGUAL
 from core.console import console
-from rag.answer.prompt import build_prompt
-from rag.config import AnswerConfig, RagConfig
+from rag.answer.answerer import Answerer
+from rag.config import AnswerConfig, RagConfig, RerankConfig
 from rag.errors import ServerUnavailable
-from rag.llm import ModelServer, StreamFacts
-from rag.retrieve import Passage, Searcher
-from rag.text import language_of, normalise
+from rag.llm import ModelServer
+from rag.retrieve import Searcher
+from rag.trust.calibration import Calibration
 
-STAGES = ("embed", "vector search", "word search", "fuse", "prompt", "first token", "generation")
+QUESTIONS = servers.ROOT / "samples/questions.jsonl"
+_STAGE_OF = {
+    "guard": "guard",
+    "embed": "embed",
+    "cache": "cache look-up",
+    "dense": "vector search",
+    "bm25": "word search",
+    "fuse": "fuse",
+    "passages": "read passages",
+    "rerank": "rerank",
+    "prompt": "prompt",
+}
+STAGES = (*_STAGE_OF.values(), "first token", "generation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +60,10 @@ class RagOptions:
     """What is asked, and of how large a corpus."""
 
     index: Path = Path("run/index")
-    questions: Path | None = None
-    """JSON lines with a question each; None: our bilingual set."""
+    questions: Path = QUESTIONS
+    """JSON lines with a question each; those that say that nothing answers them are left out."""
+    rerank_model: str = ""
+    """A cross-encoder that orders the passages anew; empty: none does."""
     users: tuple[int, ...] = (1, 4, 16)
     questions_per_user: int = 8
     least_questions: int = 20
@@ -70,51 +86,70 @@ def measure(server: Server, options: RunOptions, how: RagOptions) -> dict[str, A
     """Measure stages and corpus sizes and write the report; return the metrics."""
     options = options.settled()
     config = dataclasses.replace(RagConfig(), index_dir=how.index)
-    searcher = Searcher.open(config)
+    if how.rerank_model:
+        rerank = RerankConfig(kind="cross-encoder", model=how.rerank_model, timeout_s=60.0)
+        config = dataclasses.replace(config, retrieve=dataclasses.replace(config.retrieve, rerank=rerank))
     answering = dataclasses.replace(
-        config.answer, base_url=server.base_url, model=server.model, max_tokens=how.max_tokens
+        config.answer,
+        base_url=server.base_url,
+        model=server.model,
+        max_tokens=how.max_tokens,
+        mode="generate",
+        min_similarity=0.0,
     )
     if server.api_key:
         answering = dataclasses.replace(answering, api_key=server.api_key)
-    texts = _questions(how.questions or BILINGUAL)
+    texts = _questions(how.questions)
     details = {
         "index": how.index.name,
-        "chunks": searcher.generation.manifest.chunks,
+        "chunks": Searcher.open(config).generation.manifest.chunks,
         "max_tokens": how.max_tokens,
+        "reranker": Path(how.rerank_model).name,
     }
     run, bench = begin("rag", "Where the time of an answer goes", options, details)
-    play = _Player(searcher, answering, config, bench.epoch_s)
-    for text in texts[:2]:  # the two languages load different parts
-        play.warm_up(text)
     chance = random.Random(options.seed)
-    for repeat in range(options.repeats):
-        for users in how.users:
-            count = max(how.least_questions, users * how.questions_per_user)
-            asked = [chance.choice(texts) for _ in range(count)]
-            console.print(f"{users} at once: {count} questions", style="dim")
-            play.cell(run, server, asked, users, repeat, options.seed or 0)
+    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
+        for repeat in range(options.repeats):
+            for users in how.users:
+                count = max(how.least_questions, users * how.questions_per_user)
+                chance.shuffle(texts)
+                asked, left = texts[:count], texts[count:]
+                if len(asked) < count or not left:
+                    raise BadOption(
+                        f"{len(texts)} questions are too few for {users} at once",
+                        mend=f"{count + 1} are needed: --questions names a longer file, --users fewer",
+                    )
+                console.print(f"{users} at once: {count} questions", style="dim")
+                cache = dataclasses.replace(answering.cache, path=Path(folder) / f"{users}-{repeat}.db")
+                play = _Player(config, dataclasses.replace(answering, cache=cache), bench.epoch_s)
+                for text in left[:2]:
+                    play.ask(text, "warmup", 0)
+                play.cell(run, server, asked, users, repeat, options.seed or 0)
+        kept = [play.again(text) for text in asked]
+    run.put_extra({"cached_s": [seconds for seconds in kept if seconds is not None]})
     run.put_extra({"corpus": _corpus(how, options.seed or 0)})
     return finish(run, sections)
 
 
 def _questions(path: Path) -> list[str]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [str(row["question"]) for row in rows]
+    return [str(row["question"]) for row in rows if row.get("evidence", True)]
 
 
 class _Player:
-    """Asks questions stage by stage, from several threads as rag's server does."""
+    """Asks questions from several threads, as rag's server does; model, index and caches are its own."""
 
-    def __init__(
-        self, searcher: Searcher, answering: AnswerConfig, config: RagConfig, epoch_s: float
-    ) -> None:
-        self._searcher, self._config, self._answering = searcher, config, answering
-        self._server = ModelServer(answering)
+    def __init__(self, config: RagConfig, answering: AnswerConfig, epoch_s: float) -> None:
+        searcher, server = Searcher.open(config), ModelServer(answering)
+        # no limit for "I do not know": every question is to be answered
+        self._answerer = Answerer(searcher, server, answering, calibration=Calibration())
         self._epoch_s = epoch_s
 
-    def warm_up(self, question: str) -> None:
-        """Load model and index, and let the server see one prompt."""
-        self._ask(question, "warmup", 0)
+    def again(self, question: str) -> float | None:
+        """Seconds until a kept answer comes; None where it was not kept."""
+        before = perf_counter()
+        kept = self._answerer.answer(question).cached
+        return perf_counter() - before if kept else None
 
     def cell(
         self, run: Run, server: Server, questions: Sequence[str], users: int, repeat: int, seed: int
@@ -131,7 +166,7 @@ class _Player:
                     item = next(queue, None)
                 if item is None:
                     return
-                record = self._ask(item[1], name, item[0])
+                record = self.ask(item[1], name, item[0])
                 with lock:
                     found.append(record)
 
@@ -163,45 +198,19 @@ class _Player:
         )
         run.add(Measured(cell, sorted(found, key=lambda r: r.sent_s), samples, []))
 
-    def _ask(self, question: str, cell: str, task: int) -> Record:
-        stages: dict[str, float] = {}
-
-        @contextmanager
-        def stage(name: str) -> Iterator[None]:
-            before = perf_counter()
-            yield
-            stages[name] = perf_counter() - before
-
-        begun = perf_counter()
-        options, generation = self._config.retrieve, self._searcher.generation
-        text = normalise(question)
-        with stage("embed"):
-            vector = self._searcher.embedder.embed_queries([text])[0]
-        with stage("vector search"):
-            dense = generation.search_vectors(vector, options.candidates)
-        with stage("word search"):
-            words = generation.words.search(text, options.candidates)
-        with stage("fuse"):
-            ranked = self._searcher.fuse(vector, dense, words, options)[: options.top_k]
-            chunks = generation.chunks.rows([row for row, _ in ranked])
-        passages = [
-            Passage(chunk, score, None, None) for (_, score), chunk in zip(ranked, chunks, strict=True)
-        ]
-        with stage("prompt"):
-            prompt = build_prompt(text, passages, language_of(text), self._answering.context_tokens)
-        sent = perf_counter()
+    def ask(self, question: str, cell: str, task: int) -> Record:
+        """Ask one question and return what was seen of its answer."""
         stamps: list[float] = []
-        facts = StreamFacts()
-        failure, detail = None, ""
+        failure, detail, stages, prompt_tokens, completion_tokens = None, "", {}, None, None
+        begun = perf_counter()
         try:
-            stamps.extend(perf_counter() for _ in self._server.stream(prompt.messages, facts))
+            answer = self._answerer.answer(question, on_text=lambda _: stamps.append(perf_counter()))
+            stages = _stages(answer.seconds)
+            prompt_tokens, completion_tokens = answer.prompt_tokens, answer.completion_tokens
+            if not stamps:
+                failure, detail = Failure.EMPTY, answer.reason or "no token arrived"
         except ServerUnavailable as error:
             failure, detail = Failure.DISCONNECTED, str(error)
-        done = perf_counter()
-        if stamps:
-            stages["first token"], stages["generation"] = stamps[0] - sent, done - stamps[0]
-        elif failure is None:
-            failure, detail = Failure.EMPTY, "no token arrived"
         epoch = self._epoch_s
         return Record(
             cell=cell,
@@ -211,15 +220,23 @@ class _Player:
             sent_s=begun - epoch,
             first_byte_s=stamps[0] - epoch if stamps else None,
             token_s=[stamp - epoch for stamp in stamps],
-            done_s=done - epoch,
+            done_s=perf_counter() - epoch,
             failure=failure,
             detail=detail,
-            prompt_tokens=facts.prompt_tokens,
-            completion_tokens=facts.completion_tokens,
-            finish_reason=facts.finish_reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
             phase="warmup" if cell == "warmup" else "measure",
             extra={"stages": stages},
         )
+
+
+def _stages(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The answerer's seconds by the names of the report, first token and generation apart. Pure."""
+    found = {name: seconds[stage] for stage, name in _STAGE_OF.items() if stage in seconds}
+    if "ttft" in seconds:
+        found["first token"] = seconds["ttft"]
+        found["generation"] = seconds["generate"] - seconds["ttft"]
+    return found
 
 
 def _corpus(how: RagOptions, seed: int) -> list[dict[str, Any]]:
@@ -262,7 +279,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     out = [
         Section(
             "Where the time goes",
-            "TTFT and E2E below count from the question, so they include retrieval.",
+            f"TTFT and E2E below count from the question, so they include retrieval. {_again(run)}",
             [table],
             [("stages.png", "Stages of an answer, medians stacked.")],
         )
@@ -280,6 +297,14 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         )
         out.append(Section("Search by corpus size", text, [Table("Corpus", columns, sizes)]))
     return out
+
+
+def _again(run: Run) -> str:
+    """What a cache saves, and whether passages were reranked."""
+    times = show.ms(distribution([run.extra().get("cached_s") or []])["p50"])
+    reranker = run.config().get("reranker")
+    order = f"Passages were reranked by {reranker}." if reranker else "No reranker was asked."
+    return f"Asked again, an answer comes from the cache in {times} ms (median). {order}"
 
 
 def _search_times(seconds: Sequence[float]) -> list[str]:

@@ -108,10 +108,11 @@ class Answerer:
         vector: Floats | None = None
         if cache is not None:
             with asked.timed("cache"):
-                kept = cache.exact(scope, asked.question, asked.context)
-                kind = "exact"
-                if kept is None and cache.config.semantic and not asked.context:
+                kept, kind = cache.exact(scope, asked.question, asked.context), "exact"
+            if kept is None and cache.config.semantic and not asked.context:
+                with asked.timed("embed"):
                     vector = self._searcher.embedder.embed_queries([asked.question])[0]
+                with asked.timed("cache"):
                     kept, kind = cache.semantic(scope, asked.question, vector), "semantic"
             if kept is not None:
                 return self._from_cache(asked, from_kept(kept, asked.question), kind)
@@ -127,7 +128,8 @@ class Answerer:
         searched = asked.search_for or self._condensed(asked, model)
         with asked.timed("retrieve"):
             found = self._searcher.find(searched)
-        asked.seconds.update(found.seconds)
+        for stage, spent in found.seconds.items():
+            asked.seconds[stage] = asked.seconds.get(stage, 0.0) + spent
         asked.on_passages(found.passages)
         base = Answer(
             asked.question,

@@ -78,16 +78,17 @@ class Generator:
         if budget < _SAFETY_TOKENS:
             raise AnswerFailed(_no_room(model, budget), base.passages)
         while True:
-            prompt = build_prompt(
-                base.question,
-                base.passages,
-                base.language,
-                budget,
-                asked.history,
-                asked.system,
-                history_tokens=self._config.history_tokens,
-                count=self._server.tokens.of(model),
-            )
+            with asked.timed("prompt"):
+                prompt = build_prompt(
+                    base.question,
+                    base.passages,
+                    base.language,
+                    budget,
+                    asked.history,
+                    asked.system,
+                    history_tokens=self._config.history_tokens,
+                    count=self._server.tokens.of(model),
+                )
             if not prompt.passages:
                 raise AnswerFailed(_no_room(model, budget), base.passages)
             language = base.language if self._config.mode == "auto" else ""

@@ -30,8 +30,8 @@ class Answer:
     reason: str = ""
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: guard, condense, cache, retrieve (with embed, dense, bm25, rerank in it), extract, generate;
-    ttft is a part of generate."""
+    """By stage: guard, condense, cache, embed, retrieve (with dense, bm25, fuse, passages, rerank in it, and
+    embed where the cache did not need it), extract, prompt, generate; ttft is a part of generate."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: str = ""
