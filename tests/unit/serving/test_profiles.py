@@ -8,6 +8,12 @@ from serving.errors import ProfileError
 from serving.profiles import load_profile, profile_names
 
 
+@pytest.fixture(autouse=True)
+def nothing_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a folder of its own: what was tuned in the developer's is no part of the program."""
+    monkeypatch.chdir(tmp_path)
+
+
 def write(directory: Path, text: str) -> str:
     path = directory / "mine.yaml"
     path.write_text(text, encoding="utf-8")
