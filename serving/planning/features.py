@@ -8,6 +8,7 @@ from typing import Any
 from serving.errors import HardwareError, TargetError
 from serving.planning.items import Item, PlanInputs
 from serving.planning.options import known_options
+from serving.planning.parallel import wanted_copies
 
 # The ranks vLLM 0.32 has buffers for.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -51,7 +52,8 @@ def speculation(inputs: PlanInputs) -> list[Item]:
     """Return the flag for tokens guessed ahead.
 
     Raises:
-        TargetError: the draft model is missing or has another vocabulary.
+        TargetError: the draft model is missing or has another vocabulary, or several copies are to stop
+            guessing at their own load.
     """
     wish = inputs.profile.speculation
     if wish is None:
@@ -73,6 +75,17 @@ def speculation(inputs: PlanInputs) -> list[Item]:
             )
         config["model"] = str(wish.draft)
         reason = f"{wish.tokens} tokens are guessed by {wish.draft.name}"
+    if wish.up_to is not None:
+        if wanted_copies(inputs) > 1:
+            raise TargetError(
+                "speculation.up_to is for one copy of the model: vLLM has all copies guess alike",
+                mend="Leave speculation.up_to out, or set data_parallel to 1",
+            )
+        config["num_speculative_tokens_per_batch_size"] = [
+            [1, wish.up_to, wish.tokens],
+            [wish.up_to + 1, wish.up_to + 1, 0],  # and so on: the last count holds for every larger batch
+        ]
+        reason += f" while at most {wish.up_to} requests run,"
     return [Item("--speculative-config", json.dumps(config), "profile", f"{reason} and checked in one step")]
 
 

@@ -40,6 +40,7 @@ class Speculation(_Section):
 
     method: Literal["ngram", "draft_model"]
     tokens: int = Field(4, ge=1, le=16, description="guessed in each step")
+    up_to: int | None = Field(None, ge=1, description="guess only while at most so many requests run")
     lookup_tokens: int = Field(4, ge=1, description="ngram: longest run of tokens looked up in the prompt")
     draft: Path | None = Field(None, description="draft_model: directory of the small model")
 

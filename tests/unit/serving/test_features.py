@@ -65,6 +65,15 @@ def test_adapters_of_a_model_that_does_not_generate_are_refused() -> None:
             {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 5},
         ),
         (
+            Speculation.model_validate({"method": "ngram", "tokens": 4, "up_to": 2}),
+            {
+                "method": "ngram",
+                "num_speculative_tokens": 4,
+                "prompt_lookup_max": 4,
+                "num_speculative_tokens_per_batch_size": [[1, 2, 4], [3, 3, 0]],
+            },
+        ),
+        (
             Speculation.model_validate({"method": "draft_model", "tokens": 2, "draft": "/models/small"}),
             {"method": "draft_model", "num_speculative_tokens": 2, "model": "/models/small"},
         ),
@@ -73,6 +82,12 @@ def test_adapters_of_a_model_that_does_not_generate_are_refused() -> None:
 def test_speculation_is_one_json_flag(wish: Speculation, config: dict[str, Any]) -> None:
     plan = make_plan(inputs(AMD, wishes={"speculation": wish}, draft=SMOLLM2))
     assert json.loads(item(plan, "--speculative-config").value or "") == config
+
+
+def test_copies_do_not_stop_guessing_each_by_itself() -> None:
+    wishes = {"speculation": Speculation.model_validate({"method": "ngram", "up_to": 4}), "data_parallel": 2}
+    with pytest.raises(TargetError, match="is for one copy of the model"):
+        make_plan(inputs(AMD, wishes=wishes))
 
 
 def test_draft_model_of_another_vocabulary_is_refused() -> None:

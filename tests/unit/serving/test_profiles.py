@@ -63,6 +63,7 @@ def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
     assert set(profile_names()) == {
         "cpu",
         "cpu-compiled",
+        "cpu-latency",
         "cpu-throughput",
         "gpu-latency",
         "gpu-throughput",
