@@ -90,7 +90,7 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
                 model=state["model"],
                 pid=process.pid,
                 info={
-                    "argv": _public(state.get("argv") or []),
+                    "argv": public(state.get("argv") or []),
                     "env": state.get("env") or {},
                     "ready_s": state.get("ready_s") or time.perf_counter() - began,
                     "version": state.get("version"),
@@ -132,7 +132,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         began = time.perf_counter()
         with _process(argv, env, Path(folder) / "log", answers) as process:
-            info = {"argv": _public(argv), "env": env, "ready_s": time.perf_counter() - began}
+            info = {"argv": public(argv), "env": env, "ready_s": time.perf_counter() - began}
             yield dataclasses.replace(found[0], pid=process.pid, info=info)
 
 
@@ -213,7 +213,7 @@ def _v1(url: str) -> str:
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
-def _public(argv: Sequence[str]) -> list[str]:
+def public(argv: Sequence[str]) -> list[str]:
     """Arguments without the absolute paths of this machine."""
     shown = [str(arg) for arg in argv]
     for folder in dict.fromkeys((f"{ROOT}/", f"{Path.cwd()}/")):

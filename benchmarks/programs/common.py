@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmarks.measure import Bench, CellOptions
 from benchmarks.metrics.compute import Slo
 from benchmarks.report import common as report_common
 from benchmarks.report.write import SectionMaker, write
-from benchmarks.servers import Server
+from benchmarks.servers import Server, public
 from benchmarks.store import Run
 from benchmarks.workload.spec import Workload
 from core.console import console, emit_json
@@ -64,7 +65,7 @@ def begin(program: str, title: str, options: RunOptions, details: dict[str, Any]
     config = {
         "program": program,
         "title": title,
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "command": f"python -m benchmarks {shlex.join(public(sys.argv[1:]))}",
         "seed": options.seed,
         "repeats": options.repeats,
         "quick": options.quick,

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.report import common
 from benchmarks.report.table import Table
 from benchmarks.report.write import SectionMaker
+from benchmarks.servers import public
 from benchmarks.store import Run
 
 
@@ -26,7 +27,7 @@ def chapter(run: Run, special: SectionMaker | None) -> str:
         _where(run, environment),
         "",
         "```",
-        str(config["command"]),
+        *public([config["command"]]),
         "```",
         "",
     ]

@@ -9,6 +9,7 @@ from benchmarks.programs.corpus import exact_neighbours, made_vectors, measure_c
 from benchmarks.programs.retrieval import search_table, sections, target_rows, targets_met
 from benchmarks.report.results import chapter
 from benchmarks.report.write import write
+from benchmarks.servers import ROOT
 from benchmarks.store import Run
 
 EMBEDDING = {"chosen": "onnx-int8", "backends": {"onnx-int8": {"passages_per_s": 21.0, "query_ms_p50": 11.0}}}
@@ -53,7 +54,9 @@ def test_a_flat_corpus_is_found_whole() -> None:
 def test_a_run_without_requests_is_judged_by_what_the_machine_did(
     tmp_path: Path, other_s: float, codes: list[str]
 ) -> None:
-    run = Run.create(tmp_path, "retrieval", {"title": "T", "command": "c"}, {"cpu": {"cores": 2}})
+    run = Run.create(
+        tmp_path, "retrieval", {"title": "T", "command": f"python {ROOT}/x"}, {"cpu": {"cores": 2}}
+    )
     clock = {"cpu_s": 0.0, "machine_steal_s": 0.0}
     before = {**clock, "t_s": 0.0, "wall_s": 0.0, "machine_cpu_s": 0.0, "own_cpu_s": 0.0}
     after = {**clock, "t_s": 10.0, "wall_s": 10.0, "machine_cpu_s": 8.0 + other_s, "own_cpu_s": 8.0}
@@ -62,4 +65,6 @@ def test_a_run_without_requests_is_judged_by_what_the_machine_did(
     assert [reason["code"] for reason in metrics["verdict"]["reasons"]] == codes
     assert metrics["verdict"]["valid"] is not bool(codes)
     assert [section.title for section in own] == ["Search", "Targets"]
-    assert "| 1,000 vectors: recall@10 0.95 | 0.940 | NO |" in chapter(run, sections)
+    written = chapter(run, sections)
+    assert "| 1,000 vectors: recall@10 0.95 | 0.940 | NO |" in written
+    assert "\npython x\n" in written  # no path of the machine
