@@ -32,7 +32,7 @@ def batch(tiny_model: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFact
     """Started before all tests of the module: most of an engine's start keeps one core busy only."""
     folder = tmp_path_factory.mktemp("batch")
     profile, source, out = folder / "ngram.yaml", folder / "in.jsonl", folder / "out.jsonl"
-    profile.write_text(HEAD + "speculation: {method: ngram, tokens: 4}\n", encoding="utf-8")
+    profile.write_text(HEAD + "speculation: {method: ngram, tokens: 4, up_to: 6}\n", encoding="utf-8")
     body = {"prompt": [5, 6, 7, 8] * 20, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
     lines = [{"custom_id": f"id-{number}", "url": "/v1/completions", "body": body} for number in range(6)]
     source.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
