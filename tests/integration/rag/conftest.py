@@ -22,7 +22,9 @@ from fpdf import FPDF
 from rag.config import EmbeddingConfig, RagConfig
 from rag.embedding.backend import Embedder, load_embedder
 from rag.embedding.unpack import unpack
+from rag.ingest import index_paths
 from rag.store.postgres.connection import engine_of
+from tests.fakes.openai_server import Behaviour, FakeServer
 
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "multilingual-e5-small"
@@ -172,3 +174,15 @@ def stored(request: pytest.FixtureRequest, config: RagConfig, monkeypatch: pytes
     address: str = request.getfixturevalue("database")
     monkeypatch.setenv("RAG_STORE", address)
     return replace(config, store=address)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    """A model server whose answer stands in the documents."""
+    with FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as running:
+        yield running
+
+
+@pytest.fixture
+def indexed(config: RagConfig, documents: Path, embedder: Embedder) -> None:
+    index_paths([documents], config, load_model=lambda: embedder)

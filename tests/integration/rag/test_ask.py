@@ -2,29 +2,15 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.conftest import Rag
 
+pytestmark = pytest.mark.usefixtures("indexed")
 BULBS = "Where are the spare bulbs kept?"
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def index(config: RagConfig, documents: Path, embedder: Embedder) -> None:
-    index_paths([documents], config, load_model=lambda: embedder)
 
 
 def test_an_answer_with_its_source(rag: Rag, server: FakeServer) -> None:

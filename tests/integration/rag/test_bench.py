@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from benchmarks.programs import rag
 from benchmarks.programs.common import RunOptions
 from benchmarks.store import Run
 from rag.config import RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.fakes.openai_server import FakeServer
 
+pytestmark = pytest.mark.usefixtures("indexed")
 _NOBODY = {"question": "What is the price of tea?", "evidence": None}
 
 
@@ -27,17 +25,6 @@ def questions(tmp_path: Path) -> Path:
     rows = [{"question": f"Where is bulb number {number} kept?"} for number in range(10)]
     file.write_text("\n".join(json.dumps(row) for row in [*rows, _NOBODY]), encoding="utf-8")
     return file
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def index(config: RagConfig, documents: Path, embedder: Embedder) -> None:
-    index_paths([documents], config, load_model=lambda: embedder)
 
 
 def test_every_stage_is_measured_and_no_question_is_known(

@@ -36,6 +36,21 @@ def made_once(name: str, script: str, *arguments: Path) -> Path:
     return directory
 
 
+def told_by(script: str, *words: str | Path, **environment: str) -> dict[str, Any]:
+    """Run a script of this folder with the engine's Python; return its last line, which is JSON."""
+    done = subprocess.run(
+        [PYTHON, *map(str, (Path(__file__).with_name(script), *words))],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> Path:
     return made_once("tiny", "make_tiny_model.py")

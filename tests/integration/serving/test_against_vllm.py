@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 from serving.kv import KvLayout, block_tokens, kv_estimate
 from serving.model import read_model_facts
 from serving.planning.options import known_options
-from tests.integration.serving.conftest import PYTHON, ROOT
+from tests.integration.serving.conftest import told_by
 
 pytestmark = pytest.mark.engine
 SIZE_BYTES, BATCHED_TOKENS, LENGTH = 4_000_000, 512, 1024
@@ -28,13 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vllm(folder: Path) -> dict[str, Any]:
     """One process starts the engine once for each shape."""
-    script = Path(__file__).with_name("report_from_vllm.py")
-    words = [PYTHON, str(script), str(folder), str(SIZE_BYTES), str(BATCHED_TOKENS)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return told_by("report_from_vllm.py", folder, str(SIZE_BYTES), str(BATCHED_TOKENS))
 
 
 @pytest.fixture(scope="module")

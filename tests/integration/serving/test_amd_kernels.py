@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from serving.hardware.system import read_cpuinfo
-from tests.integration.serving.conftest import PYTHON, ROOT
+from tests.integration.serving.conftest import told_by
 
 pytestmark = pytest.mark.engine
 
@@ -18,17 +13,7 @@ pytestmark = pytest.mark.engine
 @pytest.mark.parametrize("compiled", ["0", "1"])
 def test_a_call_leaves_nothing_behind(compiled: str) -> None:
     """In zentorch 2.13 each call left 144 bytes: ten MiB a minute of an engine that decodes."""
-    script = Path(__file__).with_name("call_operators.py")
-    done = subprocess.run(
-        [PYTHON, str(script), compiled],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = told_by("call_operators.py", compiled, OMP_NUM_THREADS="1")
     if found["library"] is None:
         assert read_cpuinfo().get("vendor_id") != "AuthenticAMD" or "avx512f" not in read_cpuinfo()["flags"]
     else:
