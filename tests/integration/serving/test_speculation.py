@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import offline
-from tests.integration.serving.conftest import PYTHON, ROOT
+from serving.hardware.system import find_libraries
+from tests.integration.serving.conftest import PYTHON, ROOT, told_by
 
 pytestmark = pytest.mark.engine
 HEAD = "description: speculation\ndevice: cpu\nmax_sequences: 8\nkv: {max_gib: 0.1}\n"
@@ -88,3 +89,12 @@ def test_batch_starts_an_engine_that_guesses_from_the_prompt_and_ends_it(batch: 
     answers = [line["response"]["body"] for line in lines]
     assert all(answer["usage"]["completion_tokens"] == 12 for answer in answers)
     assert len({answer["choices"][0]["text"] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(("layer", "left"), [("workqueue", 2), ("omp", 1)])
+def test_a_guess_leaves_the_engine_its_threads(layer: str, left: int) -> None:
+    """The plan sets the first layer. The second, numba's default, made an engine that guesses compute alone."""
+    openmp = find_libraries(Path(PYTHON).parents[1]).iomp
+    assert openmp is not None
+    found = told_by("guess.py", LD_PRELOAD=openmp, NUMBA_THREADING_LAYER=layer)
+    assert found == {"guess": [8, 5], "before": 2, "after": left}
