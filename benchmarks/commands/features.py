@@ -16,6 +16,7 @@ def features(
     only: Annotated[
         list[str] | None, typer.Option(help="prefix-caching, chunked-prefill, speculation, …")
     ] = None,
+    profile: p.Profile = None,
     *,
     recorded: p.RecordedQuick,
 ) -> None:
@@ -25,5 +26,5 @@ def features(
     from benchmarks.programs import features as program
 
     how = program.QUICK if recorded.quick else program.FeatureOptions()
-    how = dataclasses.replace(how, only=tuple(only) if only else how.only)
+    how = dataclasses.replace(how, only=tuple(only) if only else how.only, profile=profile)
     program.measure(target, recorded.options(3), how)

@@ -16,6 +16,9 @@ def peers(
     gguf: Annotated[
         list[str] | None, typer.Option(help="the same model for llama.cpp; may be repeated")
     ] = None,
+    llama_guesses: Annotated[
+        str | None, typer.Option(help="llama.cpp guessing ahead too, as ngram-cache (its --spec-type)")
+    ] = None,
     artifact: Annotated[
         list[str] | None, typer.Option(help="serve this artifact too; may be repeated")
     ] = None,
@@ -38,6 +41,7 @@ def peers(
         workload=workload or how.workload,
         users=p.numbers(users) or how.users,
         gguf=tuple(gguf or ()),
+        llama_guesses=llama_guesses,
         artifacts=tuple(artifact or ()),
         only=tuple(only or ()),
     )

@@ -17,6 +17,7 @@ def quant(
     users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None,
     price: Annotated[float | None, typer.Option(help="price of the machine per hour")] = None,
     currency: Annotated[str, typer.Option(help="its currency")] = "USD",
+    profile: p.Profile = None,
     *,
     recorded: p.RecordedQuick,
 ) -> None:
@@ -32,5 +33,6 @@ def quant(
         users=p.numbers(users) or how.users,
         price_per_hour=how.price_per_hour if price is None else price,
         currency=currency,
+        profile=profile,
     )
     program.measure(targets, recorded.options(3), how)

@@ -69,10 +69,14 @@ LLAMA_SERVER = ROOT / ".venvs/peers/bin/llama-server"
 _SLOT_TOKENS = 1024
 
 
-def llama_cpp(gguf: str, model: str, port: int, users: int) -> list[str]:
-    """llama.cpp's own server with a slot for every user, which it batches continuously too."""
+def llama_cpp(gguf: str, model: str, port: int, users: int, guesses: str | None = None) -> list[str]:
+    """llama.cpp's own server with a slot for every user, which it batches continuously too.
+
+    `guesses` is its --spec-type: how it guesses tokens ahead.
+    """
     threads = str(len(os.sched_getaffinity(0)))
     argv = [os.environ.get("QUANTSERVE_LLAMA_SERVER") or str(LLAMA_SERVER), "--model", gguf, "--alias", model]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", str(users)]
     argv += ["--ctx-size", str(users * _SLOT_TOKENS), "--threads", threads, "--threads-batch", threads]
+    argv += ["--spec-type", guesses] if guesses else []
     return [*argv, "--no-webui"]

@@ -40,6 +40,8 @@ class BatchingOptions:
     one_at_a_time_requests: int = 16
     """That way's throughput hardly depends on load, and it is slow."""
     window_s: float = 0.05
+    profile: str | None = None
+    """Ours is started with this profile; None: the machine's own."""
 
 
 QUICK = BatchingOptions(
@@ -75,7 +77,7 @@ def measure(target: str, options: RunOptions, how: BatchingOptions) -> dict[str,
 
     with bench.showing():
         for repeat in range(options.repeats):
-            with servers.ours(target) as server:
+            with servers.ours(target, profile=how.profile) as server:
                 why = measure_loads(
                     bench, server, CONTINUOUS, workload, loads(CONTINUOUS), options, repeat=repeat, warmup=4
                 )

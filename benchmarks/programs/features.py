@@ -5,6 +5,7 @@ python -m benchmarks features models/SmolLM2-135M-Instruct --only prefix-caching
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from benchmarks import servers
 from benchmarks.errors import BadOption
 from benchmarks.load.spec import parse as parse_load
 from benchmarks.programs.common import RunOptions, begin, finish
+from benchmarks.programs.kept import kept
 from benchmarks.programs.subjects import Subject, alternate
 from benchmarks.report import show
 from benchmarks.report.table import Section, Table
@@ -83,6 +85,8 @@ class FeatureOptions:
 
     only: tuple[str, ...] = ()
     requests_per_user: int = 6
+    profile: str | None = None
+    """The server is started with this profile; None: the machine's own."""
 
 
 QUICK = FeatureOptions(only=("prefix-caching",), requests_per_user=2)
@@ -99,13 +103,20 @@ def measure(target: str, options: RunOptions, how: FeatureOptions) -> dict[str, 
     run, bench = begin("features", "Engine features, on and off", options, details)
     with bench.showing():
         for feature in chosen:
-            subjects = [
-                Subject(f"{feature.name} {state}", functools.partial(servers.ours, target, flags))
-                for state, flags in (("off", feature.off), ("on", feature.on))
-            ]
             loads = [(parse_load(f"closed:{feature.users}"), feature.users * how.requests_per_user)]
             workloads = [parse_workload(feature.helps), parse_workload(feature.hurts)]
-            alternate(bench, subjects, workloads, loads, options)
+            with contextlib.ExitStack() as alive:
+                subjects = [
+                    kept(
+                        Subject(
+                            f"{feature.name} {state}",
+                            functools.partial(servers.ours, target, flags, profile=how.profile),
+                        ),
+                        alive,
+                    )
+                    for state, flags in (("off", feature.off), ("on", feature.on))
+                ]
+                alternate(bench, subjects, workloads, loads, options)
     return finish(run, sections)
 
 
@@ -143,7 +154,9 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         "prefix hits",
         "accepted",
     ]
-    text = "Change from off to on. " + " ".join(f"{f.name}: {f.why}" for f in FEATURES)
+    text = "Change from off to on; both are up and take turns. " + " ".join(
+        f"{f.name}: {f.why}" for f in FEATURES
+    )
     return [Section("On against off", text, [Table("On against off", columns, rows)])]
 
 

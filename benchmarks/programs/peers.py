@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ class PeerOptions:
     """Ours is started with this profile; None: the machine's own."""
     gguf: tuple[str, ...] = ()
     """GGUF files of the same model, each a peer."""
+    llama_guesses: str | None = None
+    """Also measure llama.cpp guessing tokens ahead in this way of its own (--spec-type)."""
     artifacts: tuple[str, ...] = ()
     """Our artifacts of the model, each served by us beside the base."""
     eager: bool = False
@@ -137,12 +140,12 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
         ),
         Subject(TRANSFORMERS, static),
     ]
-    for path in how.gguf:
+    for path, guesses in itertools.product(how.gguf, dict.fromkeys((None, how.llama_guesses))):
 
-        def llama(port: int, path: str = path) -> list[str]:
-            return commands.llama_cpp(path, model, port, most)
+        def llama(port: int, path: str = path, guesses: str | None = guesses) -> list[str]:
+            return commands.llama_cpp(path, model, port, most, guesses)
 
-        name = f"{LLAMA} {Path(path).stem.rpartition('.')[2]}"
+        name = f"{LLAMA} {Path(path).stem.rpartition('.')[2]}{f' + {guesses}' if guesses else ''}"
         out.append(Subject(name, functools.partial(started, llama, env=False)))
     return out
 

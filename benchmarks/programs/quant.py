@@ -36,6 +36,8 @@ class QuantOptions:
     price_per_hour: float = 1.0
     """What the machine costs; the cost per million tokens follows from it."""
     currency: str = "USD"
+    profile: str | None = None
+    """Each is started with this profile; None: the machine's own."""
 
 
 QUICK = QuantOptions(
@@ -60,7 +62,7 @@ def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> d
     run, bench = begin("quant", "Base against quantized", options, details)
     run.put_extra({"artifacts": described})
     subjects = [
-        Subject(name, functools.partial(servers.ours, target))
+        Subject(name, functools.partial(servers.ours, target, profile=how.profile))
         for name, target in zip(described, targets, strict=True)
     ]
     loads = [

@@ -18,18 +18,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from benchmarks import servers
 from benchmarks.cells import Cell
 from benchmarks.errors import BadOption
-from benchmarks.metrics.compute import distribution
 from benchmarks.observe.sampler import Sample, Sampler
 from benchmarks.programs.common import RunOptions, begin, finish
 from benchmarks.programs.corpus import measure_corpus
+from benchmarks.programs.rag_report import sections
 from benchmarks.records import Failure, Record
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
 from benchmarks.servers import Server
 from benchmarks.store import Measured, Run
 from core.console import console
@@ -52,7 +48,7 @@ _STAGE_OF = {
     "rerank": "rerank",
     "prompt": "prompt",
 }
-STAGES = (*_STAGE_OF.values(), "first token", "generation")
+"""rag's names of stages, and the report's (`rag_report.STAGES`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,67 +242,3 @@ def _corpus(how: RagOptions, seed: int) -> list[dict[str, Any]]:
         console.print(f"search in {size:,} vectors", style="dim")
         rows.append(measure_corpus(size, how.dimension, how.searches, seed))
     return rows
-
-
-def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
-    """Stages by concurrency, search by corpus size."""
-    del metrics
-    by_users: dict[int, list[dict[str, float]]] = {}
-    for measured in run.measured():
-        stages = [r.extra["stages"] for r in measured.records if r.ok and r.extra and "stages" in r.extra]
-        by_users.setdefault(measured.cell.users or 1, []).extend(stages)
-    rows: list[list[str]] = []
-    medians: dict[str, dict[str, float]] = {}
-    for users, answers in sorted(by_users.items()):
-        whole = sum(sum(answer.values()) for answer in answers)
-        medians[f"{users} at once"] = {}
-        for name in STAGES:
-            values = [answer[name] for answer in answers if name in answer]
-            if not values:
-                continue
-            found = distribution([values])
-            medians[f"{users} at once"][name] = float(np.median(values)) * 1000
-            rows.append(
-                [
-                    f"{users} at once: {name}",
-                    show.ms(found["p50"]),
-                    show.ms(found["p95"]),
-                    show.percent(sum(values) / whole if whole else None),
-                ]
-            )
-    plots.stacked("Median time of each stage", "milliseconds", medians, folder / "stages.png")
-    table = Table("Stages", ["stage", "p50 ms", "p95 ms", "share of all time"], rows)
-    out = [
-        Section(
-            "Where the time goes",
-            f"TTFT and E2E below count from the question, so they include retrieval. {_again(run)}",
-            [table],
-            [("stages.png", "Stages of an answer, medians stacked.")],
-        )
-    ]
-    corpus = run.extra().get("corpus") or []
-    if corpus:
-        sizes = [
-            [f"{row['vectors']:,}", *_search_times(row["seconds"]), show.mebibytes(row["bytes"])]
-            for row in corpus
-        ]
-        columns = ["vectors", "p50 ms", "p95 ms", "p99 ms", "MiB"]
-        text = (
-            "Search for ten neighbours over made 384-dimensional vectors, one at a time: exact up to "
-            "100,000, inverted lists above."
-        )
-        out.append(Section("Search by corpus size", text, [Table("Corpus", columns, sizes)]))
-    return out
-
-
-def _again(run: Run) -> str:
-    """What a cache saves, and whether passages were reranked."""
-    times = show.ms(distribution([run.extra().get("cached_s") or []])["p50"])
-    reranker = run.config().get("reranker")
-    order = f"Passages were reranked by {reranker}." if reranker else "No reranker was asked."
-    return f"Asked again, an answer comes from the cache in {times} ms (median). {order}"
-
-
-def _search_times(seconds: Sequence[float]) -> list[str]:
-    found = distribution([seconds])
-    return [show.ms(found["p50"]), show.ms(found["p95"]), show.ms(found["p99"])]

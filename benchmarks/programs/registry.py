@@ -9,10 +9,10 @@ from benchmarks.report.write import SectionMaker
 _PROGRAMS = {
     name: f"benchmarks.programs.{name}"
     for name in (
-        *("latency", "batching", "quant", "features", "rag", "peers", "crosscheck"),
+        *("latency", "batching", "quant", "features", "peers", "crosscheck"),
         *("serving", "guard", "soak", "retrieval"),
     )
-}
+} | {"rag": "benchmarks.programs.rag_report"}
 
 
 def sections_of(program: str) -> SectionMaker | None:

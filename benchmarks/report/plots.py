@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -32,6 +34,8 @@ plt.rcParams.update(
     }
 )
 Points = Sequence[dict[str, Any]]
+_FAR_APART = 30
+"""Values of which the largest is so many times the smallest are told apart only on a logarithmic axis."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -51,6 +55,19 @@ def series(points: Points) -> dict[str, list[dict[str, Any]]]:
     return {
         name: sorted(line, key=lambda p: p["users"] or p["rate_per_s"] or 0) for name, line in out.items()
     }
+
+
+def _scale(axes: Axes, which: str, values: Iterable[float | None]) -> str:
+    """Let an axis begin at nought, or be logarithmic where the values are far apart; return a word for it."""
+    known = [value for value in values if value]
+    if not known or max(known) < _FAR_APART * min(known):
+        axes.set(**{f"{which}lim": (0, getattr(axes, f"get_{which}lim")()[1] * 1.08)})
+        return ""
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axis.set_minor_formatter(NullFormatter())
+    return " (logarithmic)"
 
 
 def _axis(axes: Axes, points: Points) -> None:
@@ -117,9 +134,9 @@ def curves(points: Points, path: Path) -> None:
     for axes, (title, unit, value, interval) in zip(grid.flat, panels, strict=True):
         _line(axes, points, value, interval)
         axes.set_title(title)
-        axes.set_ylabel(unit)
+        latency = unit == "milliseconds"
+        axes.set_ylabel(unit + _scale(axes, "y", [value(p) for p in points] if latency else []))
         _axis(axes, points)
-        axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.0)
@@ -153,10 +170,10 @@ def trade(points: Points, path: Path) -> None:
                 f"{press:g}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color=colour
             )
     axes.set_title("Throughput against latency (numbers: users or requests per second)")
-    axes.set_xlabel("end to end, p50, milliseconds")
+    scale = _scale(axes, "x", [p["figures"]["e2e"]["p50"] for p in points])
+    axes.set_xlabel(f"end to end, p50, milliseconds{scale}")
     axes.set_ylabel("output tokens per second")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.08)
     axes.legend()
     save(figure, path)
 
@@ -172,7 +189,8 @@ def distributions(values: dict[str, dict[str, Sequence[float]]], path: Path) -> 
             shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
             axes.step(ordered, shares, where="post", color=COLOURS[number % len(COLOURS)], label=name)
         axes.set_title(metric)
-        axes.set_xlabel("milliseconds")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel("milliseconds" + _scale(axes, "x", itertools.chain(*lines.values())))
         axes.set_ylim(0, 1.02)
     row[0][0].set_ylabel("share of requests at most this slow")
     handles, labels = row[0][0].get_legend_handles_labels()
@@ -186,12 +204,20 @@ def distributions(values: dict[str, dict[str, Sequence[float]]], path: Path) -> 
 def timeline(
     rows: Sequence[tuple[float, float, float | None]], samples: Sequence[dict[str, Any]], path: Path
 ) -> None:
-    """One cell over time: each request as a line (grey: no token yet), then the server's queue.
+    """One cell over time: each request as a line (grey: no token yet), then the server's queue, if it told.
 
     Rows are (sent, done, first token), seconds since the cell began.
     """
-    figure, grid = plt.subplots(2, 1, figsize=(9, 5), sharex=True, height_ratios=[3, 1])
-    top, bottom = grid
+    queues = {
+        name: known
+        for name in ("running", "waiting")
+        if (known := [(row["t_s"], row[name]) for row in samples if name in row])
+    }
+    heights = [3, 1] if queues else [3]
+    figure, grid = plt.subplots(
+        len(heights), 1, figsize=(9, sum(heights) * 1.25), sharex=True, squeeze=False, height_ratios=heights
+    )
+    top, bottom = grid[0, 0], grid[-1, 0]
     for number, (sent, done, first) in enumerate(rows):
         top.plot(
             [sent, first if first is not None else done], [number, number], color="#b8b8b8", linewidth=1.2
@@ -203,15 +229,13 @@ def timeline(
     top.set_ylabel("requests in order of sending")
     top.set_title("Every request of the cell")
     top.legend(loc="lower right")
-    for number, name in enumerate(("running", "waiting")):
-        known = [(row["t_s"], row[name]) for row in samples if name in row]
-        if known:
-            bottom.step(
-                [t for t, _ in known], [v for _, v in known], where="post", color=COLOURS[number], label=name
-            )
-    if bottom.get_legend_handles_labels()[0]:
+    for number, (name, known) in enumerate(queues.items()):
+        bottom.step(
+            [t for t, _ in known], [v for _, v in known], where="post", color=COLOURS[number], label=name
+        )
+    if queues:
         bottom.legend(loc="upper right")
-    bottom.set_ylabel("in the server")
+        bottom.set_ylabel("in the server")
     bottom.set_xlabel("seconds since the cell began")
     save(figure, path)
 

@@ -74,7 +74,7 @@ def _pictures(run: Run, points: Sequence[dict[str, Any]], folder: Path) -> list[
             }
         plots.distributions(values, folder / "distributions.png")
         out.append(("distributions.png", "Cumulative distributions at each subject's heaviest load."))
-        name, group = next(reversed(heavy.items()))
+        name, group = next(iter(heavy.items()))
         one = group[0]
         begin = one.cell.started_s
         rows = [

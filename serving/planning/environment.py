@@ -133,7 +133,7 @@ def environment(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> 
             items.append(Item(FORK_SERVER, "1", "hardware", reason))
         items.extend(_zen(inputs, choice))
         items.append(Item("THP_MEM_ALLOC_ENABLE", "1", "hardware", "torch's tensors on huge pages"))
-        # numba's default layer counts the processors of the engine's bound main thread and gives OpenMP as many
+        # numba's default layer gives OpenMP as many threads as the engine's bound main thread has processors
         reason = "guesses from the prompt leave the engine's threads alone"
         items.append(Item("NUMBA_THREADING_LAYER", "workqueue", "hardware", reason))
     items.extend(

@@ -22,7 +22,6 @@ ALLOWED: dict[str, set[str]] = {
     "deploy": {"core"},
 }
 ALLOWED_IN_FILE: dict[str, set[str]] = {
-    "benchmarks/rag_bench.py": {"rag"},
     "benchmarks/programs/rag.py": {"rag"},
     "benchmarks/programs/corpus.py": {"rag"},
     "benchmarks/programs/embedding.py": {"rag"},

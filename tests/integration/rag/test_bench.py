@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import servers
 from benchmarks.errors import BadOption
-from benchmarks.programs import rag
+from benchmarks.programs import rag, rag_report
 from benchmarks.programs.common import RunOptions
 from benchmarks.store import Run
 from rag.config import RagConfig
@@ -48,7 +48,7 @@ def test_every_stage_is_measured_and_no_question_is_known(
     assert all(record.ok for record in records)
     for record in records:
         stages = (record.extra or {})["stages"]
-        assert set(rag.STAGES) - set(stages) == {"rerank"}
+        assert set(rag_report.STAGES) - set(stages) == {"rerank"}
         assert stages["embed"] > 0.0005  # the model ran: no vector was remembered
     # each question was generated anew in every cell, warm-up included, and only then answered from the cache
     assert len(server.chats) == 4 * (5 + 2)

@@ -93,7 +93,7 @@ def test_batch_starts_an_engine_that_guesses_from_the_prompt_and_ends_it(batch: 
 
 @pytest.mark.parametrize(("layer", "left"), [("workqueue", 2), ("omp", 1)])
 def test_a_guess_leaves_the_engine_its_threads(layer: str, left: int) -> None:
-    """The plan sets the first layer. The second, numba's default, made an engine that guesses compute alone."""
+    """The plan sets the first layer. The second, numba's default, left an engine that guesses one thread."""
     openmp = find_libraries(Path(PYTHON).parents[1]).iomp
     assert openmp is not None
     found = told_by("guess.py", LD_PRELOAD=openmp, NUMBA_THREADING_LAYER=layer)

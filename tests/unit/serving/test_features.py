@@ -82,6 +82,7 @@ def test_adapters_of_a_model_that_does_not_generate_are_refused() -> None:
 def test_speculation_is_one_json_flag(wish: Speculation, config: dict[str, Any]) -> None:
     plan = make_plan(inputs(AMD, wishes={"speculation": wish}, draft=SMOLLM2))
     assert json.loads(item(plan, "--speculative-config").value or "") == config
+    assert item(plan, "NUMBA_THREADING_LAYER").value == "workqueue"
 
 
 def test_copies_do_not_stop_guessing_each_by_itself() -> None:

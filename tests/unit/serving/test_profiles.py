@@ -64,6 +64,7 @@ def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
         "cpu",
         "cpu-compiled",
         "cpu-latency",
+        "cpu-speculative",
         "cpu-throughput",
         "gpu-latency",
         "gpu-throughput",
