@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -65,7 +65,8 @@ def _scale(axes: Axes, which: str, values: Iterable[float | None]) -> str:
         return ""
     axes.set(**{f"{which}scale": "log"})
     axis = getattr(axes, f"{which}axis")
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
     return " (logarithmic)"
 
@@ -174,7 +175,7 @@ def trade(points: Points, path: Path) -> None:
     axes.set_xlabel(f"end to end, p50, milliseconds{scale}")
     axes.set_ylabel("output tokens per second")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
-    axes.legend()
+    axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.15))
     save(figure, path)
 
 

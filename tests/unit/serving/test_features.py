@@ -27,7 +27,7 @@ WHISPER = replace(SMOLLM2, model_type="whisper", task="transcribe", encoder_toke
 
 
 def item(plan: Plan, name: str) -> Item:
-    found = [item for item in plan.flags if item.name == name]
+    found = [item for item in (*plan.flags, *plan.environment) if item.name == name]
     assert len(found) == 1, f"{name} stands {len(found)} times"
     return found[0]
 
