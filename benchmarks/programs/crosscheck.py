@@ -15,7 +15,7 @@ import os
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ def measure(server: Server, options: RunOptions, how: CrossOptions) -> dict[str,
         turn = repeat % len(names)
         for name in [*names[turn:], *names[:turn]]:
             console.print(f"repeat {repeat + 1}: {name}", style="dim")
-            seen[name].append(tools[name](cell_seed(options, repeat, 0) % 2**31))
+            before = sum(os.times()[:4])  # seconds of processor, those of finished children too
+            figures = tools[name](cell_seed(options, repeat, 0) % 2**31)
+            seen[name].append({**figures, "cpu_s": sum(os.times()[:4]) - before})
             run.put_extra({"seen": seen})
     return finish(run, sections)
 
@@ -149,7 +151,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     del metrics, folder
     seen: dict[str, list[Seen]] = run.extra().get("seen") or {}
     middle = {
-        name: {figure: statistics.median(row[figure] for row in rows) for figure in FIGURES}
+        name: {figure: _median(rows, figure) or 0.0 for figure in FIGURES}
         for name, rows in seen.items()
         if rows
     }
@@ -161,6 +163,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             show.number(values["output_tps"]),
             show.ms(values["ttft_s"]),
             show.ms(values["tpot_s"]),
+            show.number(_median(seen[name], "cpu_s")),
             *(_apart(values[figure], ours[figure]) if ours else show.UNKNOWN for figure in FIGURES),
         ]
         for name, values in middle.items()
@@ -171,12 +174,21 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         "output tok/s",
         "TTFT p50 ms",
         "TPOT p50 ms",
+        "its CPU s",
         "Δ tok/s",
         "Δ TTFT",
         "Δ TPOT",
     ]
-    text = "Medians over the runs; Δ is the distance from ours. The instruments took turns."
+    text = (
+        "Medians over the runs; Δ is the distance from ours. The instruments took turns. An instrument that "
+        "shares the processors with the server takes from it what it computes itself (its start included)."
+    )
     return [Section("Instruments", text, [Table("Instruments", columns, rows)])] if rows else []
+
+
+def _median(rows: Sequence[Seen], figure: str) -> float | None:
+    known = [row[figure] for row in rows if figure in row]
+    return statistics.median(known) if known else None
 
 
 def _apart(value: float, ours: float) -> str:

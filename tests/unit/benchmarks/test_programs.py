@@ -118,3 +118,9 @@ def test_the_telling_line_of_a_log(tmp_path: Path) -> None:
 
 def test_markdown_tables_escape_bars() -> None:
     assert "a\\|b" in Table("t", ["x"], [["a|b"]]).markdown()
+
+
+def test_llama_cpp_guesses_only_when_told_to() -> None:
+    plain = commands.llama_cpp("m.gguf", "m", 1, 4)
+    assert "--spec-type" not in plain
+    assert commands.llama_cpp("m.gguf", "m", 1, 4, "ngram-mod") == [*plain[:-1], "--spec-type", "ngram-mod", "--no-webui"]
