@@ -15,8 +15,9 @@ import os
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.errors import BenchmarkError
@@ -36,6 +37,8 @@ _VLLM_BENCH = (
     "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
     "p = argparse.ArgumentParser(); add_cli_args(p); main(p.parse_args())"
 )
+# By itself it starts a process for each user, whose imports take the server's processors.
+_GUIDELLM_ENV = {"GUIDELLM__MAX_WORKER_PROCESSES": "1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,17 @@ class CrossOptions:
     requests: int = 48
     prompt_tokens: int = 64
     output_tokens: int = 32
+    spread: float = 0.5
+    """Lengths differ by up to this share: of one length all users move in step, some ways of starting more."""
     timeout_s: float = 900.0
+
+    def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the least and most tokens of prompts, and of answers."""
+        prompt, output = (
+            (round(tokens * (1 - self.spread)), round(tokens * (1 + self.spread)))
+            for tokens in (self.prompt_tokens, self.output_tokens)
+        )
+        return prompt, output
 
 
 Seen = dict[str, float]
@@ -100,7 +113,8 @@ def measure(server: Server, options: RunOptions, how: CrossOptions) -> dict[str,
 
 
 def _ours(bench: Bench, server: Server, options: RunOptions, how: CrossOptions, seed: int) -> Seen:
-    workload = parse_workload(f"synthetic:prompt={how.prompt_tokens},output={how.output_tokens}")
+    (low, high), (least, most) = how.ranges()
+    workload = parse_workload(f"synthetic:prompt={low}-{high},output={least}-{most}")
     cell = CellOptions(requests=how.requests, seed=seed, warmup=2, processes=options.processes)
     measured = bench.cell(server, "quantserve", workload, parse_load(f"closed:{how.users}"), 0, cell)
     figures = point(measured.records)
@@ -117,6 +131,7 @@ def _vllm(server: Server, how: CrossOptions, seed: int) -> Seen:
         argv += ["--base-url", server.base_url.removesuffix("/v1"), "--model", server.model]
         argv += ["--tokenizer", how.tokenizer, "--dataset-name", "random", "--seed", str(seed % 2**31)]
         argv += ["--random-input-len", str(how.prompt_tokens), "--random-output-len", str(how.output_tokens)]
+        argv += ["--random-range-ratio", str(how.spread)]
         argv += ["--num-prompts", str(how.requests), "--max-concurrency", str(how.users), "--ignore-eos"]
         argv += ["--save-result", "--result-dir", folder, "--result-filename", "r.json", "--disable-tqdm"]
         _run(argv, how.timeout_s)
@@ -126,18 +141,21 @@ def _vllm(server: Server, how: CrossOptions, seed: int) -> Seen:
 def _guidellm(server: Server, how: CrossOptions, seed: int) -> Seen:
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         target = server.base_url.removesuffix("/v1")
+        (low, high), (least, most) = how.ranges()
         data = f"kind=synthetic_text,prompt_tokens={how.prompt_tokens},output_tokens={how.output_tokens}"
+        data += f",prompt_tokens_min={low},prompt_tokens_max={high}"
+        data += f",output_tokens_min={least},output_tokens_max={most}"
         argv = [str(how.guidellm), "run", "--profile", f"kind=concurrent,streams={how.users}"]
         backend = f"kind=openai_http,target={target},model={server.model},request_format=/v1/completions"
         argv += ["--backend", backend, "--constraint", f"kind=max_requests,count={how.requests}"]
         argv += ["--tokenizer", f"kind=huggingface_auto,model={how.tokenizer}", "--data", data]
         argv += ["--seed", f"kind=static,value={seed}", "--output", f"kind=json,path={folder}/r.json"]
-        _run([*argv, "--disable-console"], how.timeout_s)
+        _run([*argv, "--disable-console"], how.timeout_s, _GUIDELLM_ENV)
         return from_guidellm(json.loads((Path(folder) / "r.json").read_text(encoding="utf-8")))
 
 
-def _run(argv: list[str], timeout_s: float) -> None:
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+def _run(argv: list[str], timeout_s: float, own: Mapping[str, str] = MappingProxyType({})) -> None:
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **own}
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
