@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ STOP_TIMEOUT_S = 90.0
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """No measured server may spend its time on calling home."""
 READY_TIMEOUT_S = 600.0
+_ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 _TELLING = ("error", "exception", "signal", "killed", "illegal", "not support", "failed", "invalid")
 
 
@@ -214,8 +216,12 @@ def _v1(url: str) -> str:
 
 
 def public(argv: Sequence[str]) -> list[str]:
-    """Arguments without the absolute paths of this machine."""
+    """Arguments without the folders of this machine: files elsewhere keep their name alone."""
     shown = [str(arg) for arg in argv]
     for folder in dict.fromkeys((f"{ROOT}/", f"{Path.cwd()}/")):
         shown = [arg.replace(folder, "") for arg in shown]
-    return shown
+    return [_ABSOLUTE.sub(lambda path: _name_of(path[0]), arg) for arg in shown]
+
+
+def _name_of(path: str) -> str:
+    return Path(path).name if Path(path).exists() else path

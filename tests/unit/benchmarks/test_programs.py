@@ -13,7 +13,7 @@ from benchmarks.programs.common import parse_slo
 from benchmarks.programs.quant import cost_per_million, crossover
 from benchmarks.report.slots import Stay, lanes, usefulness
 from benchmarks.report.table import Table
-from benchmarks.servers import telling
+from benchmarks.servers import public, telling
 from benchmarks.store import Measured
 from tests.unit.benchmarks.build import record
 
@@ -123,4 +123,23 @@ def test_markdown_tables_escape_bars() -> None:
 def test_llama_cpp_guesses_only_when_told_to() -> None:
     plain = commands.llama_cpp("m.gguf", "m", 1, 4)
     assert "--spec-type" not in plain
-    assert commands.llama_cpp("m.gguf", "m", 1, 4, "ngram-mod") == [*plain[:-1], "--spec-type", "ngram-mod", "--no-webui"]
+    assert commands.llama_cpp("m.gguf", "m", 1, 4, "ngram-mod") == [
+        *plain[:-1],
+        "--spec-type",
+        "ngram-mod",
+        "--no-webui",
+    ]
+
+
+def test_what_is_shown_of_a_command_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.touch()
+    words = [
+        f"{Path.cwd()}/models/m",
+        f"--tool={tool}",
+        "http://127.0.0.1:1/v1",
+        "--endpoint",
+        "/v1/completions",
+    ]
+    assert public(words) == ["models/m", "--tool=tool", *words[2:]]
+    assert public([f"python x --tool {tool} --n 3"]) == ["python x --tool tool --n 3"]
