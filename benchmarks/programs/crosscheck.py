@@ -53,7 +53,7 @@ class CrossOptions:
     prompt_tokens: int = 64
     output_tokens: int = 32
     spread: float = 0.5
-    """Lengths differ by up to this share: of one length all users move in step, some ways of starting more."""
+    """Lengths differ by up to this share: with one length all users move in step."""
     timeout_s: float = 900.0
 
     def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
