@@ -33,11 +33,11 @@ WAYS = (ONE, STATIC, DYNAMIC, CONTINUOUS)
 class BatchingOptions:
     """What is served, to how many."""
 
-    workload: str = "synthetic:prompt=16-128,output=8-128"
+    workload: str = "synthetic:prompt=16-128,output=8-96"
     users: tuple[int, ...] = (1, 8, 32)
-    requests_per_user: int = 4
-    least_requests: int = 16
-    one_at_a_time_requests: int = 16
+    requests_per_user: int = 3
+    least_requests: int = 10
+    one_at_a_time_requests: int = 10
     """That way's throughput hardly depends on load, and it is slow."""
     window_s: float = 0.05
     profile: str | None = None
@@ -47,9 +47,6 @@ class BatchingOptions:
 QUICK = BatchingOptions(
     workload="synthetic:prompt=16-64,output=4-32",
     users=(1, 16),
-    requests_per_user=3,
-    least_requests=10,
-    one_at_a_time_requests=10,
 )
 
 
