@@ -15,15 +15,15 @@ import os
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.load.spec import parse as parse_load
 from benchmarks.measure import Bench, CellOptions
 from benchmarks.metrics.compute import point
+from benchmarks.observe.processes import own_cpu_s
 from benchmarks.programs.common import RunOptions, begin, cell_seed, finish
 from benchmarks.report import show
 from benchmarks.report.table import Section, Table
@@ -37,8 +37,6 @@ _VLLM_BENCH = (
     "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
     "p = argparse.ArgumentParser(); add_cli_args(p); main(p.parse_args())"
 )
-# By itself it starts a process for each user, whose imports take the server's processors.
-_GUIDELLM_ENV = {"GUIDELLM__MAX_WORKER_PROCESSES": "1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +103,9 @@ def measure(server: Server, options: RunOptions, how: CrossOptions) -> dict[str,
         turn = repeat % len(names)
         for name in [*names[turn:], *names[:turn]]:
             console.print(f"repeat {repeat + 1}: {name}", style="dim")
-            before = sum(os.times()[:4])  # seconds of processor, those of finished children too
+            before = own_cpu_s(server.pid)
             figures = tools[name](cell_seed(options, repeat, 0) % 2**31)
-            seen[name].append({**figures, "cpu_s": sum(os.times()[:4]) - before})
+            seen[name].append({**figures, "cpu_s": own_cpu_s(server.pid) - before})
             run.put_extra({"seen": seen})
     return finish(run, sections)
 
@@ -150,11 +148,12 @@ def _guidellm(server: Server, how: CrossOptions, seed: int) -> Seen:
         argv += ["--backend", backend, "--constraint", f"kind=max_requests,count={how.requests}"]
         argv += ["--tokenizer", f"kind=huggingface_auto,model={how.tokenizer}", "--data", data]
         argv += ["--seed", f"kind=static,value={seed}", "--output", f"kind=json,path={folder}/r.json"]
-        _run([*argv, "--disable-console"], how.timeout_s, _GUIDELLM_ENV)
+        # By itself it starts a process for each user, whose imports take the server's processors.
+        _run([*argv, "--disable-console"], how.timeout_s, GUIDELLM__MAX_WORKER_PROCESSES="1")
         return from_guidellm(json.loads((Path(folder) / "r.json").read_text(encoding="utf-8")))
 
 
-def _run(argv: list[str], timeout_s: float, own: Mapping[str, str] = MappingProxyType({})) -> None:
+def _run(argv: list[str], timeout_s: float, **own: str) -> None:
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **own}
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
@@ -169,7 +168,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     del metrics, folder
     seen: dict[str, list[Seen]] = run.extra().get("seen") or {}
     middle = {
-        name: {figure: _median(rows, figure) or 0.0 for figure in FIGURES}
+        name: {figure: statistics.median(row[figure] for row in rows) for figure in FIGURES}
         for name, rows in seen.items()
         if rows
     }
@@ -181,7 +180,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             show.number(values["output_tps"]),
             show.ms(values["ttft_s"]),
             show.ms(values["tpot_s"]),
-            show.number(_median(seen[name], "cpu_s")),
+            show.number(_cpu_s(seen[name])),
             *(_apart(values[figure], ours[figure]) if ours else show.UNKNOWN for figure in FIGURES),
         ]
         for name, values in middle.items()
@@ -204,8 +203,9 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     return [Section("Instruments", text, [Table("Instruments", columns, rows)])] if rows else []
 
 
-def _median(rows: Sequence[Seen], figure: str) -> float | None:
-    known = [row[figure] for row in rows if figure in row]
+def _cpu_s(rows: Sequence[Seen]) -> float | None:
+    """Unknown of runs that were stored before it was measured."""
+    known = [row["cpu_s"] for row in rows if "cpu_s" in row]
     return statistics.median(known) if known else None
 
 

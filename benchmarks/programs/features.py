@@ -105,18 +105,15 @@ def measure(target: str, options: RunOptions, how: FeatureOptions) -> dict[str, 
         for feature in chosen:
             loads = [(parse_load(f"closed:{feature.users}"), feature.users * how.requests_per_user)]
             workloads = [parse_workload(feature.helps), parse_workload(feature.hurts)]
+            subjects = [
+                Subject(
+                    f"{feature.name} {state}",
+                    functools.partial(servers.ours, target, flags, profile=how.profile),
+                )
+                for state, flags in (("off", feature.off), ("on", feature.on))
+            ]
             with contextlib.ExitStack() as alive:
-                subjects = [
-                    kept(
-                        Subject(
-                            f"{feature.name} {state}",
-                            functools.partial(servers.ours, target, flags, profile=how.profile),
-                        ),
-                        alive,
-                    )
-                    for state, flags in (("off", feature.off), ("on", feature.on))
-                ]
-                alternate(bench, subjects, workloads, loads, options)
+                alternate(bench, [kept(one, alive) for one in subjects], workloads, loads, options)
     return finish(run, sections)
 
 

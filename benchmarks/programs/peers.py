@@ -140,7 +140,8 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
         ),
         Subject(TRANSFORMERS, static),
     ]
-    for path, guesses in itertools.product(how.gguf, dict.fromkeys((None, how.llama_guesses))):
+    ways = [None, how.llama_guesses] if how.llama_guesses else [None]
+    for path, guesses in itertools.product(how.gguf, ways):
 
         def llama(port: int, path: str = path, guesses: str | None = guesses) -> list[str]:
             return commands.llama_cpp(path, model, port, most, guesses)

@@ -24,7 +24,7 @@ from benchmarks.errors import BadOption
 from benchmarks.observe.sampler import Sample, Sampler
 from benchmarks.programs.common import RunOptions, begin, finish
 from benchmarks.programs.corpus import measure_corpus
-from benchmarks.programs.rag_report import sections
+from benchmarks.programs.rag_report import STAGE_OF, sections
 from benchmarks.records import Failure, Record
 from benchmarks.servers import Server
 from benchmarks.store import Measured, Run
@@ -37,18 +37,6 @@ from rag.retrieve import Searcher
 from rag.trust.calibration import Calibration
 
 QUESTIONS = servers.ROOT / "samples/questions.jsonl"
-_STAGE_OF = {
-    "guard": "guard",
-    "embed": "embed",
-    "cache": "cache look-up",
-    "dense": "vector search",
-    "bm25": "word search",
-    "fuse": "fuse",
-    "passages": "read passages",
-    "rerank": "rerank",
-    "prompt": "prompt",
-}
-"""rag's names of stages, and the report's (`rag_report.STAGES`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +216,7 @@ class _Player:
 
 def _stages(seconds: Mapping[str, float]) -> dict[str, float]:
     """The answerer's seconds by the names of the report, first token and generation apart. Pure."""
-    found = {name: seconds[stage] for stage, name in _STAGE_OF.items() if stage in seconds}
+    found = {name: seconds[stage] for stage, name in STAGE_OF.items() if stage in seconds}
     if "ttft" in seconds:
         found["first token"] = seconds["ttft"]
         found["generation"] = seconds["generate"] - seconds["ttft"]

@@ -13,10 +13,19 @@ from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
 
-STAGES = (
-    *("guard", "embed", "cache look-up", "vector search", "word search", "fuse", "read passages"),
-    *("rerank", "prompt", "first token", "generation"),
-)
+STAGE_OF = {
+    "guard": "guard",
+    "embed": "embed",
+    "cache": "cache look-up",
+    "dense": "vector search",
+    "bm25": "word search",
+    "fuse": "fuse",
+    "passages": "read passages",
+    "rerank": "rerank",
+    "prompt": "prompt",
+}
+"""rag's names of stages, and the report's."""
+STAGES = (*STAGE_OF.values(), "first token", "generation")
 """In the order an answer goes through them."""
 
 

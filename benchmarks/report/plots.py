@@ -174,7 +174,7 @@ def trade(points: Points, path: Path) -> None:
     scale = _scale(axes, "x", [p["figures"]["e2e"]["p50"] for p in points])
     axes.set_xlabel(f"end to end, p50, milliseconds{scale}")
     axes.set_ylabel("output tokens per second")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+    _scale(axes, "y", [])
     axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.15))
     save(figure, path)
 
