@@ -58,7 +58,7 @@ setup: ## the three environments, from pins (ACCEL=cpu|cuda)
 	@$(LOCAL).setup
 model: ## fetch or unpack the base model (MODEL=hub id or directory)
 	@$(LOCAL).up --until model
-quantize: ## quantize the model (METHOD=gptq|awq|rtn|int8|fp8|bitsandbytes, QUANTIZE='further options')
+quantize: ## quantize the model (METHOD=gptq|awq|rtn|int8|fp8|bitsandbytes, by default int8 for a processor, gptq for a GPU; QUANTIZE='further options')
 	@$(LOCAL).up --until quantize
 gate: ## measure base and artifact in the engine; verdict
 	@$(LOCAL).up --until gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _TAIL_BYTES = 200_000
@@ -13,6 +13,9 @@ _RAISED = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|In
 _DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -\d+\).*")
 _USAGE = re.compile(r"error: (.+)$")
 _FATAL = re.compile(r"(Segmentation fault|Illegal instruction|Killed|Bus error|Out of memory).*", re.I)
+# pydantic says what is wrong in the lines after: "  Value error, … [type=value_error, …]"
+_INVALID = re.compile(r"\d+ validation errors? for \S+$")
+_PROCESS = re.compile(r"^\(\w+ pid=\d+\)")
 # These only say that something else failed.
 _ECHOES = ("Engine core initialization failed", "See root cause above", "WorkerProc initialization failed")
 
@@ -29,13 +32,26 @@ def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
 
 def telling_line(log: str) -> str:
     """Return the first exception that is not an echo of another, else the last line; "" for no log."""
+    lines = [line for line in log.splitlines() if line.strip()]
     for pattern in (_DIED, _RAISED, _USAGE, _FATAL):
-        for line in log.splitlines():
+        for number, line in enumerate(lines, start=1):
             found = pattern.search(line)
             if found and not any(echo in line for echo in _ECHOES):
-                return found.group(0).strip()[:400]
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return lines[-1][:400] if lines else ""
+                return (found.group(0).strip() + _invalid(line, lines[number:]))[:400]
+    return lines[-1].strip()[:400] if lines else ""
+
+
+def _invalid(line: str, after: Sequence[str]) -> str:
+    """Return what a pydantic error says in the lines after its first; "" for another error."""
+    if not _INVALID.search(line):
+        return ""
+    said = ""
+    for following in after[:3]:
+        words, marked, _ = _PROCESS.sub("", following).partition(" [type=")
+        said += f": {words.strip()}"
+        if marked:
+            break
+    return said
 
 
 def follow(path: Path, *, from_end: bool = False, poll_s: float = 0.3) -> Iterator[str]:

@@ -51,8 +51,9 @@ FEATURES = (
     ),
     Feature(
         "chunked-prefill",
-        ("--no-enable-chunked-prefill",),
-        ("--enable-chunked-prefill", "--max-num-batched-tokens", "256"),
+        # Whole prompts: a step must hold the longest.
+        ("--no-enable-chunked-prefill", "--max-num-batched-tokens", "2048", "--max-model-len", "2048"),
+        ("--enable-chunked-prefill", "--max-num-batched-tokens", "256", "--max-model-len", "2048"),
         helps="synthetic:prompt=16-1024,output=48",
         hurts="synthetic:prompt=1024,output=1",
         users=8,

@@ -94,6 +94,17 @@ def crossover(
     return None
 
 
+def faster_where(users: Sequence[int], base: Sequence[float | None], other: Sequence[float | None]) -> str:
+    """Say at which concurrency the other is faster than the base."""
+    told = [b > a for a, b in zip(base, other, strict=True) if a is not None and b is not None]
+    if not told:
+        return show.UNKNOWN
+    change = crossover(users, base, other)
+    if change is None:
+        return "at every concurrency" if told[-1] else "nowhere"
+    return f"from about {change:.0f} on" if told[-1] else f"up to about {change:.0f}"
+
+
 def cost_per_million(price_per_hour: float, tokens_per_s: float | None) -> float | None:
     """Price of a million output tokens on a machine that does nothing else."""
     return price_per_hour / (tokens_per_s * 3600) * 1e6 if tokens_per_s else None
@@ -133,11 +144,9 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             ]
         )
         if name != base:
-            where = crossover(
-                users, [tps(points, base, n) for n in users], [tps(points, name, n) for n in users]
-            )
-            gains = [show.times(show.ratio(tps(points, name, n), tps(points, base, n))) for n in users]
-            cross.append([name, *gains, "none" if where is None else f"about {where:.0f} users"])
+            before, after = ([tps(points, subject, n) for n in users] for subject in (base, name))
+            gains = [show.times(show.ratio(b, a)) for a, b in zip(before, after, strict=True)]
+            cross.append([name, *gains, faster_where(users, before, after)])
     columns = ["model", "bits", "weights MiB", "PPL ratio", "KL", "top-1", "gate", "ready s", "memory MiB"]
     columns += [f"tok/s at {users[0]}", f"at {heavy}", "TTFT ms", "TPOT ms"]
     columns += [f"{config.get('currency', '')} per million tokens"]
@@ -153,7 +162,8 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
         f"{config.get('currency')} an hour at {heavy} users."
     )
     table = Table("Quality, cost and speed", columns, rows)
-    change = Table("Speed against the base", ["model", *(f"{n} at once" for n in users), "crossover"], cross)
+    headings = ["model", *(f"{n} at once" for n in users), "faster than the base"]
+    change = Table("Speed against the base", headings, cross)
     return [
         Section("What quantizing costs and gives", text, [table, change], [("models.png", "Throughput.")])
     ]

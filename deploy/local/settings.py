@@ -7,8 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 
 from core.errors import UsageError
+from deploy.local.environments import accelerator
 
 METHODS = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
+METHOD_FOR = {"cpu": "int8", "cuda": "gptq"}
+"""By accelerator: a processor computes in 8 bits, a GPU saves reading from its memory (docs/quantization-methods.md)."""
 ENVS = ("local",)
 DEFAULT_NAME = "SmolLM2-135M-Instruct"
 
@@ -19,7 +22,7 @@ class Settings:
 
     Attributes:
         MODEL: a hub id or a checkpoint directory; empty means the bundled SmolLM2-135M-Instruct.
-        METHOD: the quantization method.
+        METHOD: the quantization method; empty means the accelerator's in METHOD_FOR.
         QUANTIZE: further options of `python -m quantize run`.
         GATE: further options of `python -m quantize gate`.
         BIND, PORT: the address and port where the OpenAI API is served.
@@ -31,7 +34,7 @@ class Settings:
     """
 
     MODEL: str = ""
-    METHOD: str = "gptq"
+    METHOD: str = ""
     QUANTIZE: str = ""
     GATE: str = ""
     BIND: str = "127.0.0.1"
@@ -57,10 +60,10 @@ def read() -> Settings:
     """Return the settings from the environment; an empty variable means the default.
 
     Raises:
-        UsageError: METHOD or PORT cannot be right.
+        UsageError: METHOD, ENV, PORT or ACCEL cannot be right.
     """
     given = {field.name: os.environ[field.name] for field in fields(Settings) if os.environ.get(field.name)}
-    settings = Settings(**given)
+    settings = Settings(**{"METHOD": METHOD_FOR[accelerator()], **given})
     if settings.METHOD not in METHODS:
         raise UsageError(f"METHOD={settings.METHOD} is unknown", mend=f"Use one of: {', '.join(METHODS)}")
     if settings.ENV not in ENVS:

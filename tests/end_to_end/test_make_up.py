@@ -30,7 +30,7 @@ def test_the_artifact_says_where_it_came_from_and_what_the_gate_measured(home: H
     current = next((home.path / "artifacts").glob("*/current"))
     manifest = json.loads((current / "manifest.json").read_text(encoding="utf-8"))
     report = json.loads((current / "report.json").read_text(encoding="utf-8"))
-    assert (manifest["method"], manifest["bits"]) == ("gptq", 4)
+    assert (manifest["method"], manifest["bits"]) == ("int8", 8)
     assert manifest["calibration"]["tokens"] == 4 * 128
     assert set(manifest["files"]) >= {"config.json", "tokenizer.json"}
     assert report["verdict"] == "ACCEPT"

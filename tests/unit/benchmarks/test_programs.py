@@ -10,7 +10,7 @@ from benchmarks.errors import BadOption, BadRun
 from benchmarks.peers import build_llama, commands
 from benchmarks.programs.artifacts import facts
 from benchmarks.programs.common import parse_slo
-from benchmarks.programs.quant import cost_per_million, crossover
+from benchmarks.programs.quant import cost_per_million, crossover, faster_where
 from benchmarks.report.slots import Stay, lanes, usefulness
 from benchmarks.report.table import Table
 from benchmarks.servers import public, telling
@@ -30,6 +30,22 @@ def test_no_crossover_when_one_is_always_faster() -> None:
 
 def test_crossover_skips_what_is_unknown() -> None:
     assert crossover([1, 2, 4], [10.0, None, 10.0], [20.0, 5.0, 5.0]) == pytest.approx(2**1.333, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "words"),
+    [
+        ([10.0, 20.0], [11.0, 21.0], "at every concurrency"),
+        ([11.0, 21.0], [10.0, 20.0], "nowhere"),
+        ([10.0, 20.0], [5.0, 30.0], "from about 2 on"),
+        ([5.0, 30.0], [10.0, 20.0], "up to about 3"),
+        ([None, None], [10.0, 20.0], "–"),
+    ],
+)
+def test_where_the_other_is_faster_in_words(
+    base: list[float | None], other: list[float | None], words: str
+) -> None:
+    assert faster_where([1, 4], base, other) == words
 
 
 def test_cost_of_a_million_tokens() -> None:

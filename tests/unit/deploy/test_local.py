@@ -25,6 +25,14 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) ->
     assert (found.PORT, found.METHOD) == ("8000", "awq")
 
 
+@pytest.mark.parametrize(("accelerator", "method"), [("cpu", "int8"), ("cuda", "gptq")])
+def test_the_machine_decides_the_method(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, method: str
+) -> None:
+    monkeypatch.setenv("ACCEL", accelerator)
+    assert settings.read().METHOD == method
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

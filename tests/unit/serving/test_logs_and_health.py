@@ -16,6 +16,17 @@ PREFIX = "(EngineCore pid=9) ERROR 11-22 09:01:38 [core.py:1512] "
         ("", ""),
         ("a\nb\n", "b"),
         (
+            "(APIServer pid=1) pydantic.ValidationError: 1 validation error for SchedulerConfig\n"
+            "(APIServer pid=1)   Value error, too small. [type=value_error, input_value=1, input_type=int]\n"
+            "(APIServer pid=1)     For further information visit https://errors.pydantic.dev/\n",
+            "pydantic.ValidationError: 1 validation error for SchedulerConfig: Value error, too small.",
+        ),
+        (
+            "pydantic.ValidationError: 2 validation errors for Config\nfield\n"
+            "  Field required [type=missing, input_value={}]\nother\n",
+            "pydantic.ValidationError: 2 validation errors for Config: field: Field required",
+        ),
+        (
             f"{PREFIX}ValueError: no room\n"
             "(APIServer pid=1) RuntimeError: Engine core initialization failed. See",
             "ValueError: no room",
