@@ -49,7 +49,7 @@ class RagOptions:
     rerank_model: str = ""
     """A cross-encoder that orders the passages anew; empty: none does."""
     users: tuple[int, ...] = (1, 4, 16)
-    questions_per_user: int = 8
+    questions_per_user: int = 4
     least_questions: int = 20
     max_tokens: int = 64
     corpus_sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)

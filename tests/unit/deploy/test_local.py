@@ -25,12 +25,13 @@ def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) ->
     assert (found.PORT, found.METHOD) == ("8000", "awq")
 
 
-@pytest.mark.parametrize(("accelerator", "method"), [("cpu", "int8"), ("cuda", "gptq")])
+@pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "int8"), ("cuda", "gptq")])
 def test_the_machine_decides_the_method(
-    monkeypatch: pytest.MonkeyPatch, accelerator: str, method: str
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, expected: str
 ) -> None:
     monkeypatch.setenv("ACCEL", accelerator)
-    assert settings.read().METHOD == method
+    chosen = settings.read().METHOD
+    assert chosen == expected
 
 
 @pytest.mark.parametrize(
