@@ -134,17 +134,21 @@ def _cache(e: Evidence, limits: Limits) -> Reason | None:
 
 
 def _steady(e: Evidence, limits: Limits) -> Reason | None:
-    if e.users is None or len(e.records) < max(40, 4 * e.users):
+    """Halves are whole rounds of all users: requests of one length move in step, and a cut elsewhere
+    would give one half the pause in which every prompt is read."""
+    ended = sorted(r.done_s for r in e.records if r.ok and r.done_s is not None)
+    if e.users is None or len(ended) < max(40, 4 * e.users):
         return None
-    sends = sorted(r.sent_s for r in e.records)
-    begin, end = sends[min(2 * e.users, len(sends) // 4)], sends[-1]
-    middle = (begin + end) / 2
-    stamps = np.array([stamp for r in e.records for stamp in r.token_s])
-    first = int(((stamps >= begin) & (stamps < middle)).sum())
-    second = int(((stamps >= middle) & (stamps < end)).sum())
-    if min(first, second) == 0:
+    rounds = len(ended) // e.users
+    # The first rounds warm up; in the last one users run out of requests.
+    first, last = (2 if rounds >= 8 else 1), rounds - 1
+    marks = [ended[e.users * done - 1] for done in (first, (first + last) // 2, last)]
+    stamps = np.sort([stamp for r in e.records for stamp in r.token_s])
+    tokens, seconds = np.diff(np.searchsorted(stamps, marks, side="right")), np.diff(marks)
+    if min(*tokens, *seconds) == 0:
         return None
-    change = second / first - 1
+    before, after = tokens / seconds
+    change = after / before - 1
     if abs(change) > limits.throughput_change:
         return Reason("unsteady", f"throughput changed by {change:+.0%} from the first half to the second")
     return None

@@ -16,8 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#8C6BB1")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+from benchmarks.report import show
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
+    *("#56B4E9", "#777777", "#8C6BB1", "#882255", "#000000"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 plt.rcParams.update(
     {
         "figure.dpi": 144,
@@ -36,6 +41,11 @@ plt.rcParams.update(
 Points = Sequence[dict[str, Any]]
 _FAR_APART = 30
 """Values of which the largest is so many times the smallest are told apart only on a logarithmic axis."""
+
+
+def _grouped(value: float, _position: int | None = None) -> str:
+    """A tick with its thousands apart."""
+    return f"{value:,.10g}"
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -59,14 +69,14 @@ def series(points: Points) -> dict[str, list[dict[str, Any]]]:
 
 def _scale(axes: Axes, which: str, values: Iterable[float | None]) -> str:
     """Let an axis begin at nought, or be logarithmic where the values are far apart; return a word for it."""
-    known = [value for value in values if value]
+    known, axis = [value for value in values if value], getattr(axes, f"{which}axis")
     if not known or max(known) < _FAR_APART * min(known):
         axes.set(**{f"{which}lim": (0, getattr(axes, f"get_{which}lim")()[1] * 1.08)})
+        axis.set_major_formatter(FuncFormatter(_grouped))
         return ""
     axes.set(**{f"{which}scale": "log"})
-    axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(_grouped))
     axis.set_minor_formatter(NullFormatter())
     return " (logarithmic)"
 
@@ -248,9 +258,10 @@ def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> 
     names = list(known)[::-1]
     axes.barh(names, [known[name] for name in names], color=COLOURS[0], height=0.6)
     for number, name in enumerate(names):
-        axes.annotate(f" {known[name]:,.4g}", (known[name], number), va="center", fontsize=8)
+        axes.annotate(f" {show.number(known[name])}", (known[name], number), va="center", fontsize=8)
     axes.set_title(title)
     axes.set_xlabel(unit)
+    axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
     save(figure, path)
@@ -268,6 +279,7 @@ def stacked(title: str, unit: str, values: dict[str, dict[str, float]], path: Pa
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.set_title(title)
     axes.set_xlabel(unit)
+    axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.25))
     save(figure, path)

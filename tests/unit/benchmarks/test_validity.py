@@ -89,6 +89,17 @@ def test_throughput_that_halves() -> None:
     assert codes(records=late) == ["unsteady"]
 
 
+def test_users_in_step_are_steady_wherever_the_middle_falls() -> None:
+    # Six rounds of eight users; the prompts of a round are read for three quarters of it.
+    starts = (0.0, 2.0, 4.4, 6.8, 9.2, 11.2)
+    waves = [
+        record(begin, tuple(begin + length * (0.75 + k / 64) for k in range(1, 17)), task=n)
+        for begin, length in zip(starts, (2.0, 2.4, 2.4, 2.4, 2.0, 2.0), strict=True)
+        for n in range(8)
+    ]
+    assert codes(records=waves, users=8) == []
+
+
 def test_stamps_out_of_order() -> None:
     bad = steady()
     bad[3].token_s[0] = 99.0
