@@ -134,8 +134,9 @@ def _cache(e: Evidence, limits: Limits) -> Reason | None:
 
 
 def _steady(e: Evidence, limits: Limits) -> Reason | None:
-    """Halves are whole rounds of all users: requests of one length move in step, and a cut elsewhere
-    would give one half the pause in which every prompt is read."""
+    """Compare halves of whole rounds, since requests of one length move in step and a cut elsewhere gives
+    one half the pause in which all prompts are read; and count tokens read and written, since one half may
+    have the longer prompts."""
     ended = sorted(r.done_s for r in e.records if r.ok and r.done_s is not None)
     if e.users is None or len(ended) < max(40, 4 * e.users):
         return None
@@ -143,8 +144,13 @@ def _steady(e: Evidence, limits: Limits) -> Reason | None:
     # The first rounds warm up; in the last one users run out of requests.
     first, last = (2 if rounds >= 8 else 1), rounds - 1
     marks = [ended[e.users * done - 1] for done in (first, (first + last) // 2, last)]
-    stamps = np.sort([stamp for r in e.records for stamp in r.token_s])
-    tokens, seconds = np.diff(np.searchsorted(stamps, marks, side="right")), np.diff(marks)
+    read = [(r.token_s[0], r.prompt_tokens or 0) for r in e.records if r.token_s]
+    written = [
+        pair for r in e.records for pair in zip(r.token_s, r.token_n or [1] * len(r.token_s), strict=True)
+    ]
+    stamps, counts = np.array(sorted(read + written)).T
+    total = np.concatenate([[0], np.cumsum(counts)])
+    tokens, seconds = np.diff(total[np.searchsorted(stamps, marks, side="right")]), np.diff(marks)
     if min(*tokens, *seconds) == 0:
         return None
     before, after = tokens / seconds

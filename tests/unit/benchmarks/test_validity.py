@@ -85,8 +85,25 @@ def test_conversations_hit_their_own_history() -> None:
 
 
 def test_throughput_that_halves() -> None:
-    late = [dataclasses.replace(r, token_s=r.token_s[: 10 if r.sent_s < 13 else 4]) for r in steady()]
+    def slower(time_s: float) -> float:
+        return time_s + max(0.0, time_s - 13)
+
+    late = [
+        record(slower(r.sent_s), tuple(map(slower, r.token_s)), task=number)
+        for number, r in enumerate(steady())
+    ]
     assert codes(records=late) == ["unsteady"]
+
+
+def test_long_prompts_in_one_half_are_work_too() -> None:
+    # A prompt of 50 tokens takes five times as long as one of 10, which is what the first half asks.
+    lengths = [(50 if n < 52 else 10) for n in range(100)]
+    sent, mixed = 0.0, []
+    for n, length in enumerate(lengths):
+        took = length / 10
+        mixed.append(record(sent, (sent + took, sent + took + 0.1), task=n, prompt_tokens=length))
+        sent += took if n % 4 == 3 else 0.0
+    assert codes(records=mixed) == []
 
 
 def test_users_in_step_are_steady_wherever_the_middle_falls() -> None:
