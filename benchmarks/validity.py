@@ -137,17 +137,16 @@ def _steady(e: Evidence, limits: Limits) -> Reason | None:
     """Compare halves of whole rounds, since requests of one length move in step and a cut elsewhere gives
     one half the pause in which all prompts are read; and count tokens read and written, since one half may
     have the longer prompts."""
-    ended = sorted(r.done_s for r in e.records if r.ok and r.done_s is not None)
-    if e.users is None or len(ended) < max(40, 4 * e.users):
+    good = [r for r in e.records if r.ok and r.token_s]
+    if e.users is None or len(good) < max(40, 4 * e.users):
         return None
-    rounds = len(ended) // e.users
+    ended = sorted(r.done_s or r.token_s[-1] for r in good)
+    rounds = len(good) // e.users
     # The first rounds warm up; in the last one users run out of requests.
     first, last = (2 if rounds >= 8 else 1), rounds - 1
     marks = [ended[e.users * done - 1] for done in (first, (first + last) // 2, last)]
-    read = [(r.token_s[0], r.prompt_tokens or 0) for r in e.records if r.token_s]
-    written = [
-        pair for r in e.records for pair in zip(r.token_s, r.token_n or [1] * len(r.token_s), strict=True)
-    ]
+    read = [(r.token_s[0], float(r.prompt_tokens or 0)) for r in good]
+    written = [pair for r in good for pair in zip(r.token_s, latency.chunk_tokens(r), strict=False)]
     stamps, counts = np.array(sorted(read + written)).T
     total = np.concatenate([[0], np.cumsum(counts)])
     tokens, seconds = np.diff(total[np.searchsorted(stamps, marks, side="right")]), np.diff(marks)
