@@ -64,8 +64,9 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         if self._complete:
-            self.reusable = bool(self._parser.should_keep_alive())
             self._end(None, "")
+            if not self.reusable:
+                self.close()
 
     def on_body(self, body: bytes) -> None:
         if self._reply is not None:
@@ -73,6 +74,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        # Only now: once this returns the parser has forgotten the headers and would say no.
+        self.reusable = bool(self._parser.should_keep_alive())
 
     def connection_lost(self, error: Exception | None) -> None:
         self.reusable = False
