@@ -275,7 +275,9 @@ def stacked(title: str, unit: str, values: dict[str, dict[str, float]], path: Pa
     left = [0.0] * len(names)
     for number, part in enumerate(parts):
         widths = [values[name].get(part, 0.0) for name in names]
-        axes.barh(names, widths, left=left, color=COLOURS[number % len(COLOURS)], label=part, height=0.6)
+        # The last stage is the longest as a rule: it gets the first colour.
+        colour = COLOURS[(len(parts) - 1 - number) % len(COLOURS)]
+        axes.barh(names, widths, left=left, color=colour, label=part, height=0.6)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.set_title(title)
     axes.set_xlabel(unit)
