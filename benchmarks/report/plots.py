@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.report import show
 
@@ -39,13 +39,9 @@ plt.rcParams.update(
     }
 )
 Points = Sequence[dict[str, Any]]
+_THOUSANDS_APART = "{x:,.10g}"
 _FAR_APART = 30
 """Values of which the largest is so many times the smallest are told apart only on a logarithmic axis."""
-
-
-def _grouped(value: float, _position: int | None = None) -> str:
-    """A tick with its thousands apart."""
-    return f"{value:,.10g}"
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -72,11 +68,11 @@ def _scale(axes: Axes, which: str, values: Iterable[float | None]) -> str:
     known, axis = [value for value in values if value], getattr(axes, f"{which}axis")
     if not known or max(known) < _FAR_APART * min(known):
         axes.set(**{f"{which}lim": (0, getattr(axes, f"get_{which}lim")()[1] * 1.08)})
-        axis.set_major_formatter(FuncFormatter(_grouped))
+        axis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
         return ""
     axes.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(_grouped))
+    axis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
     axis.set_minor_formatter(NullFormatter())
     return " (logarithmic)"
 
@@ -261,7 +257,7 @@ def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> 
         axes.annotate(f" {show.number(known[name])}", (known[name], number), va="center", fontsize=8)
     axes.set_title(title)
     axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
+    axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.15)
     save(figure, path)
@@ -281,7 +277,7 @@ def stacked(title: str, unit: str, values: dict[str, dict[str, float]], path: Pa
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.set_title(title)
     axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
+    axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.25))
     save(figure, path)
