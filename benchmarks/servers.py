@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from benchmarks.errors import ServerUnusable
+from core.logs import read_tail, telling_line
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT_S = 90.0
@@ -30,7 +31,6 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "
 """No measured server may spend its time on calling home."""
 READY_TIMEOUT_S = 600.0
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
-_TELLING = ("error", "exception", "signal", "killed", "illegal", "not support", "failed", "invalid")
 
 
 def serving_python() -> str:
@@ -165,11 +165,10 @@ def _process(
         limit = time.monotonic() + READY_TIMEOUT_S
         while not ready():
             if process.poll() is not None:
-                raise ServerUnusable(
-                    f"the server ended with {_ending(process.returncode)} before it was ready: {telling(log)}"
-                )
+                ended = f"ended with {_ending(process.returncode)} before it was ready"
+                raise ServerUnusable(f"the server {ended}: {_told_by(log)}")
             if time.monotonic() > limit:
-                raise ServerUnusable(f"the server was not ready in {READY_TIMEOUT_S:.0f} s: {telling(log)}")
+                raise ServerUnusable(f"the server was not ready in {READY_TIMEOUT_S:.0f} s: {_told_by(log)}")
             time.sleep(0.1)
         yield process
     finally:
@@ -203,11 +202,8 @@ def _ending(code: int) -> str:
         return f"signal {-code}"
 
 
-def telling(log: Path) -> str:
-    """The log line that most likely says what went wrong."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if any(word in line.lower() for word in _TELLING)]
-    return (told or lines or ["its log is empty"])[-1][:400]
+def _told_by(log: Path) -> str:
+    return telling_line(read_tail(log)) or "its log is empty"
 
 
 def _v1(url: str) -> str:

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from core.console import console
+from core.logs import read_tail, telling_line
 from serving.config import RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, ServingError
 from serving.health import decode_probe
-from serving.logs import read_tail, telling_line
 from serving.prepare import request_of
 from serving.processes import process_alive
 from serving.state import ServerState, read_state

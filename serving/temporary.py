@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.logs import read_tail, telling_line
 from serving.config import LauncherOptions, RunDirectory
 from serving.errors import EngineDied, EngineNotReady
-from serving.logs import read_tail, telling_line
 
 _ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.1

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
 from benchmarks.workload.spec import parse as parse_workload
+from core.speed import SpeedPair, crossover, listed, sign
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,35 +73,17 @@ def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> d
     return finish(run, sections)
 
 
-def crossover(
-    users: Sequence[int], base: Sequence[float | None], other: Sequence[float | None]
-) -> float | None:
-    """Users at which the faster of two changes, interpolated over log2(users); None: it never does.
-
-    The first change is given when there are several.
-    """
-    known = [
-        (math.log2(n), b / a - 1)
-        for n, a, b in zip(users, base, other, strict=True)
-        if a is not None and b is not None and a > 0
-    ]
-    for (x0, y0), (x1, y1) in itertools.pairwise(known):
-        if y0 == 0:
-            return float(2**x0)
-        if (y0 < 0) != (y1 < 0):
-            return float(2 ** (x0 + (x1 - x0) * y0 / (y0 - y1)))
-    return None
-
-
-def faster_where(users: Sequence[int], base: Sequence[float | None], other: Sequence[float | None]) -> str:
-    """Say at which concurrency the other is faster than the base."""
-    told = [b > a for a, b in zip(base, other, strict=True) if a is not None and b is not None]
-    if not told:
+def faster_where(pairs: Sequence[SpeedPair]) -> str:
+    """Say at which concurrency the candidate is faster than the base."""
+    faster = [pair.concurrency for pair in pairs if sign(pair) > 0]
+    if not pairs:
         return show.UNKNOWN
-    change = crossover(users, base, other)
+    if len(faster) in (0, len(pairs)):
+        return "at every concurrency" if faster else "nowhere"
+    change = crossover(pairs)
     if change is None:
-        return "at every concurrency" if told[-1] else "nowhere"
-    return f"from about {change:.0f} on" if told[-1] else f"up to about {change:.0f}"
+        return f"at {listed(faster)}"
+    return f"from about {change:.0f} on" if pairs[-1].concurrency in faster else f"up to about {change:.0f}"
 
 
 def cost_per_million(price_per_hour: float, tokens_per_s: float | None) -> float | None:
@@ -144,9 +125,10 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             ]
         )
         if name != base:
-            before, after = ([tps(points, subject, n) for n in users] for subject in (base, name))
-            gains = [show.times(show.ratio(b, a)) for a, b in zip(before, after, strict=True)]
-            cross.append([name, *gains, faster_where(users, before, after)])
+            speeds = {n: (tps(points, base, n), tps(points, name, n)) for n in users}
+            gains = [show.times(show.ratio(after, before)) for before, after in speeds.values()]
+            pairs = [SpeedPair(n, before, after) for n, (before, after) in speeds.items() if before and after]
+            cross.append([name, *gains, faster_where(pairs)])
     columns = ["model", "bits", "weights MiB", "PPL ratio", "KL", "top-1", "gate", "ready s", "memory MiB"]
     columns += [f"tok/s at {users[0]}", f"at {heavy}", "TTFT ms", "TPOT ms"]
     columns += [f"{config.get('currency', '')} per million tokens"]

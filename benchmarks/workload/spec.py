@@ -44,11 +44,11 @@ class Workload:
         """Whether prompt lengths and answer lengths are set (and answers forced to theirs)."""
         return self.kind == "synthetic"
 
-    def tasks(self, count: int, seed: int, counter: Counter) -> list[Task]:
-        """Make `count` tasks."""
+    def tasks(self, count: int, seed: int, counter: Counter, wording: int = 0) -> list[Task]:
+        """Make `count` tasks; another `wording` gives synthetic ones the same lengths in other words."""
         if self.kind == "synthetic":
             spec = Synthetic(self.prompt, self.output, self.shared, self.turns, self.chat)
-            return make(spec, count, seed, counter)
+            return make(spec, count, seed, counter, wording)
         if self.kind == "sharegpt":
             return files.sharegpt(Path(self.path), count, seed, turns=self.turns, max_tokens=self.output.high)
         path = files.BILINGUAL if self.kind == "bilingual" else Path(self.path)

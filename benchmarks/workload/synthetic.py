@@ -64,19 +64,19 @@ class Synthetic:
     chat: bool = False
 
 
-def make(spec: Synthetic, count: int, seed: int, counter: Counter) -> list[Task]:
-    """Make `count` tasks.
+def make(spec: Synthetic, count: int, seed: int, counter: Counter, wording: int = 0) -> list[Task]:
+    """Make `count` tasks; another `wording` gives the same lengths in other words.
 
     Every prompt's length is checked with `counter` and mended until it is exact; with the chat template
     around it for chat. Later turns of a conversation are exact in what they add.
     """
-    chance = random.Random(seed)
+    lengths, chance = random.Random(seed), random.Random(f"{seed} {wording}")
     prefix_words = [chance.choice(WORDS) for _ in range(max(spec.prompt.high, 1))]
     tasks = []
     for number in range(count):
         turns = []
         for index in range(spec.turns):
-            tokens = spec.prompt.draw(chance)
+            tokens = spec.prompt.draw(lengths)
             shared = int(tokens * spec.shared_share) if index == 0 else 0
             make_text = _chat_text if spec.chat else _plain_text
             words = prefix_words[:shared] + [chance.choice(WORDS) for _ in range(max(0, tokens - shared))]
@@ -84,13 +84,19 @@ def make(spec: Synthetic, count: int, seed: int, counter: Counter) -> list[Task]
             turns.append(
                 Turn(
                     prompt=_chat_text(text) if spec.chat else text,
-                    max_tokens=spec.output.draw(chance),
+                    max_tokens=spec.output.draw(lengths),
                     prompt_tokens=exact if index == 0 else None,
                     shared_tokens=max(0, shared - 2),
                 )
             )
         tasks.append(Task(id=number, turns=turns))
     return tasks
+
+
+def text_of(tokens: int, seed: int, counter: Counter) -> str:
+    """Make a text that counts `tokens`, or as near to it as words allow."""
+    chance = random.Random(seed)
+    return _fit([chance.choice(WORDS) for _ in range(tokens)], tokens, chance, counter, 0)[0]
 
 
 def _count(counter: Counter, wrap: Callable[[str], str | list[dict[str, Any]]], text: str) -> int:

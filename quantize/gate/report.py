@@ -13,9 +13,9 @@ from rich.table import Table
 
 from core.console import console
 from core.files import write_json, write_text
+from core.speed import crossover, sentence
 from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
 from quantize.gate.card import card
-from quantize.gate.crossover import crossover, sentence
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.measure import Cost, Said, View
 from quantize.gate.pairing import Measured

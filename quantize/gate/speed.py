@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from core.speed import SpeedPair
 from quantize.gate.client import Client
 from quantize.gate.config import Measurement
-from quantize.gate.crossover import SpeedPair
 from quantize.gate.errors import BadReply
 
 _PROMPT_TOKENS = 48

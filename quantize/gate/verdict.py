@@ -6,8 +6,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.speed import SpeedPair, sign
 from quantize.gate.answers import Pair, length_ratio, same_prompts
-from quantize.gate.crossover import SpeedPair, sign
 from quantize.gate.figures import LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.tasks import TaskPair, mean_recovery

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
+from core.logs import follow, read_tail
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.errors import NotRunning
-from serving.logs import follow, read_tail
 
 
 def logs(

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.logs import read_tail, telling_line
 from serving.config import LOOPBACK
 from serving.errors import EngineDied, ServingError
-from serving.logs import read_tail, telling_line
 from serving.ports import claim_port, url_of
 from serving.replicas import metrics
 from serving.replicas.front import Front

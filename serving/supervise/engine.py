@@ -14,7 +14,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import IO
 
-from serving.logs import read_tail, telling_line
+from core.logs import read_tail, telling_line
 from serving.processes import end_group, group_alive, signal_group
 from serving.supervise.facts import Facts
 from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line

@@ -18,8 +18,8 @@ from typing import Any
 
 from core.errors import ResourceError
 from core.files import write_text
+from core.logs import read_tail, telling_line
 from serving.errors import EngineDied, EngineNotReady
-from serving.logs import read_tail, telling_line
 from serving.profiles import Profile
 from serving.tune.write import profile_yaml
 

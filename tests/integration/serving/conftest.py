@@ -16,9 +16,8 @@ import pytest
 
 from core.files import one_at_a_time
 from tests.conftest import SHARED
+from tests.engine_scripts import PYTHON, ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = os.environ.get("QUANTSERVE_SERVING_PYTHON", str(ROOT / ".venvs/serving/bin/python"))
 READY_TIMEOUT_S = 240.0
 
 Serving = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,21 +33,6 @@ def made_once(name: str, script: str, *arguments: Path) -> Path:
             subprocess.run(words, check=True, capture_output=True, timeout=180)
             part.rename(directory)
     return directory
-
-
-def told_by(script: str, *words: str | Path, **environment: str) -> dict[str, Any]:
-    """Run a script of this folder with the engine's Python; return its last line, which is JSON."""
-    done = subprocess.run(
-        [PYTHON, *map(str, (Path(__file__).with_name(script), *words))],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.integration.serving.conftest import ROOT, wait_for
+from tests.engine_scripts import ROOT
+from tests.integration.serving.conftest import wait_for
 
 
 class Stream:

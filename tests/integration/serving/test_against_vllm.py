@@ -10,7 +10,7 @@ import pytest
 from serving.kv import KvLayout, block_tokens, kv_estimate
 from serving.model import read_model_facts
 from serving.planning.options import known_options
-from tests.integration.serving.conftest import told_by
+from tests.engine_scripts import told_by
 
 pytestmark = pytest.mark.engine
 SIZE_BYTES, BATCHED_TOKENS, LENGTH = 4_000_000, 512, 1024
@@ -25,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vllm(folder: Path) -> dict[str, Any]:
     """One process starts the engine once for each shape."""
-    return told_by("report_from_vllm.py", folder, str(SIZE_BYTES), str(BATCHED_TOKENS))
+    script = Path(__file__).with_name("report_from_vllm.py")
+    return told_by(script, folder, str(SIZE_BYTES), str(BATCHED_TOKENS))
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from serving.hardware.system import read_cpuinfo
-from tests.integration.serving.conftest import told_by
+from tests.engine_scripts import told_by
 
 pytestmark = pytest.mark.engine
 
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.engine
 @pytest.mark.parametrize("compiled", ["0", "1"])
 def test_a_call_leaves_nothing_behind(compiled: str) -> None:
     """In zentorch 2.13 each call left 144 bytes: ten MiB a minute of an engine that decodes."""
-    found = told_by("call_operators.py", compiled, OMP_NUM_THREADS="1")
+    found = told_by(Path(__file__).with_name("call_operators.py"), compiled, OMP_NUM_THREADS="1")
     if found["library"] is None:
         assert read_cpuinfo().get("vendor_id") != "AuthenticAMD" or "avx512f" not in read_cpuinfo()["flags"]
     else:

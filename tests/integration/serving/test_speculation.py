@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving import offline
 from serving.hardware.system import find_libraries
-from tests.integration.serving.conftest import PYTHON, ROOT, told_by
+from tests.engine_scripts import PYTHON, ROOT, told_by
 
 pytestmark = pytest.mark.engine
 HEAD = "description: speculation\ndevice: cpu\nmax_sequences: 8\nkv: {max_gib: 0.1}\n"
@@ -96,5 +96,5 @@ def test_a_guess_leaves_the_engine_its_threads(layer: str, left: int) -> None:
     """The plan sets the first layer. The second, numba's default, left an engine that guesses one thread."""
     openmp = find_libraries(Path(PYTHON).parents[1]).iomp
     assert openmp is not None
-    found = told_by("guess.py", LD_PRELOAD=openmp, NUMBA_THREADING_LAYER=layer)
+    found = told_by(Path(__file__).with_name("guess.py"), LD_PRELOAD=openmp, NUMBA_THREADING_LAYER=layer)
     assert found == {"guess": [8, 5], "before": 2, "after": left}

@@ -10,42 +10,32 @@ from benchmarks.errors import BadOption, BadRun
 from benchmarks.peers import build_llama, commands
 from benchmarks.programs.artifacts import facts
 from benchmarks.programs.common import parse_slo
-from benchmarks.programs.quant import cost_per_million, crossover, faster_where
+from benchmarks.programs.quant import cost_per_million, faster_where
 from benchmarks.report.slots import Stay, lanes, usefulness
 from benchmarks.report.table import Table
-from benchmarks.servers import public, telling
+from benchmarks.servers import public
 from benchmarks.store import Measured
+from core.speed import SpeedPair
 from tests.unit.benchmarks.build import record
 
 CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
 
 
-def test_crossover_is_between_the_loads_where_the_faster_changes() -> None:
-    assert crossover([1, 4, 16], [10.0, 20.0, 80.0], [20.0, 30.0, 40.0]) == pytest.approx(8.0)
-
-
-def test_no_crossover_when_one_is_always_faster() -> None:
-    assert crossover([1, 4], [10.0, 20.0], [11.0, 21.0]) is None
-
-
-def test_crossover_skips_what_is_unknown() -> None:
-    assert crossover([1, 2, 4], [10.0, None, 10.0], [20.0, 5.0, 5.0]) == pytest.approx(2**1.333, rel=0.01)
-
-
 @pytest.mark.parametrize(
-    ("base", "other", "words"),
+    ("ratios", "words"),
     [
-        ([10.0, 20.0], [11.0, 21.0], "at every concurrency"),
-        ([11.0, 21.0], [10.0, 20.0], "nowhere"),
-        ([10.0, 20.0], [5.0, 30.0], "from about 2 on"),
-        ([5.0, 30.0], [10.0, 20.0], "up to about 3"),
-        ([None, None], [10.0, 20.0], "–"),
+        ((1.1, 1.2), "at every concurrency"),
+        ((0.9, 0.8), "nowhere"),
+        ((1.01, 0.99), "nowhere"),
+        ((0.5, 2.0), "from about 2 on"),
+        ((3.0, 0.5), "up to about 2"),
+        ((1.01, 1.3), "at 4"),
+        ((), "–"),
     ],
 )
-def test_where_the_other_is_faster_in_words(
-    base: list[float | None], other: list[float | None], words: str
-) -> None:
-    assert faster_where([1, 4], base, other) == words
+def test_where_the_other_is_faster_in_words(ratios: tuple[float, ...], words: str) -> None:
+    pairs = [SpeedPair(users, 10.0, 10.0 * ratio) for users, ratio in zip((1, 4), ratios, strict=False)]
+    assert faster_where(pairs) == words
 
 
 def test_cost_of_a_million_tokens() -> None:
@@ -124,12 +114,6 @@ def test_slo_units() -> None:
 def test_a_bad_slo_is_refused(text: str) -> None:
     with pytest.raises(BadOption):
         parse_slo(text)
-
-
-def test_the_telling_line_of_a_log(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_text("loading\nRuntimeError: no such kernel\ngoodbye\n")
-    assert telling(path) == "RuntimeError: no such kernel"
 
 
 def test_markdown_tables_escape_bars() -> None:

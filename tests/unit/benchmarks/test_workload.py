@@ -44,6 +44,14 @@ def test_the_same_seed_makes_the_same_prompts() -> None:
     assert make(spec, 5, 1, words) == make(spec, 5, 1, words)
 
 
+def test_another_wording_keeps_the_lengths() -> None:
+    spec = Synthetic(Spread(8, 64), Spread(4, 32))
+    one, other = (make(spec, 20, 1, words, wording) for wording in (0, 1))
+    lengths = [[(t.turns[0].prompt_tokens, t.turns[0].max_tokens) for t in tasks] for tasks in (one, other)]
+    assert lengths[0] == lengths[1]
+    assert not {task.turns[0].prompt for task in one} & {task.turns[0].prompt for task in other}
+
+
 def test_prompts_begin_differently() -> None:
     tasks = make(Synthetic(Spread(30, 30), Spread(8, 8)), 50, 2, words)
     starts = {" ".join(str(task.turns[0].prompt).split()[:4]) for task in tasks}

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.speed import SpeedPair
 from quantize.gate.answers import Answer, compare
-from quantize.gate.crossover import SpeedPair
 from quantize.gate.figures import Estimate, LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.tasks import TaskPair

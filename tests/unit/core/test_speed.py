@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.gate.crossover import SpeedPair, crossover, sentence
+from core.speed import SpeedPair, crossover, sentence
 
 
 def pairs(*ratios: float) -> list[SpeedPair]:

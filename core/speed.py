@@ -1,4 +1,4 @@
-"""At which concurrency does the faster of the two change? Pure."""
+"""Which of two models is the faster one, and at which concurrency does that change? Pure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sentence(pairs: Sequence[SpeedPair]) -> str:
     for value in (1, 0, -1):
         at = [f"{pair.concurrency} (×{pair.ratio:.2f})" for pair in ordered if sign(pair) == value]
         if at:
-            parts.append(f"{words[value]} the base at a concurrency of {_listed(at)}")
+            parts.append(f"{words[value]} the base at a concurrency of {listed(at)}")
     told = "; ".join(parts)
     change = crossover(ordered)
     if change is not None:
@@ -64,5 +64,7 @@ def sentence(pairs: Sequence[SpeedPair]) -> str:
     return f"The artifact is {told}." if told else "Its speed was not measured."
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def listed(parts: Sequence[object]) -> str:
+    """Write `1, 8 and 32`."""
+    words = [str(part) for part in parts]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
