@@ -19,7 +19,8 @@ import pytest
 
 from core.files import write_json
 from serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
-from tests.integration.serving.conftest import PYTHON, ROOT, Serving, wait_for
+from tests.engine_scripts import PYTHON, ROOT
+from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
 
 
