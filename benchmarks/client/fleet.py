@@ -130,7 +130,7 @@ class _Member:
             str(records_path),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         return cls(process, records_path)
 
