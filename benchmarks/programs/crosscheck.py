@@ -53,7 +53,8 @@ def measure(server: Server, options: RunOptions, how: CrossOptions) -> dict[str,
         BenchmarkError: an instrument did not run.
     """
     options = options.settled()
-    run, bench = begin("crosscheck", "Other instruments on the same server", options, dataclasses.asdict(how))
+    title = f"Other instruments on the same server: {server.model}, {how.users} at once"
+    run, bench = begin("crosscheck", title, options, dataclasses.asdict(how))
     tools: dict[str, Callable[[int], Seen]] = {
         OURS: lambda seed: _ours(bench, server, options, how, seed),
         "vllm bench serve": lambda seed: vllm_bench(_job(server, how, seed, 1)),
