@@ -27,8 +27,8 @@ from core.logs import read_tail, telling_line
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT_S = 90.0
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""No measured server may spend its time on calling home."""
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""Neither a measured server nor an instrument may spend its time on calling home."""
 READY_TIMEOUT_S = 600.0
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 
@@ -156,7 +156,7 @@ def _process(
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **_OFFLINE, **env},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **OFFLINE, **env},
                 start_new_session=True,
             )
     except OSError as error:

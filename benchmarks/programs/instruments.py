@@ -16,10 +16,11 @@ from typing import Any
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.plan import Task, Turn
-from benchmarks.servers import Server, serving_python
+from benchmarks.servers import OFFLINE, Server, serving_python
 from benchmarks.workload.synthetic import Counter, text_of
 
 Seen = dict[str, float]
+_TIMEOUT_S = 900.0
 _VLLM_BENCH = (
     "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
     "p = argparse.ArgumentParser(); add_cli_args(p); main(p.parse_args())"
@@ -38,18 +39,19 @@ class Job:
     """The server's tokenizer."""
     tokenizer: str
     """The model's directory: both count tokens themselves."""
-    timeout_s: float = 900.0
 
     def sharegpt(self) -> str:
         """Conversations whose answers are as long as those to be asked for: vLLM counts their tokens."""
+        turns = self._turns()
+        answers = {n: text_of(n, 0, self.counter) for n in {turn.max_tokens for turn in turns}}
         talks = [
             {
                 "conversations": [
                     {"from": "human", "value": turn.prompt},
-                    {"from": "gpt", "value": self._answer(turn)},
+                    {"from": "gpt", "value": answers[turn.max_tokens]},
                 ]
             }
-            for turn in self._turns()
+            for turn in turns
         ]
         return json.dumps(talks)
 
@@ -64,9 +66,6 @@ class Job:
             for turn in self._turns()
         ]
         return "".join(f"{json.dumps(row)}\n" for row in rows)
-
-    def _answer(self, turn: Turn) -> str:
-        return text_of(turn.max_tokens, 0, self.counter)
 
     def _turns(self) -> list[Turn]:
         return [task.turns[0] for task in self.tasks]
@@ -83,7 +82,7 @@ def vllm_bench(job: Job) -> Seen:
         argv += ["--disable-shuffle", "--ignore-eos"]
         argv += ["--num-prompts", str(len(job.tasks)), "--max-concurrency", str(job.users)]
         argv += ["--save-result", "--result-dir", folder, "--result-filename", "r.json", "--disable-tqdm"]
-        _run(argv, job.timeout_s)
+        _run(argv)
         return from_vllm(json.loads((Path(folder) / "r.json").read_text(encoding="utf-8")))
 
 
@@ -100,7 +99,7 @@ def guidellm(job: Job, program: str) -> Seen:
         argv += ["--data", f"kind=json_file,path={requests}", "--output", f"kind=json,path={folder}/r.json"]
         # By itself it starts a process for each user, whose imports take the server's processors.
         own = {"GUIDELLM__MAX_WORKER_PROCESSES": "1", "HF_DATASETS_CACHE": f"{folder}/datasets"}
-        _run([*argv, "--disable-console"], job.timeout_s, **own)
+        _run([*argv, "--disable-console"], **own)
         return from_guidellm(json.loads((Path(folder) / "r.json").read_text(encoding="utf-8")))
 
 
@@ -125,10 +124,10 @@ def from_guidellm(value: dict[str, Any]) -> Seen:
     }
 
 
-def _run(argv: list[str], timeout_s: float, **own: str) -> None:
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **own}
+def _run(argv: list[str], **own: str) -> None:
+    env = {**os.environ, **OFFLINE, **own}
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchmarkError(f"{argv[0]} did not run ({error})") from error
     if done.returncode != 0:

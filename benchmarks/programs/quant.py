@@ -73,6 +73,14 @@ def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> d
     return finish(run, sections)
 
 
+def known_pairs(
+    users: Sequence[int], base: Sequence[float | None], candidate: Sequence[float | None]
+) -> list[SpeedPair]:
+    """Pair what was measured of both."""
+    measured = zip(users, base, candidate, strict=True)
+    return [SpeedPair(n, before, after) for n, before, after in measured if before and after]
+
+
 def faster_where(pairs: Sequence[SpeedPair]) -> str:
     """Say at which concurrency the candidate is faster than the base."""
     faster = [pair.concurrency for pair in pairs if sign(pair) > 0]
@@ -125,10 +133,9 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             ]
         )
         if name != base:
-            speeds = {n: (tps(points, base, n), tps(points, name, n)) for n in users}
-            gains = [show.times(show.ratio(after, before)) for before, after in speeds.values()]
-            pairs = [SpeedPair(n, before, after) for n, (before, after) in speeds.items() if before and after]
-            cross.append([name, *gains, faster_where(pairs)])
+            before, after = ([tps(points, subject, n) for n in users] for subject in (base, name))
+            gains = [show.times(show.ratio(b, a)) for a, b in zip(before, after, strict=True)]
+            cross.append([name, *gains, faster_where(known_pairs(users, before, after))])
     columns = ["model", "bits", "weights MiB", "PPL ratio", "KL", "top-1", "gate", "ready s", "memory MiB"]
     columns += [f"tok/s at {users[0]}", f"at {heavy}", "TTFT ms", "TPOT ms"]
     columns += [f"{config.get('currency', '')} per million tokens"]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.programs import ROOT
+
 QUANTIZE = ROOT / ".venvs/quantize/bin/python"
-SERVING = Path(os.environ.get("QUANTSERVE_SERVING_PYTHON", ROOT / ".venvs/serving/bin/python"))
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 Record = Callable[[str, dict[str, Any]], None]
 
@@ -40,20 +37,3 @@ def record(device: str) -> Record:
             stream.write(json.dumps({"what": what, "device": device, **figures}) + "\n")
 
     return write
-
-
-def last_json(
-    python: Path, *words: str | Path, cwd: Path, allowed: tuple[int, ...] = (0,), **env: str
-) -> dict[str, Any]:
-    """Run a program that ends with a line of JSON on standard output, and return that line's content."""
-    done = subprocess.run(
-        [python, *map(str, words)],
-        cwd=cwd,
-        env={**ENVIRONMENT, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in allowed, (done.stdout + done.stderr)[-6000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found

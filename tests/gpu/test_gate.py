@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.gpu.conftest import QUANTIZE, ROOT, SERVING, Record, last_json
+from tests.gpu.conftest import QUANTIZE, Record
+from tests.programs import PYTHON, ROOT, last_json
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 
@@ -77,7 +78,7 @@ def test_transformers_loads_what_the_bitsandbytes_artifacts_say(
 ) -> None:
     artifacts = {case: home / make(case)["artifact"] for case in ("nf4", "llm_int8")}
     program = Path(__file__).with_name("load_bitsandbytes.py")
-    told = last_json(SERVING, program, MODEL, *artifacts.values(), cwd=home)
+    told = last_json(PYTHON, program, MODEL, *artifacts.values(), cwd=home)
     found = {case: told[str(directory)] for case, directory in artifacts.items()}
     record("transformers", found)
     assert found["nf4"]["modules"] == ["Linear4bit"]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.gpu.conftest import QUANTIZE, ROOT, SERVING, Record, last_json
+from tests.gpu.conftest import QUANTIZE, Record
 from tests.integration.quantize.make_layouts_cases import BITS_EXACT, PROMPT
+from tests.programs import PYTHON, ROOT, last_json
 from tests.tiny_llama import write_tiny_llama
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
@@ -54,10 +55,10 @@ def asked(made: Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts:
     directories = {case: made[case]["directory"] for case in KERNELS}
     # A tiny model needs no more memory, and nothing is compiled for one prompt.
     small = ("--gpu-memory-utilization", "0.1", "--kv-cache-memory-bytes", "100000000", "--enforce-eager")
-    plan = last_json(SERVING, "-m", "serving", "plan", directories["gptq"], "--json", "--", *small, cwd=home)
+    plan = last_json(PYTHON, "-m", "serving", "plan", directories["gptq"], "--json", "--", *small, cwd=home)
     (home / "flags.json").write_text(json.dumps(plan["argv"][3:]), encoding="utf-8")
     words = [_PROGRAMS / "load_with_vllm.py", "flags.json", json.dumps(PROMPT), *directories.values()]
-    told = last_json(SERVING, *words, cwd=home, **{**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    told = last_json(PYTHON, *words, cwd=home, env={**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
     return {case: told[directory] for case, directory in directories.items()}
 
 

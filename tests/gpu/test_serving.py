@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,9 +18,10 @@ import pytest
 
 from quantize.gate.kernel import read_evidence
 from quantize.methods.formats import Format
-from tests.gpu.conftest import ENVIRONMENT, ROOT, SERVING, Record, last_json
+from tests.gpu.conftest import Record
 from tests.gpu.dummy_llama import VOCABULARY, write_dummy_llama
 from tests.gpu.speed import output_speeds
+from tests.programs import ENVIRONMENT, PYTHON, ROOT, last_json
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 
@@ -62,7 +64,9 @@ def serving(case: Case, home: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     words = ["-m", "serving", "serve", str(model), "--port", "0", "--private", "--die-with-parent"]
     words += ["--profile", case.profile, "--run-dir", str(home / "run"), "--log", str(log)]
     words += ["--ready-file", str(ready), "--", "--load-format", "dummy", *case.flags]
-    process = subprocess.Popen([SERVING, *words], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [PYTHON, *words], env={**os.environ, **ENVIRONMENT}, stderr=subprocess.PIPE, text=True
+    )
     try:
         end = time.monotonic() + _READY_S
         while not ready.is_file():
@@ -98,7 +102,7 @@ def figures(case: Case, home: Path) -> dict[str, Any]:
 
 def test_the_probe_sees_the_gpu_and_the_plan_follows_it(home: Path, device: str, record: Record) -> None:
     model = write_dummy_llama(home / "planned", None)
-    plan = last_json(SERVING, "-m", "serving", "plan", model, "--json", "--run-dir", "run", cwd=home)
+    plan = last_json(PYTHON, "-m", "serving", "plan", model, "--json", "--run-dir", "run", cwd=home)
     hardware = json.loads((home / "run/hardware.json").read_text(encoding="utf-8"))
     record("probe", {"gpus": hardware["gpus"], "probe_s": hardware["probe_s"]})
     gpu = hardware["gpus"][0]
@@ -121,6 +125,6 @@ def test_an_fp8_cache_holds_twice_the_tokens(home: Path) -> None:
     if not model.is_dir():
         write_dummy_llama(model, None)
     common = ("-m", "serving", "plan", str(model), "--json", "--run-dir", str(home / "run"))
-    plain = last_json(SERVING, *common, cwd=ROOT)
-    half = last_json(SERVING, *common, "--", "--kv-cache-dtype", "fp8", cwd=ROOT)
+    plain = last_json(PYTHON, *common, cwd=ROOT)
+    half = last_json(PYTHON, *common, "--", "--kv-cache-dtype", "fp8", cwd=ROOT)
     assert half["kv"]["tokens"] == pytest.approx(2 * plain["kv"]["tokens"], rel=1e-3)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.programs.features import FEATURES
-from tests.engine_scripts import PYTHON, told_by
+from tests.programs import PYTHON, told_by
 from tests.tiny_llama import write_tiny_llama
 
 LONGEST = 4096

@@ -16,7 +16,7 @@ import pytest
 
 from core.files import one_at_a_time
 from tests.conftest import SHARED
-from tests.engine_scripts import PYTHON, ROOT
+from tests.programs import PYTHON, ROOT
 
 READY_TIMEOUT_S = 240.0
 

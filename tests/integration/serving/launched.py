@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.engine_scripts import ROOT
 from tests.integration.serving.conftest import wait_for
+from tests.programs import ROOT
 
 
 class Stream:

@@ -10,7 +10,7 @@ import pytest
 from serving.kv import KvLayout, block_tokens, kv_estimate
 from serving.model import read_model_facts
 from serving.planning.options import known_options
-from tests.engine_scripts import told_by
+from tests.programs import told_by
 
 pytestmark = pytest.mark.engine
 SIZE_BYTES, BATCHED_TOKENS, LENGTH = 4_000_000, 512, 1024

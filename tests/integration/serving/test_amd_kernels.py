@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.hardware.system import read_cpuinfo
-from tests.engine_scripts import told_by
+from tests.programs import told_by
 
 pytestmark = pytest.mark.engine
 

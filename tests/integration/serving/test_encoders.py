@@ -13,8 +13,8 @@ import openai
 import pytest
 
 from serving import offline
-from tests.engine_scripts import ROOT
 from tests.integration.serving.conftest import Server, started_together
+from tests.programs import ROOT
 
 pytestmark = pytest.mark.engine
 MODEL = "multilingual-e5-small"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from quantize.artifact import Manifest, file_records, now, write_manifest
-from tests.engine_scripts import ROOT
 from tests.integration.serving.conftest import Serving
+from tests.programs import ROOT
 
 
 def refused(serving: Serving, *words: str | Path) -> tuple[int, str]:

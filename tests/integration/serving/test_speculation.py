@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving import offline
 from serving.hardware.system import find_libraries
-from tests.engine_scripts import PYTHON, ROOT, told_by
+from tests.programs import PYTHON, ROOT, told_by
 
 pytestmark = pytest.mark.engine
 HEAD = "description: speculation\ndevice: cpu\nmax_sequences: 8\nkv: {max_gib: 0.1}\n"

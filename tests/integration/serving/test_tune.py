@@ -13,7 +13,7 @@ from serving.errors import EngineDied
 from serving.profiles import Profile
 from serving.tune.engines import Engines
 from serving.tune.measure import Work, figures, score
-from tests.engine_scripts import ROOT
+from tests.programs import ROOT
 
 
 def argv(profile: Path, ready: Path, log: Path) -> list[str]:

@@ -10,12 +10,12 @@ from benchmarks.errors import BadOption, BadRun
 from benchmarks.peers import build_llama, commands
 from benchmarks.programs.artifacts import facts
 from benchmarks.programs.common import parse_slo
-from benchmarks.programs.quant import cost_per_million, faster_where
+from benchmarks.programs.quant import cost_per_million, faster_where, known_pairs
 from benchmarks.report.slots import Stay, lanes, usefulness
 from benchmarks.report.table import Table
 from benchmarks.servers import public
 from benchmarks.store import Measured
-from core.speed import SpeedPair
+from core.speed import SpeedPair, crossover
 from tests.unit.benchmarks.build import record
 
 CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
@@ -36,6 +36,13 @@ CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
 def test_where_the_other_is_faster_in_words(ratios: tuple[float, ...], words: str) -> None:
     pairs = [SpeedPair(users, 10.0, 10.0 * ratio) for users, ratio in zip((1, 4), ratios, strict=False)]
     assert faster_where(pairs) == words
+
+
+def test_what_is_unknown_of_one_is_left_out() -> None:
+    pairs = known_pairs([1, 2, 4], [10.0, None, 10.0], [20.0, 5.0, 5.0])
+    assert [pair.concurrency for pair in pairs] == [1, 4]
+    assert crossover(pairs) == pytest.approx(2.0)
+    assert faster_where(known_pairs([1, 4], [None, None], [10.0, 20.0])) == "–"
 
 
 def test_cost_of_a_million_tokens() -> None:

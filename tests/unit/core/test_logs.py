@@ -14,6 +14,7 @@ PREFIX = "(EngineCore pid=9) ERROR 11-22 09:01:38 [core.py:1512] "
     [
         ("", ""),
         ("a\nb\n", "b"),
+        ("loading\nRuntimeError: no such kernel\ngoodbye\n", "RuntimeError: no such kernel"),
         (
             "(APIServer pid=1) pydantic.ValidationError: 1 validation error for SchedulerConfig\n"
             "(APIServer pid=1)   Value error, too small. [type=value_error, input_value=1, input_type=int]\n"

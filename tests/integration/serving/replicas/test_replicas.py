@@ -19,9 +19,9 @@ import pytest
 
 from core.files import write_json
 from serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
-from tests.engine_scripts import PYTHON, ROOT
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
+from tests.programs import PYTHON, ROOT
 
 
 class Cluster:
