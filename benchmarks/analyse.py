@@ -11,6 +11,7 @@ from benchmarks.cells import Cell
 from benchmarks.metrics.compute import Slo, point
 from benchmarks.observe.sampler import Sample
 from benchmarks.observe.summary import summarise
+from benchmarks.records import Record
 from benchmarks.store import Measured, Run
 
 
@@ -31,21 +32,32 @@ def analyse(run: Run) -> dict[str, Any]:
     for measured in run.measured():
         groups.setdefault(measured.cell.point, []).append(measured)
     points = [_point(group, slo, cores) for group in groups.values()]
-    reasons = [
-        {"point": f"{p['subject']} {p['load']}", **reason}
+    found = [
+        (f"{p['subject']} {p['load']}", validity.Reason(**reason))
         for p in points
         for reason in p["verdict"]["reasons"]
     ]
     parts: dict[str, list[Sample]] = run.extra().get("parts") or {}
-    reasons += [
-        {"point": part, **dataclasses.asdict(reason)}
+    found += [
+        (part, reason)
         for part, samples in parts.items()
         for reason in validity.judge_machine(samples, summarise(samples, cores))
     ]
+    if not (points or parts):
+        found.append(("run", validity.Reason("nothing_measured", "nothing was measured")))
+    verdict = _verdict([reason for _, reason in found])
+    reasons = [{"point": where, **dataclasses.asdict(reason)} for where, reason in found]
+    return {"points": points, "slo": dataclasses.asdict(slo), "verdict": {**verdict, "reasons": reasons}}
+
+
+def _verdict(reasons: Sequence[validity.Reason]) -> dict[str, Any]:
+    """`verdict` is one of three words, `valid` the same as true, false, or null where it is not known."""
+    word = validity.verdict(reasons)
+    valid = None if word is validity.Verdict.NOT_KNOWN else word is validity.Verdict.VALID
     return {
-        "points": points,
-        "slo": dataclasses.asdict(slo),
-        "verdict": {"valid": bool(points or parts) and not reasons, "reasons": reasons},
+        "verdict": str(word),
+        "valid": valid,
+        "reasons": [dataclasses.asdict(reason) for reason in reasons],
     }
 
 
@@ -56,6 +68,9 @@ def _point(group: Sequence[Measured], slo: Slo, cores: int) -> dict[str, Any]:
     for measured, summary in zip(group, summaries, strict=True):
         for reason in validity.judge(_evidence(measured, summary)):
             reasons.setdefault(reason.code, reason)
+    steady = validity.judge_steady([_counted(measured) for measured in group], first.users)
+    if steady is not None:
+        reasons[steady.code] = steady
     if not first.exact_tokens:
         reasons["inexact_tokens"] = validity.Reason(
             "inexact_tokens", "the server has no tokenizer endpoint: prompt lengths are guesses"
@@ -70,17 +85,18 @@ def _point(group: Sequence[Measured], slo: Slo, cores: int) -> dict[str, Any]:
         "figures": point([record for measured in group for record in measured.records], slo),
         "server": _merge(summaries),
         "started_with": first.server,
-        "verdict": {
-            "valid": not reasons,
-            "reasons": [dataclasses.asdict(reason) for reason in reasons.values()],
-        },
+        "verdict": _verdict(list(reasons.values())),
     }
+
+
+def _counted(measured: Measured) -> list[Record]:
+    return [record for record in measured.records if record.phase == "measure"]
 
 
 def _evidence(measured: Measured, summary: dict[str, float | None]) -> validity.Evidence:
     cell = measured.cell
     return validity.Evidence(
-        records=[record for record in measured.records if record.phase == "measure"],
+        records=_counted(measured),
         lags=[lag for _, lag in measured.lags],
         samples=measured.samples,
         summary=summary,
@@ -89,6 +105,9 @@ def _evidence(measured: Measured, summary: dict[str, float | None]) -> validity.
         rate_per_s=cell.rate_per_s,
         shared_tokens=cell.shared_tokens,
         single_turn=cell.single_turn,
+        load_processes=cell.processes,
+        new_prompts=cell.new_prompts,
+        processes_unknown=str(cell.server.get("processes_unknown") or ""),
     )
 
 

@@ -23,10 +23,13 @@ class Cell:
     ended_s: float
     client_cpu_share: float | None
     processes: int
+    """Load processes; 0: asked by threads of the program that is measured."""
     seed: int
     shared_tokens: int = 0
     single_turn: bool = True
     exact_tokens: bool = True
+    new_prompts: bool = False
+    """The prompts were drawn for this run: no server can have seen them before."""
     server: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What started it: argv, environment, ready seconds, artifact."""
 

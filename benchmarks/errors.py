@@ -6,7 +6,9 @@ A request that fails is data (records.Failure), never an exception. These end a 
     ├── ServerUnusable     the server does not answer, has no model, or did not start
     ├── WorkerFailed       a load process died
     ├── TargetMissed       a figure the project promises was not reached (exit code 1)
-    └── RegressionFound    `compare --fail-on` found one (exit code 1)
+    ├── RegressionFound    `compare --fail-on` found one (exit code 1)
+    ├── NotValid           everything is measured and written, and is not to be believed (exit code 7)
+    └── NotKnown           the same, but whether it is to be believed is not known (exit code 8)
     BadOption (UsageError)
     BadRun (InputError)    a run directory or workload file cannot be read
 """
@@ -34,6 +36,20 @@ class TargetMissed(BenchmarkError):
 
 class RegressionFound(BenchmarkError):
     """A comparison crossed a limit the user set."""
+
+
+class NotValid(BenchmarkError):
+    """The figures are written, and something speaks against them."""
+
+    exit_code = 7
+    words = "not valid"
+
+
+class NotKnown(BenchmarkError):
+    """The figures are written, and whether something speaks against them is not known."""
+
+    exit_code = 8
+    words = "not known to be valid"
 
 
 class BadOption(UsageError):

@@ -37,6 +37,8 @@ class CellOptions:
     """Load processes; None: as many as the load needs."""
     timeout_s: float = 600.0
     ramp_s: float = 0.0
+    repeatable: bool = False
+    """The seed was given by somebody, who may have asked the server the same before."""
     chunk_usage: bool = False
     extra_body: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignore_eos: bool = True
@@ -125,11 +127,27 @@ class Bench:
             shared_tokens=sum(turn.shared_tokens for task in tasks for turn in task.turns),
             single_turn=all(len(task.turns) == 1 for task in tasks),
             exact_tokens=tokenizer.exact or not workload.exact,
+            new_prompts=workload.exact and not options.repeatable,
             server=server.info,
         )
         whole = Measured(cell, result.records, samples, result.lags)
         self.run.add(whole)
         return whole
+
+    @contextlib.contextmanager
+    def watching(self, part: str, server: Server | None = None) -> Iterator[None]:
+        """Keep what the machine did while something without a cell was measured: the verdict goes by it, too.
+
+        Without a server nothing but this program and its children is to run.
+        """
+        sampler = Sampler("", server.pids if server else (), None)
+        without = {} if server else {"cpu_s": 0.0}
+        before = {**sampler.local(self.epoch_s), **without}
+        try:
+            yield
+        finally:
+            rows = [before, {**sampler.local(self.epoch_s), **without}]
+            self.run.put_extra({"parts": {**(self.run.extra().get("parts") or {}), part: rows}})
 
     async def _drive(
         self, server: Server, shard: Shard, warm: list[Task], processes: int, bar: _Bar
@@ -140,7 +158,7 @@ class Bench:
             first = dataclasses.replace(shard, tasks=warm, users=users, phase="warmup", duration_s=None)
             kept = (await fleet.run(first, 1, lambda _: None)).records
         samples: list[Sample] = []
-        sampler = Sampler(server.base_url, server.pid, server.api_key, self._period_s)
+        sampler = Sampler(server.base_url, server.pids, server.api_key, self._period_s)
         async with sampler.running(self.epoch_s, samples):
             result = await fleet.run(shard, processes, bar.update)
         result.records[:0] = kept

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from benchmarks.errors import ServerUnusable
+from benchmarks.observe.owners import Owners, owners_of
 from core.logs import read_tail, telling_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +45,8 @@ class Server:
 
     base_url: str
     model: str
-    pid: int | None = None
+    pids: tuple[int, ...] = ()
+    """Roots of its process trees on this machine; empty when they are not known."""
     api_key: str | None = None
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
     """argv, environment, seconds until ready, artifact version: what a report shows of it."""
@@ -52,6 +54,9 @@ class Server:
 
 def attach(base_url: str, model: str | None, api_key: str | None, pid: int | None = None) -> Server:
     """Use a running server; asks it for its model when none is named.
+
+    Its processes are looked for behind its port, unless `pid` names the root of their tree: without them
+    nobody can say how busy everything else on the machine was.
 
     Raises:
         ServerUnusable: it does not answer or has no model.
@@ -68,7 +73,9 @@ def attach(base_url: str, model: str | None, api_key: str | None, pid: int | Non
         ) from error
     if not names and model is None:
         raise ServerUnusable(f"{base_url} serves no model")
-    return Server(base_url.rstrip("/"), model or names[0], pid, api_key, {"attached": True})
+    found = owners_of(base_url) if pid is None else Owners((pid,))
+    info = {"attached": True, **({"processes_unknown": found.unknown} if found.unknown else {})}
+    return Server(base_url.rstrip("/"), model or names[0], found.pids, api_key, info)
 
 
 @contextlib.contextmanager
@@ -90,7 +97,7 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
             yield Server(
                 base_url=_v1(state["url"]),
                 model=state["model"],
-                pid=process.pid,
+                pids=(process.pid,),
                 info={
                     "argv": public(state.get("argv") or []),
                     "env": state.get("env") or {},
@@ -120,7 +127,7 @@ def command(
 
     def answers() -> bool:
         try:
-            server = attach(base_url, model, api_key)
+            server = attach(base_url, model, api_key, os.getpid())  # its process is known below
             body = {"model": server.model, "prompt": "Hello", "max_tokens": 1}
             reply = httpx.post(
                 f"{base_url}/completions", json=body, headers=headers, timeout=120.0, trust_env=False
@@ -135,7 +142,7 @@ def command(
         began = time.perf_counter()
         with _process(argv, env, Path(folder) / "log", answers) as process:
             info = {"argv": public(argv), "env": env, "ready_s": time.perf_counter() - began}
-            yield dataclasses.replace(found[0], pid=process.pid, info=info)
+            yield dataclasses.replace(found[0], pids=(process.pid,), info=info)
 
 
 def free_port() -> int:

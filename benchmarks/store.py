@@ -103,19 +103,6 @@ class Run:
         value: dict[str, Any] = self._json("environment.json")
         return value
 
-    def metrics(self) -> dict[str, Any]:
-        """The computed figures.
-
-        Raises:
-            BadRun: the run is unfinished.
-        """
-        if not (self.path / METRICS).is_file():
-            raise BadRun(
-                f"{self.path} is unfinished", mend=f"Compute it: python -m benchmarks report {self.path}"
-            )
-        value: dict[str, Any] = self._json(METRICS)
-        return value
-
     def measured(self) -> list[Measured]:
         """All raw data, cell by cell, in the order they were measured."""
         cells = [Cell(**value) for value in self._json(CELLS)]

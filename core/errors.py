@@ -6,7 +6,8 @@
     └── ResourceError          6   memory, disk, port or hardware does not suffice; nothing was started
 
 Packages derive their own errors from these four. Codes 3, 4 and 5 belong to the quality gate
-(REGRESSION, ANOMALOUS, INFEASIBLE); 130 is Ctrl-C, as in every shell.
+(REGRESSION, ANOMALOUS, INFEASIBLE), 7 and 8 to benchmarks whose figures are not valid, or not known to be;
+130 is Ctrl-C, as in every shell.
 """
 
 from __future__ import annotations

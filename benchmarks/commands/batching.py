@@ -23,9 +23,10 @@ def batching(
     import dataclasses
 
     from benchmarks.programs import batching as program
+    from benchmarks.programs import common
 
     how = program.QUICK if recorded.quick else program.BatchingOptions()
     how = dataclasses.replace(
         how, workload=workload or how.workload, users=p.numbers(users) or how.users, profile=profile
     )
-    program.measure(target, recorded.options(3), how)
+    common.judged(program.measure(target, recorded.options(3), how))

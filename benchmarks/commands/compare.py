@@ -16,9 +16,14 @@ def compare(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the table there too")] = None,
 ) -> None:
-    """Compare two runs; exit code 1 when B breaks a limit and chance does not explain it."""
+    """Compare two runs; exit code 1 when B breaks a limit and chance does not explain it.
+
+    With limits, code 7 or 8 when none is broken and one of the runs is not valid, or not known to be.
+    """
     from benchmarks.compare import command, limits
     from benchmarks.errors import RegressionFound
+    from benchmarks.programs.common import judged
+    from benchmarks.report.common import reasons
     from core.console import console, emit_json
     from core.files import write_text
 
@@ -29,6 +34,9 @@ def compare(
         write_text(markdown, f"### {result.table.title}\n\n{result.table.markdown()}")
     for item in result.noise:
         console.print(f"{item.point}: {item.limit} is crossed, but within noise", markup=False)
+    for letter, verdict in result.verdicts.items():
+        for line in reasons(verdict):
+            console.print(f"{letter} is {verdict['verdict']}: {line}", markup=False)
     for text in result.unknown:
         console.print(f"not judged, too little data: {text}", markup=False)
     emit_json(result.to_json())
@@ -38,3 +46,6 @@ def compare(
             f"{len(result.broken)} limits are broken, the first {worst.limit} at {worst.point}",
             mend="See the table above",
         )
+    if wanted:
+        for verdict in sorted(result.verdicts.values(), key=lambda one: one["valid"] is not False):
+            judged({"verdict": verdict})

@@ -24,9 +24,10 @@ def crosscheck(
     """Ours, `vllm bench serve` and GuideLLM in turns on one server: do they see the same?"""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import crosscheck as program
     from benchmarks.servers import attach
 
     how = program.CrossOptions(str(Path(tokenizer).resolve()), guidellm)
     how = dataclasses.replace(how, users=users or how.users, requests=requests or how.requests)
-    program.measure(attach(base_url, None, None), recorded.options(3), how)
+    common.judged(program.measure(attach(base_url, None, None), recorded.options(3), how))

@@ -23,8 +23,9 @@ def features(
     """Engine features on and off, each on a workload where it should help and one where it should hurt."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import features as program
 
     how = program.QUICK if recorded.quick else program.FeatureOptions()
     how = dataclasses.replace(how, only=tuple(only) if only else how.only, profile=profile)
-    program.measure(target, recorded.options(3), how)
+    common.judged(program.measure(target, recorded.options(3), how))

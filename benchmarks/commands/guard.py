@@ -20,8 +20,9 @@ def guard(
     """What the guard costs over HTTP: the same engine with and without it; exit code 1 above the targets."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import guard as program
 
     how = program.QUICK if recorded.quick else program.GuardOptions()
     how = dataclasses.replace(how, users=users or how.users)
-    program.measure(target, recorded.options(5, when_quick=3), how)
+    common.judged(program.measure(target, recorded.options(5, when_quick=3), how))

@@ -35,4 +35,6 @@ def latency(
     if users is not None:
         how = dataclasses.replace(how, highest_users=users)
     options = dataclasses.replace(recorded.options(3), slo=common.parse_slo(slo), processes=processes)
-    program.measure(attach(base_url, model, api_key, pid), parse_workload(workload), options, how)
+    common.judged(
+        program.measure(attach(base_url, model, api_key, pid), parse_workload(workload), options, how)
+    )

@@ -32,6 +32,7 @@ def peers(
     """Ours against plain vLLM, transformers and llama.cpp, in turns."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import peers as program
 
     how = program.QUICK if recorded.quick else program.PeerOptions()
@@ -45,4 +46,4 @@ def peers(
         artifacts=tuple(artifact or ()),
         only=tuple(only or ()),
     )
-    program.measure(target, recorded.options(5), how)
+    common.judged(program.measure(target, recorded.options(5), how))

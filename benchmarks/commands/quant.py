@@ -24,6 +24,7 @@ def quant(
     """What quantizing costs and gives: quality beside speed, memory, load time and price."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import quant as program
 
     how = program.QUICK if recorded.quick else program.QuantOptions()
@@ -35,4 +36,4 @@ def quant(
         currency=currency,
         profile=profile,
     )
-    program.measure(targets, recorded.options(3), how)
+    common.judged(program.measure(targets, recorded.options(3), how))

@@ -32,6 +32,7 @@ def rag(
     import dataclasses
 
     from benchmarks import servers
+    from benchmarks.programs import common
     from benchmarks.programs import rag as program
 
     how = program.QUICK if recorded.quick else program.RagOptions()
@@ -45,7 +46,7 @@ def rag(
     )
     options = recorded.options(3)
     if base_url is not None:
-        program.measure(servers.attach(base_url, None, api_key), options, how)
+        common.judged(program.measure(servers.attach(base_url, None, api_key), options, how))
         return
     with servers.ours(target) as server:
-        program.measure(server, options, how)
+        common.judged(program.measure(server, options, how))

@@ -16,4 +16,4 @@ def report(
     from benchmarks.store import Run
 
     opened = Run.open(run_directory)
-    common.finish(opened, registry.sections_of(str(opened.config().get("program"))))
+    common.judged(common.finish(opened, registry.sections_of(str(opened.config().get("program")))))

@@ -24,10 +24,11 @@ def retrieval(
     """How fast retrieval embeds, by backend, and searches, with recall; exit code 1 below the targets."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import retrieval as program
 
     how = program.QUICK if recorded.quick else program.RetrievalOptions()
     how = dataclasses.replace(
         how, model=model, sizes=p.numbers(sizes) or how.sizes, parts=tuple(part or how.parts)
     )
-    program.measure(recorded.options(3), how)
+    common.judged(program.measure(recorded.options(3), how))

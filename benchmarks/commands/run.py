@@ -45,4 +45,4 @@ def run(
     base = CellOptions(
         requests=requests, duration_s=duration, warmup=warmup, timeout_s=timeout, chunk_usage=chunk_usage
     )
-    load_run.measure(attach(base_url, model, api_key, pid), asked, loads, options, base)
+    common.judged(load_run.measure(attach(base_url, model, api_key, pid), asked, loads, options, base))

@@ -22,10 +22,11 @@ def serving(
     """Ours against vLLM's defaults, same model, dtype and cache, in turns; exit code 1 below the targets."""
     import dataclasses
 
+    from benchmarks.programs import common
     from benchmarks.programs import serving as program
 
     how = program.QUICK if recorded.quick else program.ServingOptions()
     how = dataclasses.replace(
         how, profile=profile, workload=workload or how.workload, users=p.numbers(users) or how.users
     )
-    program.measure(target, recorded.options(5, when_quick=3), how)
+    common.judged(program.measure(target, recorded.options(5, when_quick=3), how))

@@ -26,4 +26,4 @@ def soak(
 
     how = dataclasses.replace(program.SoakOptions(), minutes=minutes, profile=profile)
     how = dataclasses.replace(how, users=users or how.users)
-    program.measure(target, common.RunOptions(out, name, seed, 1), how)
+    common.judged(program.measure(target, common.RunOptions(out, name, seed, 1), how))

@@ -47,7 +47,7 @@ def change(metric: str, a: Sequence[Record], b: Sequence[Record], slo: Slo) -> C
         return _rate(metric, a, b, slo)
     name, _, q = metric.rpartition("_")
     groups_a, groups_b = _values(name, a), _values(name, b)
-    one, other = _statistic(groups_a, q), _statistic(groups_b, q)
+    one, other = _statistic(groups_a, q, _clusters(name, a)), _statistic(groups_b, q, _clusters(name, b))
     if one is None or other is None:
         return _plain(metric, one, other)
     return _with_interval(metric, one, other, _estimates(groups_a, q, 1), _estimates(groups_b, q, 2))
@@ -69,11 +69,20 @@ def _values(name: str, records: Sequence[Record]) -> list[Array]:
     return [group for group in groups if len(group)]
 
 
-def _statistic(groups: Sequence[Array], q: str) -> float | None:
+def _clusters(name: str, records: Sequence[Record]) -> list[Array] | None:
+    """The values by request, where one request has many."""
+    if name != "itl":
+        return None
+    return [
+        np.asarray(latency.itl_s(r), dtype=np.float64) for cell in by_cell(records).values() for r in cell
+    ]
+
+
+def _statistic(groups: Sequence[Array], q: str, clusters: list[Array] | None) -> float | None:
     if not groups:
         return None
     values = np.concatenate(groups)
-    return float(values.mean()) if q == "mean" else quantile(values, QUANTILES[q])
+    return float(values.mean()) if q == "mean" else quantile(values, QUANTILES[q], clusters)
 
 
 def _estimates(groups: Sequence[Array], q: str, seed: int) -> Array:

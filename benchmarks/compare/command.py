@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.analyse import slo_of
+from benchmarks.analyse import analyse, slo_of
 from benchmarks.compare.change import Change, change
 from benchmarks.compare.limits import RATES, Limit
 from benchmarks.errors import BadRun
@@ -51,10 +51,13 @@ class Comparison:
     """Crossed a relative limit, but within what chance does."""
     unknown: list[str]
     """Limits that could not be judged."""
+    verdicts: dict[str, dict[str, Any]]
+    """Of both runs, by the letter: what is compared is believed no more than what it is made of."""
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
+            "verdicts": {letter: verdict["verdict"] for letter, verdict in self.verdicts.items()},
             "regressions": [dataclasses.asdict(item) for item in self.broken],
             "within_noise": [dataclasses.asdict(item) for item in self.noise],
             "not_judged": self.unknown,
@@ -120,7 +123,8 @@ def compare(path_a: Path, path_b: Path, limits: Sequence[Limit]) -> Comparison:
         rows += [_row(name, found, found.metric in bad) for found in changes.values() if found.b is not None]
     columns = ["point", "metric", "A", "B", "change", "95 % interval", ""]
     title = f"{path_a.name} → {path_b.name}"
-    return Comparison(Table(title, columns, rows), broken, noise, unknown)
+    verdicts = {"A": analyse(run_a)["verdict"], "B": analyse(run_b)["verdict"]}
+    return Comparison(Table(title, columns, rows), broken, noise, unknown, verdicts)
 
 
 def _row(name: str, found: Change, bad: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from benchmarks.metrics.statistics import (
     Array,
     interval,
     mean_interval,
+    needed,
     quantile,
+    quantile_interval,
     quantiles,
     resample,
 )
 from benchmarks.records import Failure, Record
 
+Interval = tuple[float, float] | None
 BOOTSTRAP_MAX_VALUES = 20_000
 """Above this the interval of a quantile is narrower than anything it is compared with."""
 
@@ -87,28 +90,48 @@ def rates(records: Sequence[Record], slo: Slo) -> dict[str, float | None]:
     }
 
 
-def distribution(groups: Sequence[Sequence[float]], *, seed: int = 0) -> dict[str, Any]:
-    """n, mean, min, max and quantiles of grouped values, with 95 % intervals of mean, p50, p95 and p99."""
+def distribution(
+    groups: Sequence[Sequence[float]], *, clusters: Sequence[Sequence[float]] | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """n, mean, min, max and quantiles of values grouped by repeat, with 95 % intervals.
+
+    A quantile that the sample does not carry is None, and `too_few` names the count it takes. `clusters` are
+    the same values by request, where one request has many. The interval of a quantile is that of its order
+    statistics, widened by how repeats differ (cluster bootstrap); that of the mean is the bootstrap's.
+    """
     arrays: list[Array] = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
     if not arrays:
-        return {"n": 0, "mean": None, **dict.fromkeys(QUANTILES), "ci95": {}}
+        return {"n": 0, "mean": None, **dict.fromkeys(QUANTILES), "ci95": {}, "too_few": _too_few(QUANTILES)}
     values = np.concatenate(arrays)
+    tied = None if clusters is None else [np.asarray(one, dtype=np.float64) for one in clusters]
     out: dict[str, Any] = {
         "n": len(values),
         "mean": float(values.mean()),
         "min": float(values.min()),
         "max": float(values.max()),
     }
-    out |= {name: quantile(values, q) for name, q in QUANTILES.items()}
+    out |= {name: quantile(values, q, tied) for name, q in QUANTILES.items()}
+    out["too_few"] = _too_few(name for name in QUANTILES if out[name] is None)
+    shown = [name for name in ("p50", "p95", "p99") if out[name] is not None]
+    out["ci95"] = {name: quantile_interval(values, QUANTILES[name], tied) for name in shown}
     if 5 <= len(values) <= BOOTSTRAP_MAX_VALUES:
-        shown = {name: QUANTILES[name] for name in ("p50", "p95", "p99") if out[name] is not None}
-        estimates = np.array(
-            [(sample.mean(), *quantiles(sample, list(shown.values()))) for sample in resample(arrays, seed)]
-        )
-        out["ci95"] = {name: interval(estimates[:, number]) for number, name in enumerate(("mean", *shown))}
-    else:
-        out["ci95"] = {}
+        qs = [QUANTILES[name] for name in shown]
+        estimates = np.array([(sample.mean(), *quantiles(sample, qs)) for sample in resample(arrays, seed)])
+        out["ci95"]["mean"] = interval(estimates[:, 0])
+        if len(arrays) > 1:
+            for number, name in enumerate(shown, 1):
+                out["ci95"][name] = _hull(out["ci95"][name], interval(estimates[:, number]))
     return out
+
+
+def _too_few(names: Iterable[str]) -> dict[str, int]:
+    return {name: needed(QUANTILES[name]) for name in names}
+
+
+def _hull(one: Interval, other: Interval) -> Interval:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def point(records: Sequence[Record], slo: Slo | None = None) -> dict[str, Any]:
@@ -138,8 +161,10 @@ def point(records: Sequence[Record], slo: Slo | None = None) -> dict[str, Any]:
         out[name] = distribution(
             [[v for r in group if (v := value_of(r)) is not None] for group in cells.values()]
         )
-    out["itl"] = distribution([[v for r in group for v in latency.itl_s(r)] for group in cells.values()])
-    out["pause"] = distribution([[v for r in group for v in latency.pauses_s(r)] for group in cells.values()])
+    for name, values_of in (("itl", latency.itl_s), ("pause", latency.pauses_s)):
+        by_request = [[values_of(r) for r in group] for group in cells.values()]
+        pooled = [[value for one in group for value in one] for group in by_request]
+        out[name] = distribution(pooled, clusters=[one for group in by_request for one in group])
     out["send_delay"] = distribution([[latency.send_delay_s(r) for r in group] for group in cells.values()])
     good = [record for record in asked if record.ok]
     for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):

@@ -1,4 +1,4 @@
-"""Memory and CPU of a server's process tree, and what the rest of the machine was doing."""
+"""Memory and CPU of a server's process trees, and what the rest of the machine was doing."""
 
 from __future__ import annotations
 
@@ -14,36 +14,44 @@ _MEMORY_PERIOD_S = 5.0
 """The kernel walks all pages of a process for it: of an engine, every second, two per cent of two cores."""
 
 
-class ProcessTree:
-    """A process and its descendants, measured together."""
+class ProcessTrees:
+    """Processes and their descendants, measured together."""
 
-    def __init__(self, pid: int) -> None:
-        """`pid` need not live for long; a vanished process counts as nothing."""
-        self._pid = pid
+    def __init__(self, pids: Sequence[int]) -> None:
+        """A process that has vanished counts as nothing."""
+        self._pids = tuple(pids)
         self._memory, self._memory_until = 0.0, 0.0
-
-    def _members(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self._pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return []
 
     def sample(self) -> dict[str, float]:
         """`memory_bytes` (proportional set size: shared pages once), `cpu_s` so far, open `descriptors`.
 
-        The memory is up to five seconds old.
+        The memory is up to five seconds old. Processor time counts that of children that have ended.
         """
-        members = self._members()
-        if members and monotonic() >= self._memory_until:
-            self._memory, self._memory_until = _memory_bytes(members), monotonic() + _MEMORY_PERIOD_S
+        found = members(self._pids)
+        if found and monotonic() >= self._memory_until:
+            self._memory, self._memory_until = _memory_bytes(found), monotonic() + _MEMORY_PERIOD_S
         cpu = descriptors = 0.0
-        for member in members:
+        for member in found:
             with contextlib.suppress(psutil.Error, OSError):
-                times = member.cpu_times()
-                cpu += times.user + times.system
+                cpu += _spent_s(member)
                 descriptors += member.num_fds()
         return {"memory_bytes": self._memory, "cpu_s": cpu, "descriptors": descriptors} if cpu else {}
+
+
+def members(pids: Sequence[int]) -> list[psutil.Process]:
+    """The processes of these trees, each once."""
+    found: dict[int, psutil.Process] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(pid)
+            found |= {one.pid: one for one in (root, *root.children(recursive=True))}
+    return list(found.values())
+
+
+def _spent_s(process: psutil.Process) -> float:
+    """Processor seconds of a process and of the children it has waited for."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _memory_bytes(members: Sequence[psutil.Process]) -> float:
@@ -75,19 +83,12 @@ def machine_sample() -> dict[str, float]:
     return {"machine_cpu_s": float(busy), "machine_steal_s": steal}
 
 
-def own_cpu_s(server_pid: int | None) -> float:
+def own_cpu_s(server_pids: Sequence[int] = ()) -> float:
     """CPU seconds of this process, its children and those it has waited for, without a server it started."""
-    times = os.times()
-    total = times.user + times.system + times.children_user + times.children_system
-    server: set[int] = set()
-    if server_pid is not None:
-        with contextlib.suppress(psutil.Error):
-            root = psutil.Process(server_pid)
-            server = {root.pid, *(child.pid for child in root.children(recursive=True))}
-    for child in psutil.Process().children(recursive=True):
-        if child.pid in server:
-            continue
-        with contextlib.suppress(psutil.Error):
-            spent = child.cpu_times()
-            total += spent.user + spent.system
+    server = {member.pid for member in members(server_pids)}
+    total = 0.0
+    for process in members([os.getpid()]):
+        if process.pid not in server:
+            with contextlib.suppress(psutil.Error):
+                total += _spent_s(process)
     return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from time import monotonic, perf_counter, time
 from typing import Any
 
@@ -18,11 +18,13 @@ Sample = dict[str, Any]
 class Sampler:
     """Server metrics, process tree, GPU and machine, in one row per period."""
 
-    def __init__(self, base_url: str, pid: int | None, api_key: str | None, period_s: float = 1.0) -> None:
-        """`pid` is the server's process on this machine, None when it runs elsewhere."""
+    def __init__(
+        self, base_url: str, pids: Sequence[int], api_key: str | None, period_s: float = 1.0
+    ) -> None:
+        """`pids` are the roots of the server's process trees on this machine, empty when not known."""
         self._url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
-        self._pid = pid
-        self._tree = None if pid is None else processes.ProcessTree(pid)
+        self._pids = tuple(pids)
+        self._trees = processes.ProcessTrees(pids)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._period_s = period_s
         self._has_metrics = True
@@ -31,9 +33,8 @@ class Sampler:
         """What this machine alone knows now: clocks, CPU of machine, client and server."""
         row: Sample = {"t_s": perf_counter() - epoch_s, "wall_s": time(), "monotonic_s": monotonic()}
         row |= processes.machine_sample()
-        row["own_cpu_s"] = processes.own_cpu_s(self._pid)
-        if self._tree is not None:
-            row |= self._tree.sample()
+        row["own_cpu_s"] = processes.own_cpu_s(self._pids)
+        row |= self._trees.sample()
         return row
 
     async def one(self, client: httpx.AsyncClient, epoch_s: float) -> Sample:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import environment
-from benchmarks.errors import BadOption, ServerUnusable, WorkerFailed
+from benchmarks.errors import BadOption, NotKnown, NotValid, ServerUnusable, WorkerFailed
 from benchmarks.load.spec import Load
 from benchmarks.measure import Bench, CellOptions
 from benchmarks.metrics.compute import Slo
@@ -35,10 +35,13 @@ class RunOptions:
     slo: Slo = dataclasses.field(default_factory=Slo)
     quick: bool = False
     processes: int | None = None
+    seed_drawn: bool = False
 
     def settled(self) -> RunOptions:
         """With a seed."""
-        return self if self.seed is not None else dataclasses.replace(self, seed=secrets.randbelow(10**6))
+        if self.seed is not None:
+            return self
+        return dataclasses.replace(self, seed=secrets.randbelow(10**6), seed_drawn=True)
 
 
 def parse_slo(text: str) -> Slo:
@@ -104,6 +107,7 @@ def measure_loads(
             seed=cell_seed(options, repeat, index),
             warmup=warmup if index == 0 else 0,
             processes=options.processes,
+            repeatable=not options.seed_drawn,
         )
         try:
             bench.cell(server, subject, workload, load, repeat, cell)
@@ -123,7 +127,10 @@ def note_failed(run: Run, subject: str, why: str) -> None:
 def finish(
     run: Run, special: SectionMaker | None, extra_json: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the report, show its tables and end with one line of JSON; return the metrics."""
+    """Write the report, show its tables and end with one line of JSON; return the metrics.
+
+    `judged` turns their verdict into the program's exit code.
+    """
     metrics, own = write(run, special)
     tables = [table for section in own for table in section.tables]
     if metrics["points"]:
@@ -132,17 +139,16 @@ def finish(
     for table in [*tables, *(failed.tables if failed else [])]:
         console.print(table.rich())
     verdict = metrics["verdict"]
-    if verdict["valid"]:
-        console.print("[green]VALID[/]")
-    else:
-        console.print("[yellow]NOT VALID[/]")
-        for line in report_common.reasons(verdict):
-            console.print(f"  {line}", markup=False)
+    word, meaning = report_common.VERDICTS[verdict["verdict"]]
+    console.print(f"[{'green' if verdict['valid'] else 'yellow'}]{word}[/]: {meaning}")
+    for line in report_common.reasons(verdict):
+        console.print(f"  {line}", markup=False)
     console.print(f"report: {run.path / 'report.html'}", markup=False)
     emit_json(
         {
             "run": str(run.path),
             "report": str(run.path / "report.html"),
+            "verdict": verdict["verdict"],
             "valid": verdict["valid"],
             "reasons": sorted({reason["code"] for reason in verdict["reasons"]}),
             "points": [brief(p) for p in metrics["points"]],
@@ -152,9 +158,25 @@ def finish(
     return metrics
 
 
+def judged(metrics: dict[str, Any]) -> None:
+    """End quietly only on figures that may be believed.
+
+    Raises:
+        NotValid, NotKnown: the run's verdict; everything is written before.
+    """
+    verdict = metrics["verdict"]
+    if verdict["valid"]:
+        return
+    lines = report_common.reasons(verdict)
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    kind = NotKnown if verdict["valid"] is None else NotValid
+    raise kind(f"the figures are {kind.words}: {lines[0]}{more}")
+
+
 def brief(point: dict[str, Any]) -> dict[str, Any]:
     """The figures of a point that a program most likely wants."""
     f = point["figures"]
+    latencies = ("ttft", "tpot", "itl", "e2e")
     return {
         "subject": point["subject"],
         "workload": point["workload"],
@@ -164,7 +186,9 @@ def brief(point: dict[str, Any]) -> dict[str, Any]:
         "output_tps": f["output_tps"],
         "requests_ps": f["requests_ps"],
         "goodput_ps": f["goodput_ps"],
-        **{f"{m}_{q}_s": f[m][q] for m in ("ttft", "tpot", "itl", "e2e") for q in ("p50", "p95", "p99")},
+        **{f"{m}_{q}_s": f[m][q] for m in latencies for q in ("p50", "p95", "p99")},
+        "too_few_for": {f"{m}_{q}_s": count for m in latencies for q, count in f[m]["too_few"].items()},
+        "verdict": point["verdict"]["verdict"],
     }
 
 

@@ -68,15 +68,22 @@ def measure(server: Server, options: RunOptions, how: CrossOptions) -> dict[str,
         turn = repeat % len(names)
         for name in [*names[turn:], *names[:turn]]:
             console.print(f"repeat {repeat + 1}: {name}", style="dim")
-            before = own_cpu_s(server.pid)
-            figures = tools[name](cell_seed(options, repeat, 0) % 2**31)
-            seen[name].append({**figures, "cpu_s": own_cpu_s(server.pid) - before})
+            before = own_cpu_s(server.pids)
+            with bench.watching(f"{name}, repeat {repeat + 1}", server):
+                figures = tools[name](cell_seed(options, repeat, 0) % 2**31)
+            seen[name].append({**figures, "cpu_s": own_cpu_s(server.pids) - before})
             run.put_extra({"seen": seen})
     return finish(run, sections)
 
 
 def _ours(bench: Bench, server: Server, options: RunOptions, how: CrossOptions, seed: int) -> Seen:
-    cell = CellOptions(requests=how.requests, seed=seed, warmup=2, processes=options.processes)
+    cell = CellOptions(
+        requests=how.requests,
+        seed=seed,
+        warmup=2,
+        processes=options.processes,
+        repeatable=not options.seed_drawn,
+    )
     workload, load = parse_workload(how.workload), parse_load(f"closed:{how.users}")
     measured = bench.cell(server, OURS, workload, load, 0, cell)
     figures = point(measured.records)
@@ -102,9 +109,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
     del metrics, folder
     seen: dict[str, list[Seen]] = run.extra().get("seen") or {}
     middle = {
-        name: {figure: statistics.median(row[figure] for row in rows) for figure in FIGURES}
-        for name, rows in seen.items()
-        if rows
+        name: {figure: _middle(rows, figure) for figure in FIGURES} for name, rows in seen.items() if rows
     }
     ours = middle.get(OURS)
     rows = [
@@ -140,10 +145,11 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
 
 
 def _middle(rows: Sequence[Seen], figure: str) -> float | None:
-    """The median; None of runs that were stored before the figure was kept."""
-    known = [row[figure] for row in rows if figure in row]
+    """The median; None where a run was stored before the figure was kept, or was too short to carry it."""
+    known = [value for row in rows if (value := row.get(figure)) is not None]
     return statistics.median(known) if known else None
 
 
-def _apart(value: float, ours: float) -> str:
-    return f"{value / ours - 1:+.1%}" if ours else show.UNKNOWN
+def _apart(value: float | None, ours: float | None) -> str:
+    share = show.ratio(value, ours)
+    return show.UNKNOWN if share is None else f"{share - 1:+.1%}"

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.metrics.statistics import needed
 from benchmarks.plan import Task, Turn
 from benchmarks.servers import OFFLINE, Server, serving_python
 from benchmarks.workload.synthetic import Counter, text_of
 
-Seen = dict[str, float]
+Seen = dict[str, float | None]
+"""Figures of one run of an instrument; None where it was too short to carry one."""
 _TIMEOUT_S = 900.0
 _VLLM_BENCH = (
     "import argparse; from vllm.benchmarks.serve import add_cli_args, main; "
@@ -105,10 +107,11 @@ def guidellm(job: Job, program: str) -> Seen:
 
 def from_vllm(value: dict[str, Any]) -> Seen:
     """Read `vllm bench serve --save-result`."""
+    enough = value["completed"] >= needed(0.5)
     return {
         "output_tps": value["output_throughput"],
-        "ttft_s": value["median_ttft_ms"] / 1000,
-        "tpot_s": value["median_tpot_ms"] / 1000,
+        "ttft_s": value["median_ttft_ms"] / 1000 if enough else None,
+        "tpot_s": value["median_tpot_ms"] / 1000 if enough else None,
         "tokens": value["total_output_tokens"],
     }
 
@@ -116,10 +119,11 @@ def from_vllm(value: dict[str, Any]) -> Seen:
 def from_guidellm(value: dict[str, Any]) -> Seen:
     """Read GuideLLM's JSON report."""
     metrics = value["benchmarks"][0]["metrics"]
+    enough = metrics["time_to_first_token_ms"]["successful"]["count"] >= needed(0.5)
     return {
         "output_tps": metrics["output_tokens_per_second"]["successful"]["mean"],
-        "ttft_s": metrics["time_to_first_token_ms"]["successful"]["median"] / 1000,
-        "tpot_s": metrics["inter_token_latency_ms"]["successful"]["median"] / 1000,
+        "ttft_s": metrics["time_to_first_token_ms"]["successful"]["median"] / 1000 if enough else None,
+        "tpot_s": metrics["inter_token_latency_ms"]["successful"]["median"] / 1000 if enough else None,
         "tokens": metrics["output_token_count"]["successful"]["total_sum"],
     }
 

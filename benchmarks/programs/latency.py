@@ -66,7 +66,10 @@ def _search(
     while len(points) < how.most_rates and (rate := sweep.next_rate(points)) is not None:
         count = max(8, round(rate * how.rate_seconds))
         cell = CellOptions(
-            requests=count, seed=cell_seed(options, 90, len(points)), processes=options.processes
+            requests=count,
+            seed=cell_seed(options, 90, len(points)),
+            processes=options.processes,
+            repeatable=not options.seed_drawn,
         )
         load = parse_load(f"poisson:{rate:.4g}")
         measured = bench.cell(server, subject, workload, load, 0, cell)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.metrics.compute import distribution
+from benchmarks.metrics.statistics import needed
 from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
@@ -46,7 +45,8 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             if not values:
                 continue
             found = distribution([values])
-            medians[f"{users} at once"][name] = float(np.median(values)) * 1000
+            if found["p50"] is not None:
+                medians[f"{users} at once"][name] = found["p50"] * 1000
             rows.append(
                 [
                     f"{users} at once: {name}",
@@ -56,7 +56,8 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
                 ]
             )
     plots.stacked("Median time of each stage", "milliseconds", medians, folder / "stages.png")
-    table = Table("Stages", ["stage", "p50 ms", "p95 ms", "share of all time"], rows)
+    note = f"– is a percentile that too few answers carry: p50 takes {needed(0.5)}, p95 {needed(0.95)}"
+    table = Table("Stages", ["stage", "p50 ms", "p95 ms", "share of all time"], rows, note)
     out = [
         Section(
             "Where the time goes",
@@ -82,10 +83,12 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
 
 def _again(run: Run) -> str:
     """What a cache saves, and whether passages were reranked."""
-    times = show.ms(distribution([run.extra().get("cached_s") or []])["p50"])
+    found = distribution([run.extra().get("cached_s") or []])
     reranker = run.config().get("reranker")
     order = f"Passages were reranked by {reranker}." if reranker else "No reranker was asked."
-    return f"Asked again, an answer comes from the cache in {times} ms (median). {order}"
+    if found["p50"] is None:
+        return f"Too few questions were asked again to say what a cache saves ({found['n']}). {order}"
+    return f"Asked again, an answer comes from the cache in {show.ms(found['p50'])} ms (median). {order}"
 
 
 def _search_times(seconds: Sequence[float]) -> list[str]:

@@ -71,9 +71,10 @@ class Window:
     tokens_ps: float
     tokens_per_cpu_s: float
     """Output tokens per second of processor time of the server."""
-    memory_bytes: float
-    descriptors: float
-    other_share: float
+    memory_bytes: float | None
+    descriptors: float | None
+    other_share: float | None
+    """None: not known, as the other two."""
     failed: int
     requests: int
 
@@ -86,6 +87,7 @@ class Check:
     found: str
     allowed: str
     met: bool
+    """What nobody saw was not kept."""
 
 
 def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
                     requests=enough,
                     duration_s=how.minutes * 60 / how.windows,
                     seed=cell_seed(options, number, 0),
+                    repeatable=not options.seed_drawn,
                     warmup=0 if number else 4,
                 )
                 measured = bench.cell(server, SUBJECT, workload, load, number, cell)
@@ -145,7 +148,7 @@ def windows(measured: Sequence[Measured], cores: int) -> list[Window]:
                 tokens_per_cpu_s=tokens / (rise(one.samples, "cpu_s") or float("inf")),
                 memory_bytes=_last(one, "memory_bytes"),
                 descriptors=_last(one, "descriptors"),
-                other_share=summary["other_cpu_share"] or 0.0,
+                other_share=summary["other_cpu_share"],
                 failed=sum(r.failure is not None and r.failure != Failure.CUT_OFF for r in records),
                 requests=sum(r.failure != Failure.CUT_OFF for r in records),
             )
@@ -153,10 +156,16 @@ def windows(measured: Sequence[Measured], cores: int) -> list[Window]:
     return out
 
 
-def _last(measured: Measured, name: str) -> float:
+def _last(measured: Measured, name: str) -> float | None:
     """The median of a figure's last five samples, while the load was still on."""
     values = [row[name] for row in measured.samples if name in row]
-    return statistics.median(values[-5:]) if values else 0.0
+    return statistics.median(values[-5:]) if values else None
+
+
+def _known(values: Sequence[float | None]) -> list[float] | None:
+    """The values, or None when one of them is not known."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
 
 
 def halves(values: Sequence[float]) -> tuple[float, float]:
@@ -180,41 +189,51 @@ def checks(run: Run) -> list[Check]:
 def judge(parts: Sequence[Window], seen: Seen, left: dict[str, Any], how: SoakOptions) -> list[Check]:
     """Decide. Pure."""
     failed, asked = sum(p.failed for p in parts), sum(p.requests for p in parts)
-    memory = halves([p.memory_bytes for p in parts])
-    files = halves([p.descriptors for p in parts])
+    memory, files = _known([p.memory_bytes for p in parts]), _known([p.descriptors for p in parts])
     # What others take slows every answer, but not what a token costs the server.
-    busy = statistics.median(p.other_share for p in parts) > how.busy
-    speed = halves([p.tokens_per_cpu_s if busy else p.tokens_ps for p in parts])
-    growth = memory[1] / memory[0] - 1 if memory[0] else 0.0
+    others = _known([p.other_share for p in parts])
+    quiet = others is not None and statistics.median(others) <= how.busy
+    speed = halves([p.tokens_ps if quiet else p.tokens_per_cpu_s for p in parts])
     drift = speed[1] / speed[0] - 1 if speed[0] else -1.0
-    more = files[1] - files[0]
     state = [show.number(left[name]) for name in ("running", "waiting")]
     running = f"{state[0]} running, {state[1]} waiting" if left["decodes"] else "no token"
-    idle = bool(left["decodes"]) and not left["running"] and not left["waiting"]
+    idle = bool(left["decodes"]) and left["running"] == 0 and left["waiting"] == 0
     return [
         Check("failed requests", f"{failed} of {asked}", "0", failed == 0 and asked > 0),
         Check("bad answers to malformed requests", f"{seen.bad} of {seen.malformed}", "0", seen.bad == 0),
         Check("clients that left midway", str(seen.left), "≥ 1", seen.left > 0),
+        _memory_check(memory, how),
+        _descriptor_check(files, how),
         Check(
-            "memory",
-            f"{show.mebibytes(memory[0])} → {show.mebibytes(memory[1])} MiB ({growth:+.1%})",
-            f"≤ {how.memory_growth:+.0%}",
-            growth <= how.memory_growth,
-        ),
-        Check(
-            "descriptors",
-            f"{files[0]:.0f} → {files[1]:.0f}",
-            f"≤ +{how.more_descriptors}",
-            more <= how.more_descriptors and files[0] > 0,
-        ),
-        Check(
-            "output tokens per CPU second, for the machine is busy" if busy else "output tok/s",
+            "output tok/s"
+            if quiet
+            else "output tokens per CPU second, for the machine is not known to be quiet",
             f"{show.number(speed[0])} → {show.number(speed[1])} ({drift:+.1%})",
             f"≥ -{how.slower:.0%}",
             drift >= -how.slower,
         ),
         Check("afterwards", running, "idle, and decodes", idle),
     ]
+
+
+def _memory_check(values: list[float] | None, how: SoakOptions) -> Check:
+    allowed = f"≤ {how.memory_growth:+.0%}"
+    if values is None or not all(values):
+        return Check("memory", "not known", allowed, met=False)
+    before, after = halves(values)
+    growth = after / before - 1
+    found = f"{show.mebibytes(before)} → {show.mebibytes(after)} MiB ({growth:+.1%})"
+    return Check("memory", found, allowed, growth <= how.memory_growth)
+
+
+def _descriptor_check(values: list[float] | None, how: SoakOptions) -> Check:
+    allowed = f"≤ +{how.more_descriptors}"
+    if values is None or not all(values):
+        return Check("descriptors", "not known", allowed, met=False)
+    before, after = halves(values)
+    return Check(
+        "descriptors", f"{before:.0f} → {after:.0f}", allowed, after - before <= how.more_descriptors
+    )
 
 
 def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
@@ -228,7 +247,7 @@ def sections(run: Run, metrics: dict[str, Any], folder: Path) -> list[Section]:
             show.number(part.tokens_ps),
             show.number(part.tokens_per_cpu_s),
             show.mebibytes(part.memory_bytes),
-            f"{part.descriptors:.0f}",
+            show.UNKNOWN if part.descriptors is None else f"{part.descriptors:.0f}",
             f"{part.failed} of {part.requests}",
             show.percent(part.other_share),
         ]

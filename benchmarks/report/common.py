@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.metrics.statistics import QUANTILES, needed
 from benchmarks.report import show
 from benchmarks.report.table import Section, Table
 
+_COUNTS = ", ".join(f"{name} takes {needed(q)} requests" for name, q in QUANTILES.items())
 GLOSSARY = (
     ("TTFT", "time to first token: from sending the request to its first generated token"),
     (
@@ -21,15 +23,26 @@ GLOSSARY = (
     ("E2E", "from sending the request to the last byte of its answer"),
     (
         "p50 … p99",
-        "half, … 99 % of the requests were at least this fast; – where too few requests were made to say",
+        "half, … 99 % of the requests were at least this fast. – where the sample does not carry it, because "
+        f"its 95 % order-statistic interval ends outside: {_COUNTS}. ITL also takes a request in its tail, and "
+        "gaps of one answer count together as far as they resemble each other",
     ),
     ("output tok/s", "generated tokens of successful requests / time from the first send to the last byte"),
     ("goodput", "requests per second that met every limit of the SLO"),
     (
         "[a, b]",
-        "95 % bootstrap interval: over the repeats for rates, over repeats and requests for latencies",
+        "95 % interval: Student's t over the repeats for rates; order statistics, widened by a bootstrap "
+        "over the repeats, for latencies",
     ),
 )
+
+
+VERDICTS = {
+    "valid": ("VALID", "no check spoke against these figures."),
+    "not valid": ("NOT VALID", "take these figures with the following in mind:"),
+    "not known": ("NOT KNOWN", "nothing spoke against these figures, but not everything could be looked at:"),
+}
+"""The three verdicts as a reader sees them, each with what it means."""
 
 
 def reasons(verdict: dict[str, Any]) -> list[str]:
@@ -61,11 +74,23 @@ def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
         row += [show.ms(f["tpot"]["p50"]), show.ms(f["tpot"]["p95"]), show.ms(f["itl"]["p99"])]
         row += [show.ms(f["e2e"]["p50"]), show.ms(f["e2e"]["p95"])]
         row += [show.percent(f["good_share"])] if goodput else []
-        row.append("valid" if p["verdict"]["valid"] else "see above")
+        row.append(p["verdict"]["verdict"])
         rows.append(row)
     workloads = sorted({point["workload"] for point in points})
     text = f"Times in milliseconds. Workload: {'; '.join(workloads)}."
-    return Section("Results", text, [Table("Results", columns, rows)])
+    return Section(
+        "Results", text, [Table("Results", columns, rows, too_few(points, ("ttft", "tpot", "itl", "e2e")))]
+    )
+
+
+def too_few(points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Why percentiles are missing, in words; empty where none is."""
+    missing: dict[str, int] = {}
+    for point in points:
+        for name in names:
+            missing |= point["figures"][name]["too_few"] if point["figures"][name]["n"] else {}
+    wanted = [f"{name} takes {missing[name]}" for name in sorted(missing)]
+    return f"– is a percentile that too few requests carry: {', '.join(wanted)}" if wanted else ""
 
 
 def brief(points: Sequence[dict[str, Any]]) -> Table:
@@ -88,7 +113,9 @@ def brief(points: Sequence[dict[str, Any]]) -> Table:
                 show.ms(f["e2e"]["p95"]),
             ]
         )
-    return Table("Results", columns, rows, "medians in milliseconds; the report has the rest")
+    note = "medians in milliseconds; the report has the rest"
+    few = too_few(points, ("ttft", "tpot", "e2e"))
+    return Table("Results", columns, rows, f"{note}; {few}" if few else note)
 
 
 def server_side(points: Sequence[dict[str, Any]]) -> Section | None:

@@ -130,6 +130,7 @@ def page(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> str:
         title=config.get("title") or run.path.name,
         subtitle=f"{run.path.name} · {config.get('command', '')}",
         verdict=metrics["verdict"],
+        words=common.VERDICTS[metrics["verdict"]["verdict"]],
         reasons=common.reasons(metrics["verdict"]),
         sections=shown,
         glossary=common.GLOSSARY,
@@ -144,12 +145,10 @@ def markdown(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> 
     """The summary for a pull request or a note."""
     config = run.config()
     lines = [f"# {config.get('title') or run.path.name}", "", f"`{config.get('command', '')}`", ""]
-    if metrics["verdict"]["valid"]:
-        lines += ["**VALID**", ""]
-    else:
-        lines += ["**NOT VALID**:", ""]
-        lines += [f"- {line}" for line in common.reasons(metrics["verdict"])] or ["- nothing was measured"]
-        lines.append("")
+    word, meaning = common.VERDICTS[metrics["verdict"]["verdict"]]
+    lines += [f"**{word}**: {meaning}", ""]
+    if against := common.reasons(metrics["verdict"]):
+        lines += [*(f"- {line}" for line in against), ""]
     for section in sections:
         lines += [f"## {section.title}", ""]
         if section.text:
