@@ -24,8 +24,8 @@ GLOSSARY = (
     (
         "p50 … p99",
         "half, … 99 % of the requests were at least this fast. – where the sample does not carry it, because "
-        f"its 95 % order-statistic interval ends outside: {_COUNTS}. ITL also takes a request in its tail, and "
-        "gaps of one answer count together as far as they resemble each other",
+        f"its 95 % order-statistic interval ends outside: {_COUNTS}. ITL also takes a request in its tail, "
+        "and gaps of one answer count together as far as they resemble each other",
     ),
     ("output tok/s", "generated tokens of successful requests / time from the first send to the last byte"),
     ("goodput", "requests per second that met every limit of the SLO"),

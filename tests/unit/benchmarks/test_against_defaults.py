@@ -105,6 +105,8 @@ def test_a_sound_soak_keeps_every_promise() -> None:
         ({"descriptors": 300.0}, "descriptors"),
         ({"tokens_ps": 70.0}, "output tok/s"),
         ({"failed": 1}, "failed requests"),
+        ({"memory_bytes": None}, "memory"),
+        ({"descriptors": None}, "descriptors"),
     ],
 )
 def test_a_soak_sees_what_wears_out(change: dict[str, Any], name: str) -> None:
@@ -113,6 +115,8 @@ def test_a_soak_sees_what_wears_out(change: dict[str, Any], name: str) -> None:
 
 def test_on_a_busy_machine_a_soak_judges_what_a_token_costs() -> None:
     busy = replace(GOOD, other_share=0.3)
+    unknown = replace(busy, other_share=None)
+    assert broken([unknown] * 6 + [replace(unknown, tokens_ps=50.0)] * 4) == []
     assert broken([busy] * 6 + [replace(busy, tokens_ps=50.0)] * 4) == []
     assert len(broken([busy] * 6 + [replace(busy, tokens_per_cpu_s=40.0)] * 4)) == 1
 
@@ -121,6 +125,7 @@ def test_a_soak_sees_bad_answers_and_what_is_left_over() -> None:
     assert broken([GOOD] * 10, IDLE, {"5xx": 1}) == ["bad answers to malformed requests"]
     assert broken([GOOD] * 10, {**IDLE, "running": 2.0}) == ["afterwards"]
     assert broken([GOOD] * 10, {**IDLE, "decodes": False}) == ["afterwards"]
+    assert broken([GOOD] * 10, {**IDLE, "running": None}) == ["afterwards"]
 
 
 def test_halves_leave_the_warm_up_out() -> None:

@@ -49,13 +49,13 @@ def test_nothing_sampled_is_unknown() -> None:
 
 
 def test_this_process_has_memory_and_cpu() -> None:
-    found = processes.ProcessTree(os.getpid()).sample()
+    found = processes.ProcessTrees([os.getpid()]).sample()
     assert found["memory_bytes"] > 10e6
     assert found["cpu_s"] > 0
 
 
 def test_a_process_that_is_gone_counts_as_nothing() -> None:
-    assert processes.ProcessTree(2**22 - 1).sample() == {}
+    assert processes.ProcessTrees([2**22 - 1]).sample() == {}
 
 
 def test_nvidia_smi_rows_are_added_up() -> None:

@@ -17,7 +17,7 @@ SEARCH = {
     "vectors": 1000,
     "kind": "IndexIVFFlat",
     "build_s": 1.0,
-    "seconds": [0.001, 0.002, 0.009],
+    "seconds": [0.001, 0.001, 0.001, 0.002, 0.009, 0.009, 0.009],
     "recall_at_10": 0.94,
     "peak_bytes": 1 << 30,
 }
@@ -35,6 +35,10 @@ def test_targets_are_judged_by_the_backend_used_and_the_largest_corpus() -> None
     assert [yes for _, _, yes in target_rows(found)] == ["yes", "NO", "yes", "NO", "yes"]
     assert search_table([SEARCH]).rows[0][:2] == ["1,000", "IVFFlat"]
     assert targets_met({}) == {}
+
+
+def test_a_median_of_too_few_searches_meets_no_target() -> None:
+    assert targets_met({"search": [{**SEARCH, "seconds": [0.001] * 5}]})["search_ms"] is False
 
 
 def test_exact_neighbours_across_blocks_are_those_of_a_full_sort() -> None:

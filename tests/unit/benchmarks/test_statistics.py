@@ -5,21 +5,65 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metrics.statistics import interval, mean_interval, quantile, quantiles, resample
+from benchmarks.metrics.statistics import (
+    effective_count,
+    interval,
+    mean_interval,
+    quantile,
+    quantile_interval,
+    quantiles,
+    resample,
+)
 
 
 def test_quantile_interpolates() -> None:
-    assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.5
+    assert quantile([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.5) == 3.5
 
 
-@pytest.mark.parametrize(("count", "known"), [(99, False), (100, True)])
-def test_p99_needs_a_hundred_values(count: int, known: bool) -> None:
-    assert (quantile([1.0] * count, 0.99) is not None) is known
+# The smallest n with q^n <= 2.5 %: in 97.5 % of samples the largest value is then above the quantile.
+@pytest.mark.parametrize(("q", "count"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+def test_a_quantile_is_shown_from_the_count_that_bounds_it(q: float, count: int) -> None:
+    values = [float(n) for n in range(count)]
+    assert quantile(values, q) is not None
+    assert quantile_interval(values, q) is not None
+    assert quantile(values[1:], q) is None
+    assert quantile_interval(values[1:], q) is None
 
 
-@pytest.mark.parametrize(("count", "known"), [(19, False), (20, True)])
-def test_p95_needs_twenty_values(count: int, known: bool) -> None:
-    assert (quantile([1.0] * count, 0.95) is not None) is known
+def test_twelve_values_have_a_median_and_no_tail() -> None:
+    assert [quantile([1.0] * 12, q) for q in (0.5, 0.9, 0.95, 0.99)] == [1.0, None, None, None]
+
+
+def test_the_interval_of_a_median_is_the_sign_tests() -> None:
+    # Of 1 … 20: ranks 6 and 15, as in every table of the sign test.
+    assert quantile_interval([float(n) for n in range(1, 21)], 0.5) == (6.0, 15.0)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.9, 0.95])
+def test_order_statistics_cover_the_true_quantile_as_often_as_they_say(q: float) -> None:
+    chance = np.random.default_rng(3)
+    truth, hits = -np.log(1 - q), 0
+    for _ in range(400):
+        found = quantile_interval(chance.exponential(1.0, 120), q)
+        assert found is not None
+        hits += found[0] <= truth <= found[1]
+    assert hits >= 372  # 93 %: 95 % less three standard errors of 400 trials
+
+
+def test_values_of_few_answers_are_few_values() -> None:
+    # Twelve answers of a hundred gaps each, every answer with gaps of its own length.
+    answers = [np.full(100, 0.01 * n) for n in range(1, 13)]
+    gaps = np.concatenate(answers)
+    assert quantile(gaps, 0.99) is not None
+    assert quantile(gaps, 0.99, answers) is None
+    assert quantile(gaps, 0.95, answers) is None
+    assert effective_count(answers, 0.5) < 15
+
+
+def test_values_that_do_not_resemble_their_neighbours_count_in_full() -> None:
+    chance = np.random.default_rng(1)
+    answers = [chance.normal(size=50) for _ in range(200)]
+    assert effective_count(answers, 0.5) > 8000
 
 
 def test_nothing_has_no_quantile() -> None:
@@ -70,7 +114,6 @@ def test_two_repeats_have_no_interval() -> None:
     assert mean_interval([1.0, 2.0]) is None
 
 
-def test_interval_of_repeats_holds_their_mean() -> None:
-    found = mean_interval([9.0, 10.0, 11.0])
-    assert found is not None
-    assert found[0] < 10.0 < found[1]
+def test_interval_of_repeats_is_students() -> None:
+    # 10 ± 4.3027 · 1 / √3
+    assert mean_interval([9.0, 10.0, 11.0]) == pytest.approx((7.5159, 12.4841), abs=1e-4)

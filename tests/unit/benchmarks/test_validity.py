@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.records import Record
-from benchmarks.validity import Evidence, judge
+from benchmarks.validity import Evidence, Reason, Verdict, judge, judge_steady, unknown, verdict
 from tests.unit.benchmarks.build import failed, record
 
 
@@ -21,8 +21,8 @@ def steady(count: int = 100, users: int = 4) -> list[Record]:
 GOOD = Evidence(
     records=steady(),
     lags=[0.001] * 100,
-    samples=[],
-    summary={},
+    samples=[{"t_s": 0.0, "wall_s": 1000.0}, {"t_s": 10.0, "wall_s": 1010.0}],
+    summary={"other_cpu_share": 0.01, "steal_share": 0.0, "prefix_hit_share": 0.0},
     client_cpu_share=0.1,
     users=4,
     rate_per_s=None,
@@ -30,7 +30,18 @@ GOOD = Evidence(
 
 
 def codes(**changes: Any) -> list[str]:
-    return [reason.code for reason in judge(dataclasses.replace(GOOD, **changes))]
+    return [reason.code for reason in reasons(**changes)]
+
+
+def reasons(**changes: Any) -> list[Reason]:
+    """What speaks against a good cell with these changes; figures of the summary are changed one by one."""
+    summary = {**GOOD.summary, **changes.pop("summary", {})}
+    return judge(dataclasses.replace(GOOD, summary=summary, **changes))
+
+
+def steadiness(records: list[Record], users: int | None = 4, repeats: int = 1) -> str | None:
+    reason = judge_steady([records] * repeats, users)
+    return None if reason is None else reason.code
 
 
 def test_a_good_run_is_valid() -> None:
@@ -92,7 +103,7 @@ def test_throughput_that_halves() -> None:
         record(slower(r.sent_s), tuple(map(slower, r.token_s)), task=number)
         for number, r in enumerate(steady())
     ]
-    assert codes(records=late) == ["unsteady"]
+    assert steadiness(late) == "unsteady"
 
 
 def test_long_prompts_in_one_half_are_work_too() -> None:
@@ -103,7 +114,7 @@ def test_long_prompts_in_one_half_are_work_too() -> None:
         took = length / 10
         mixed.append(record(sent, (sent + took, sent + took + 0.1), task=n, prompt_tokens=length))
         sent += took if n % 4 == 3 else 0.0
-    assert codes(records=mixed) == []
+    assert steadiness(mixed) is None
 
 
 def test_users_in_step_are_steady_wherever_the_middle_falls() -> None:
@@ -114,7 +125,81 @@ def test_users_in_step_are_steady_wherever_the_middle_falls() -> None:
         for begin, length in zip(starts, (2.0, 2.4, 2.4, 2.4, 2.0, 2.0), strict=True)
         for n in range(8)
     ]
-    assert codes(records=waves, users=8) == []
+    assert steadiness(waves, users=8) is None
+
+
+def test_an_open_loop_has_the_throughput_of_its_arrivals() -> None:
+    assert steadiness(steady(12), users=None) is None
+
+
+def test_a_short_cell_is_not_known_to_be_steady() -> None:
+    assert steadiness(steady(12)) == "steadiness_unknown"
+    assert steadiness(steady(12), repeats=2) == "steadiness_unknown"
+
+
+def test_repeats_that_agree_make_short_cells_steady() -> None:
+    assert steadiness(steady(12), repeats=3) is None
+
+
+def test_repeats_that_differ_are_unsteady() -> None:
+    slow = [record(2 * r.sent_s, tuple(2 * t for t in r.token_s)) for r in steady(12)]
+    reason = judge_steady([steady(12), slow, steady(12)], 4)
+    assert reason is not None
+    assert reason.code == "unsteady"
+
+
+def test_a_repeat_without_an_answer_leaves_short_cells_unknown() -> None:
+    reason = judge_steady([steady(12), steady(12), [failed()]], 4)
+    assert reason is not None
+    assert not reason.known
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"client_cpu_share": None}, "client_unknown"),
+        ({"lags": []}, "client_unknown"),
+        ({"summary": {"other_cpu_share": None}}, "other_load_unknown"),
+        ({"summary": {"steal_share": None}}, "steal_unknown"),
+        ({"summary": {"prefix_hit_share": None}}, "cache_unknown"),
+        ({"samples": []}, "not_sampled"),
+        ({"records": steady(1), "users": None, "rate_per_s": 1.0}, "rate_unknown"),
+    ],
+)
+def test_what_nobody_looked_at_is_not_fine(changes: dict[str, Any], code: str) -> None:
+    found = {reason.code: reason.known for reason in reasons(**changes)}
+    assert found[code] is False
+    assert verdict([reason for reason in reasons(**changes) if not reason.known]) is Verdict.NOT_KNOWN
+
+
+def test_every_figure_of_the_evidence_is_missed_when_it_is_not_there() -> None:
+    """No check may take an empty hand for a good one."""
+    nothing = Evidence(steady(), [], [], {}, client_cpu_share=None, users=4, rate_per_s=None)
+    assert {reason.code for reason in judge(nothing)} == {
+        "client_unknown",
+        "cache_unknown",
+        "not_sampled",
+        "other_load_unknown",
+    }
+
+
+def test_a_bad_figure_outweighs_an_unknown_one() -> None:
+    bad = Reason("failures", "5 of 9 failed")
+    assert verdict([unknown("cache_unknown", "?"), bad]) is Verdict.NOT_VALID
+    assert verdict([]) is Verdict.VALID
+
+
+def test_why_the_other_load_is_unknown_is_said() -> None:
+    found = reasons(summary={"other_cpu_share": None}, processes_unknown="the server runs on another machine")
+    assert "the server runs on another machine" in found[0].text
+
+
+def test_prompts_drawn_for_this_run_are_in_no_cache() -> None:
+    assert codes(summary={"prefix_hit_share": None}, new_prompts=True) == []
+
+
+def test_a_program_that_asks_by_itself_has_no_client_to_be_slow() -> None:
+    assert codes(client_cpu_share=None, lags=[], load_processes=0) == []
 
 
 def test_stamps_out_of_order() -> None:
