@@ -1,1 +1,1 @@
-"""Deployment: one machine (local/), containers, Kubernetes, systemd, monitoring, cloud."""
+"""Deployment on one machine (local/). Nothing else comes with quantserve yet: no image, no chart, no unit."""
