@@ -1,0 +1,47 @@
+"""A program runs where the code of the others is missing, as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.docs.texts import ROOT
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+folder, package = sys.argv[1:]
+sys.path = [folder, *(path for path in sys.path if "site-packages" in path or "python3" in path)]
+package = importlib.import_module(package)
+missing = []
+for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not found.name.endswith("__main__"):
+        try:
+            importlib.import_module(found.name)
+        except ModuleNotFoundError as error:
+            missing.append(f"{found.name} needs {error.name}")
+print("\\n".join(missing))
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "needs"),
+    [
+        ("rag", []),
+        ("deploy", []),
+        (
+            "benchmarks",
+            [f"benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],
+        ),
+    ],
+)
+def test_a_package_imports_without_the_others(package: str, needs: list[str], tmp_path: Path) -> None:
+    for name in ("core", package):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    argv = [sys.executable, "-c", IMPORT_ALL, str(tmp_path), package]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == [*(needs or [""]), ""]
