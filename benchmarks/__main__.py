@@ -1,4 +1,7 @@
-"""`python -m benchmarks …`: the command line. Heavy imports happen in the commands."""
+"""`python -m benchmarks …`: measure any OpenAI-compatible server, and say whether it may be believed.
+
+Exit codes of what measures: 0 valid, 7 not valid, 8 not known, 1 a target was missed or something failed.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What every package shares: safe files, the exception tree's root, and console output.
 
 Imports none of our other packages and nothing outside the standard library, pydantic, rich and
-typer, so each package can be installed, run and tested alone.
+typer, so that each can run and be tested without the others.
 """

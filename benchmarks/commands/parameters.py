@@ -20,7 +20,9 @@ Model = Annotated[str | None, typer.Option(help="model name; by default the firs
 ApiKey = Annotated[
     str | None, typer.Option(envvar="OPENAI_API_KEY", help="bearer key, if the server wants one")
 ]
-Pid = Annotated[int | None, typer.Option(help="process id of a local server, to sample its memory and CPU")]
+Pid = Annotated[
+    int | None, typer.Option(help="root of the server's process tree; by default found behind its port")
+]
 WorkloadText = Annotated[
     str, typer.Option("--workload", help="synthetic:prompt=128,output=64 | sharegpt:FILE | bilingual …")
 ]

@@ -2,7 +2,7 @@
 
     python -m benchmarks rag --base-url http://127.0.0.1:8000/v1 --index run/index
 
-The only program that imports rag: it asks rag's own answerer, which says the seconds of each stage. Every
+It imports rag and asks rag's own answerer, which says the seconds of each stage. Every
 question of a cell is new to its caches; at the end the last ones are asked again, to see what a cache saves.
 """
 

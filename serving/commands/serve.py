@@ -54,7 +54,7 @@ def serve(
     run_dir: p.RunDirOption = p.RUN.path,
     state_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve TARGET in the foreground until SIGTERM or Ctrl-C (for whatever supervises it, such as the gate)."""
+    """Serve TARGET in the foreground until SIGTERM or Ctrl-C, for whatever supervises it."""
     started_at = time.time()
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
