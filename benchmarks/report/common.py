@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.metrics.statistics import QUANTILES, needed
@@ -57,6 +57,9 @@ def reasons(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
+_SHOWN = {"ttft": ("p50", "p95", "p99"), "tpot": ("p50", "p95"), "itl": ("p99",), "e2e": ("p50", "p95")}
+
+
 def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
     """Throughput and latency of every point."""
     goodput = any(value is not None for value in slo.values())
@@ -78,17 +81,18 @@ def results(points: Sequence[dict[str, Any]], slo: dict[str, Any]) -> Section:
         rows.append(row)
     workloads = sorted({point["workload"] for point in points})
     text = f"Times in milliseconds. Workload: {'; '.join(workloads)}."
-    return Section(
-        "Results", text, [Table("Results", columns, rows, too_few(points, ("ttft", "tpot", "itl", "e2e")))]
-    )
+    return Section("Results", text, [Table("Results", columns, rows, too_few(points, _SHOWN))])
 
 
-def too_few(points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Why percentiles are missing, in words; empty where none is."""
-    missing: dict[str, int] = {}
-    for point in points:
-        for name in names:
-            missing |= point["figures"][name]["too_few"] if point["figures"][name]["n"] else {}
+def too_few(points: Sequence[dict[str, Any]], shown: Mapping[str, Sequence[str]]) -> str:
+    """Why percentiles of a table (by metric) are missing, in words; empty where none is."""
+    missing = {
+        name: point["figures"][metric]["too_few"][name]
+        for point in points
+        for metric, names in shown.items()
+        for name in names
+        if point["figures"][metric]["n"] and name in point["figures"][metric]["too_few"]
+    }
     wanted = [f"{name} takes {missing[name]}" for name in sorted(missing)]
     return f"– is a percentile that too few requests carry: {', '.join(wanted)}" if wanted else ""
 
@@ -114,7 +118,7 @@ def brief(points: Sequence[dict[str, Any]]) -> Table:
             ]
         )
     note = "medians in milliseconds; the report has the rest"
-    few = too_few(points, ("ttft", "tpot", "e2e"))
+    few = too_few(points, {"ttft": ("p50",), "tpot": ("p50",), "e2e": ("p50", "p95")})
     return Table("Results", columns, rows, f"{note}; {few}" if few else note)
 
 
