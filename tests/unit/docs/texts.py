@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 import benchmarks.__main__
@@ -86,7 +86,7 @@ def options_of(program: str) -> dict[str, frozenset[str]]:
     return dict(_walk(group, ()))
 
 
-def _walk(command: click.Command, names: tuple[str, ...]) -> Iterator[tuple[str, frozenset[str]]]:
+def _walk(command: Any, names: tuple[str, ...]) -> Iterator[tuple[str, frozenset[str]]]:
     children = getattr(command, "commands", {})
     for child_name, child in children.items():
         yield from _walk(child, (*names, child_name))
