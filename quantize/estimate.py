@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from quantize.config import AwqOptions, BitsAndBytesOptions, CalibrationOptions, GptqOptions, Int8Options
 from quantize.methods import Options, bits_of, group_size_of, needs_text
 from quantize.models.checks import Checkpoint, TensorInfo
+from quantize.models.structure import Structure
 
 _FLOAT_BYTES = 4
 _HALF_BYTES = 2
@@ -59,9 +60,11 @@ class Needs:
         return _START_S + self.operations / (gemm_flops * _PRODUCT_SHARE)
 
 
-def estimate(checkpoint: Checkpoint, options: Options, calibration: CalibrationOptions) -> Needs:
+def estimate(
+    checkpoint: Checkpoint, structure: Structure, options: Options, calibration: CalibrationOptions
+) -> Needs:
     """Estimate a run's needs on a CPU."""
-    linear = list(checkpoint.linear_layers().values())
+    linear = list(structure.tensors().values())
     if isinstance(options, BitsAndBytesOptions):
         return Needs(_LIBRARIES_BYTES, checkpoint.elements * _HALF_BYTES + _COMPANION_BYTES)
     tokens = calibration.tokens if needs_text(options) else 0

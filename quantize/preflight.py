@@ -12,6 +12,7 @@ from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
 from quantize.methods.keep import widths_of
 from quantize.models.checks import Checkpoint
+from quantize.models.structure import Structure
 from quantize.speed import gemm_flops
 
 # Candidate group sizes a message may recommend.
@@ -19,25 +20,29 @@ _GROUP_SIZES = (256, 128, 64, 32, 16)
 _KERNEL_MULTIPLE = 32
 
 
-def check_shapes(checkpoint: Checkpoint, options: Options) -> None:
-    """Refuse a model that is quantized already, or whose layers the options do not fit.
+def refuse_quantized(checkpoint: Checkpoint) -> None:
+    """Refuse a model that is quantized already.
 
     Raises:
-        UsageError: with the group sizes that fit.
+        UsageError: it is.
     """
     if checkpoint.quantized:
         raise UsageError(
             f"{checkpoint.directory} is quantized already", mend="Name the 16-bit model it was made from"
         )
-    layers = checkpoint.linear_layers()
-    if not layers:
-        raise UsageError(f"{checkpoint.directory} has no layers to quantize", mend="Name a language model")
+
+
+def check_shapes(structure: Structure, options: Options) -> None:
+    """Refuse a model whose matrices the options do not fit.
+
+    Raises:
+        UsageError: with the group sizes that fit, or what to keep in 16 bits.
+    """
+    widths = widths_of(structure.quantizable, getattr(options, "keep", ()))
     size = group_size_of(options)
     if size is None:
         return
-    names = [name.removesuffix(".weight") for name in layers]
-    widths = widths_of(names, getattr(options, "keep", ()))
-    grouped = {name: tensor for name, tensor in layers.items() if name.removesuffix(".weight") not in widths}
+    grouped = {name: tensor for name, tensor in structure.tensors().items() if name not in widths}
     inputs = sorted({tensor.shape[1] for tensor in grouped.values()})
     if size != -1 and any(inner % size for inner in inputs):
         fitting = [str(g) for g in _GROUP_SIZES if not any(inner % g for inner in inputs)]
@@ -50,7 +55,7 @@ def check_shapes(checkpoint: Checkpoint, options: Options) -> None:
             raise UsageError(
                 f"{name} has shape {tensor.shape}; the engine's 4-bit kernel takes multiples of "
                 f"{_KERNEL_MULTIPLE} only",
-                mend=f"Keep it in 16 bits: --keep {name.removesuffix('.weight').rpartition('.')[2]}",
+                mend=f"Keep it in 16 bits: --keep {name.rpartition('.')[2]}",
             )
 
 

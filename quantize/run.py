@@ -36,12 +36,12 @@ from quantize.config import CalibrationOptions, RunOptions
 from quantize.estimate import estimate
 from quantize.key import content_key, parameters, version_name
 from quantize.methods import Method, Options, bits_of, needs_text
-from quantize.methods.keep import widths_of
 from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.source import content_hash, read_source
-from quantize.preflight import check_shapes, preflight
+from quantize.models.structure import Structure, structure_of
+from quantize.preflight import check_shapes, preflight, refuse_quantized
 from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
 from quantize.worker.supervise import Event, run_job
@@ -61,6 +61,7 @@ class _Plan:
     """A run that has been checked and may begin; `text` is None for a method that does not calibrate."""
 
     checkpoint: Checkpoint
+    structure: Structure
     method: Method
     options: Options
     calibration: CalibrationOptions
@@ -84,7 +85,7 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
         found = _existing(plan.directory)
         if found is not None:
             return Outcome(plan.directory, found, made=False)
-        needs = estimate(plan.checkpoint, options, calibration)
+        needs = estimate(plan.checkpoint, plan.structure, options, calibration)
         preflight(needs, plan.directory, device=default_target(), force=where.force)
         work = work_folder(plan.directory)
         sweep(home, work)
@@ -99,9 +100,9 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
 
 def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
-    check_shapes(checkpoint, options)
-    names = [name.removesuffix(".weight") for name in checkpoint.linear_layers()]
-    widths_of(names, getattr(options, "keep", ()))
+    refuse_quantized(checkpoint)
+    structure = structure_of(checkpoint, where.run_dir)
+    check_shapes(structure, options)
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
     base_sha256 = content_hash(checkpoint.directory, where.run_dir)
@@ -116,6 +117,7 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     name = where.name or checkpoint.directory.resolve().name
     return _Plan(
         checkpoint=checkpoint,
+        structure=structure,
         method=method,
         options=options,
         calibration=calibration,
@@ -189,6 +191,7 @@ def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
         sequences=plan.calibration.sequences,
         sequence_tokens=plan.calibration.sequence_tokens,
         seed=plan.calibration.seed,
+        structure=plan.structure.to_dict(),
         adapter=str(plan.adapter_directory.resolve()) if plan.adapter_directory else None,
     )
     with _shown_progress(plan) as on_event:

@@ -22,6 +22,7 @@ from quantize.ladder.steps import doing
 from quantize.methods import METHODS
 from quantize.methods.targets import check_target, default_target
 from quantize.models.checks import check_checkpoint
+from quantize.models.structure import structure_of
 
 _RUN = RunOptions()
 _CALIBRATION = CalibrationOptions()
@@ -62,7 +63,7 @@ def auto(
     text = CalibrationOptions(sources=tuple(calibration or _CALIBRATION.sources))
     config = GateConfig(models_dir=model.parent, run_dir=run_dir)
     checkpoint = check_checkpoint(model)
-    sizes = {tensor.shape[1] for tensor in checkpoint.linear_layers().values()}
+    sizes = {tensor.shape[1] for tensor in structure_of(checkpoint, run_dir).tensors().values()}
     goal = Goal(max_ppl_increase, next((one for one in PREFERENCES if one == prefer), None))
     done = climb(
         candidates(METHODS, sizes, chosen_target, goal.prefer),

@@ -21,8 +21,8 @@ from core.files import write_json
 from quantize.calibration.pack import pack
 from quantize.methods.grid import GridOptions
 from quantize.methods.layer import linear_parts
-from quantize.methods.layer_pass import decoder_layers
 from quantize.methods.rounding import round_to_nearest
+from quantize.models.inspect import decoder_layers
 from quantize.worker.lifeline import die_with_parent
 
 _GROUPS = (128, 64, 32)
@@ -40,7 +40,7 @@ def measure(job: dict[str, Any]) -> list[float]:
         sequence_tokens=job["sequence_tokens"],
         seed=job["seed"],
     )
-    model: Any = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto", attn_implementation="sdpa")
+    model: Any = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto")
     if sum(parameter.numel() for parameter in model.parameters()) < _FLOAT32_ELEMENTS:
         model = model.float()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -47,11 +47,11 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
-        Method("gptq", "column by column with error feedback", GptqOptions, revision=2),
-        Method("awq", "channels scaled by activation first", AwqOptions, revision=2),
-        Method("rtn", "each weight to the nearest, no calibration", RtnOptions),
-        Method("int8", "8-bit weights and activations", Int8Options),
-        Method("fp8", "8-bit floats, CUDA only", Fp8Options),
+        Method("gptq", "column by column with error feedback", GptqOptions, revision=3),
+        Method("awq", "channels scaled by activation first", AwqOptions, revision=3),
+        Method("rtn", "each weight to the nearest, no calibration", RtnOptions, revision=2),
+        Method("int8", "8-bit weights and activations", Int8Options, revision=2),
+        Method("fp8", "8-bit floats, CUDA only", Fp8Options, revision=2),
         Method("bitsandbytes", "quantized while loading, CUDA only", BitsAndBytesOptions),
     )
 }
@@ -104,7 +104,7 @@ def group_size_of(options: Options) -> int | None:
 def needs_text(options: Options) -> bool:
     """Whether the method calibrates."""
     return isinstance(options, GptqOptions | AwqOptions) or (
-        isinstance(options, Int8Options) and bool(options.smoothing or options.feedback)
+        isinstance(options, Int8Options) and (options.smoothing != 0 or options.feedback)
     )
 
 
@@ -147,7 +147,7 @@ def _refuse_nonsense(options: Options) -> None:
             "The engine no longer loads GPTQ with desc_act (columns reordered on disk)",
             mend="Use --act-group-aware, which gains as much with the order kept",
         )
-    if isinstance(options, Int8Options) and not 0 <= options.smoothing <= 1:
+    if isinstance(options, Int8Options) and not 0 <= (options.smoothing or 0) <= 1:
         raise UsageError(f"--smoothing {options.smoothing} is not between 0 and 1", mend="Use 0.5 to 0.8")
     if isinstance(options, BitsAndBytesOptions) and options.bits not in (4, 8):
         raise UsageError(f"bitsandbytes has no {options.bits} bits", mend="Use --bits 4 or 8")

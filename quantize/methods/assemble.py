@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 
 from core.files import write_json
 from quantize.methods import packing
-from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
+from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors, tensor_names
 from quantize.methods.formats import Layout, settings
+from quantize.methods.keep import KEPT_BITS
+from quantize.methods.layer import quantize_weights
 from quantize.methods.layer_files import LayerFiles
+from quantize.methods.recipe import Recipe
 from quantize.methods.rounding import Quantized
 
 _HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -41,27 +45,44 @@ def tensors_of(weights: Quantized, layout: Layout, name: str) -> dict[str, torch
             return packing.int8(weights)
 
 
-def assemble(model: Path, output: Path, layout: Layout, layers: LayerFiles) -> None:
-    """Write the checkpoint from the finished layers and the rest of the base checkpoint."""
+def assemble(
+    model: Path, output: Path, layout: Layout, recipe: Recipe, layers: LayerFiles, experts: Collection[str]
+) -> None:
+    """Write the checkpoint from the finished layers and the rest of the base checkpoint.
+
+    Experts, which the model holds merged, are rounded plainly one by one.
+    """
+    stored = tensor_names(model)
     config = read_config(model)
     dtype = stored_dtype(config, layout)
     writer = CheckpointWriter(output, dtype)
     replaced: set[str] = set()
     for index in range(layers.count()):
-        quantized, others = layers.read(index)
-        for name, weights in quantized.items():
+        layer = layers.read(index)
+        for name, weights in layer.quantized.items():
             replaced.add(f"{name}.weight")
-            for suffix, tensor in tensors_of(weights, layout, name).items():
-                writer.add(f"{name}.{suffix}", tensor)
-        for name, tensor in others.items():
-            replaced.add(name)
-            writer.add_weight(name, tensor)
+            _add(writer, name, weights, layout)
+        for name, tensor in layer.others.items():
+            if name in stored:
+                replaced.add(name)
+                writer.add_weight(name, tensor)
     for name, tensor in read_tensors(model):
-        if name not in replaced:
+        module = name.removesuffix(".weight")
+        if name in replaced:
+            continue
+        if module in experts and recipe.width(module) != KEPT_BITS:
+            weights = quantize_weights(tensor.float(), recipe.width(module), recipe, None)
+            _add(writer, module, weights, layout)
+        else:
             writer.add_weight(name, tensor)
     writer.finish()
     write_config(config, output, settings(layout), dtype)
     copy_companions(model, output)
+
+
+def _add(writer: CheckpointWriter, name: str, weights: Quantized, layout: Layout) -> None:
+    for suffix, tensor in tensors_of(weights, layout, name).items():
+        writer.add(f"{name}.{suffix}", tensor)
 
 
 def read_config(model: Path) -> dict[str, Any]:

@@ -35,6 +35,15 @@ def read_tensors(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, file.get_tensor(name)
 
 
+def tensor_names(directory: Path) -> set[str]:
+    """Return the names of a checkpoint's tensors."""
+    names: set[str] = set()
+    for path in directory.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names |= set(file.keys())
+    return names
+
+
 class CheckpointWriter:
     """Collects tensors into shards; `finish` names them as loaders expect."""
 

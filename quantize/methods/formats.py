@@ -36,6 +36,11 @@ class Layout:
         return sorted(name for name, bits in self.widths.items() if bits == KEPT_BITS)
 
     @property
+    def unconverted(self) -> list[str]:
+        """Modules that loaders leave alone."""
+        return sorted({"lm_head", *self.kept})
+
+    @property
     def by_row(self) -> list[str]:
         """Modules in INT8 by row beside others."""
         return sorted(name for name, bits in self.widths.items() if bits != KEPT_BITS)
@@ -114,7 +119,7 @@ def _awq(layout: Layout) -> dict[str, Any]:
         "group_size": layout.group_size,
         "zero_point": True,
         "version": "gemm",
-        "modules_to_not_convert": ["lm_head", *layout.kept],
+        "modules_to_not_convert": layout.unconverted,
     }
 
 
@@ -129,7 +134,7 @@ def _compressed(layout: Layout) -> dict[str, Any]:
         "format": formats.pop() if len(formats) == 1 else "mixed-precision",
         "quantization_status": "compressed",
         "config_groups": groups,
-        "ignore": ["lm_head", *layout.kept],
+        "ignore": layout.unconverted,
     }
 
 

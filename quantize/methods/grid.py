@@ -110,7 +110,10 @@ def _candidates(x: torch.Tensor, options: GridOptions) -> tuple[torch.Tensor, to
         scale = reach * shrink / middle
         if options.signed_scales and options.search:
             scale = torch.cat([scale, -scale], 1)
-        elif not options.signed_scales:
+        elif options.signed_scales:
+            extreme = x.gather(1, x.abs().argmax(1, keepdim=True))
+            scale = torch.where(extreme > 0, -scale, scale)
+        else:
             scale = reach * shrink / (middle - 1)
         return scale, torch.full_like(scale, middle)
     low, high = x.amin(1, keepdim=True).clamp(max=0), x.amax(1, keepdim=True).clamp(min=0)

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from quantize.methods.dataflow import Dataflow, Fold, divide_norm
 from quantize.methods.grid import GridOptions
-from quantize.methods.keep import fused_names
 from quantize.methods.moments import Inputs
 from quantize.methods.recipe import KEPT, Recipe
 from quantize.methods.rounding import Quantized, round_to_nearest, round_with_feedback
-from quantize.methods.scaling import awq_scale, smooth_scale
+from quantize.methods.scaling import STRENGTHS, awq_scale, smooth_scale
 
 _INT8_TOP = 127
 
@@ -31,169 +31,184 @@ def linear_parts(layer: nn.Module, prefix: str) -> dict[str, nn.Linear]:
     }
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A scale that moved in one layer, by full module names: out of a producer, into its readers.
+
+    scale: (input channels of a reader,). own: (output channels of the producer,). offset: a norm's, see
+    `dataflow.Fold`; None for a linear producer.
+    """
+
+    producer: str
+    readers: tuple[str, ...]
+    scale: torch.Tensor
+    own: torch.Tensor
+    offset: float | None
+
+
 @dataclass
 class LayerWork:
-    """One layer on its way; attach, run the layer, detach."""
+    """One layer on its way; attach, run the layer, detach.
+
+    storage: the type that unquantized tensors will be stored in.
+    """
 
     layer: nn.Module
     prefix: str
     recipe: Recipe
+    flow: Dataflow
+    storage: torch.dtype
     quantized: dict[str, Quantized] = field(default_factory=dict)
+    moved: list[Moved] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
     _scales: dict[str, torch.Tensor | None] = field(default_factory=dict)
-    # The tensors themselves, since a freed one's id may be another's.
-    _norms: list[tuple[torch.Tensor, nn.Module]] = field(default_factory=list)
     _handles: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Find the parts."""
-        self.parts = linear_parts(self.layer, self.prefix)
+        """Find the parts, by their names inside the layer."""
+        self._parts = {n: m for n, m in self.layer.named_modules() if isinstance(m, nn.Linear)}
 
     def attach(self) -> None:
         """Quantize each part when the data reach it."""
-        for name, module in self.parts.items():
+        for name, module in self._parts.items():
             self._handles.append(module.register_forward_pre_hook(self._reached(name)))
-        for name, module in self.layer.named_modules():
-            if name.endswith("norm") and isinstance(getattr(module, "weight", None), nn.Parameter):
-                self._handles.append(module.register_forward_hook(self._normed))
 
     def detach(self) -> None:
-        """Take the hooks away.
-
-        Raises:
-            ValueError: a part was never reached, as with experts that no text was routed to.
-        """
+        """Take the hooks away; parts that no text reached, such as idle experts, are rounded plainly."""
         for handle in self._handles:
             handle.remove()
-        self._norms.clear()
-        missed = [name for name in self.parts if fused_names(name)[0] not in self._scales]
-        if missed:
-            raise ValueError(f"{missed[0]} was not reached by the calibration text")
+        for name in self._parts:
+            if name not in self._scales and self._width(name) != KEPT:
+                self.unseen.append(self._full(name))
+                self._put(name, self._round([name], self._width(name), None)[name])
 
-    def _normed(self, module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            self._norms.append((output, module))
+    def _full(self, name: str) -> str:
+        return f"{self.prefix}.{name}"
+
+    def _width(self, name: str) -> int:
+        return self.recipe.width(self._full(name))
 
     def _reached(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        group = [part for part in fused_names(name) if part in self.parts]
+        group = self.flow.group_of(name)
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             x: torch.Tensor = args[0]
-            if group[0] not in self._scales:
-                self._scales[group[0]] = self._treat(group, x)
-            scale = self._scales[group[0]]
+            if name not in self._scales:
+                self._scales |= dict.fromkeys(group, self._treat(group, x))
+            scale = self._scales[name]
             if scale is not None:
                 x = x / scale
-            if self.recipe.activations == 8 and self.recipe.width(name) != KEPT:
+            if self.recipe.activations == 8 and self._width(name) != KEPT:
                 x = round_activations(x)
             return (x, *args[1:])
 
         return hook
 
-    def _treat(self, group: list[str], x: torch.Tensor) -> torch.Tensor | None:
+    def _treat(self, group: tuple[str, ...], x: torch.Tensor) -> torch.Tensor | None:
         """Quantize a group's parts; return the scale its inputs are divided by."""
-        if all(self.recipe.width(name) == KEPT for name in group):
+        if all(self._width(name) == KEPT for name in group):
             return None
         inputs = Inputs.of(x)
         scale = self._scale(group, inputs, x)
         if scale is not None:
             inputs = inputs.divided(scale)
             for name in group:
-                self.parts[name].weight.data.mul_(scale)
-        for bits in sorted({self.recipe.width(name) for name in group} - {KEPT}):
-            names = [name for name in group if self.recipe.width(name) == bits]
-            whole = torch.cat([self.parts[name].weight.data for name in names])
-            found = quantize_weights(whole, bits, self.recipe, inputs)
-            start = 0
-            for name in names:
-                end = start + self.parts[name].weight.shape[0]
-                self._put(
-                    name,
-                    Quantized(found.codes[start:end], found.scales[start:end], found.zeros[start:end], bits),
-                )
-                start = end
+                self._parts[name].weight.data.mul_(scale)
+        for bits in sorted({self._width(name) for name in group} - {KEPT}):
+            names = [name for name in group if self._width(name) == bits]
+            for name, quantized in self._round(names, bits, inputs).items():
+                self._put(name, quantized)
         return scale
 
+    def _round(self, names: list[str], bits: int, inputs: Inputs | None) -> dict[str, Quantized]:
+        """Round parts that read one input, together."""
+        whole = torch.cat([self._parts[name].weight.data for name in names])
+        found = quantize_weights(whole, bits, self.recipe, inputs)
+        rows = [self._parts[name].weight.shape[0] for name in names]
+        split = zip(
+            names, found.codes.split(rows), found.scales.split(rows), found.zeros.split(rows), strict=True
+        )
+        return {name: Quantized(codes, scales, zeros, bits) for name, codes, scales, zeros in split}
+
     def _put(self, name: str, quantized: Quantized) -> None:
-        self.quantized[name] = quantized
-        self.parts[name].weight.data = quantized.dequantize()
+        self.quantized[self._full(name)] = quantized
+        self._parts[name].weight.data = quantized.dequantize()
 
-    def _scale(self, group: list[str], inputs: Inputs, source: torch.Tensor) -> torch.Tensor | None:
-        if self.recipe.scaling == "none":
+    def _scale(self, group: tuple[str, ...], inputs: Inputs, x: torch.Tensor) -> torch.Tensor | None:
+        """Find the group's scale and move it out of its producer; return it, or None where there is none."""
+        fold = self.flow.fold_into(group)
+        if fold is None or self.recipe.scaling == "none":
             return None
-        divide = self._producer(group, source)
-        if divide is None:
-            return None
-        weights = torch.cat([self.parts[name].weight.data for name in group])
-        if self.recipe.scaling == "smooth":
-            scale: torch.Tensor | None = smooth_scale(weights, inputs, self.recipe.smoothing)
+        names = [name for name in group if self._width(name) != KEPT]
+        weights = torch.cat([self._parts[name].weight.data for name in names])
+        size, grid = grid_of(max(self._width(name) for name in names), self.recipe, search=False)
+
+        def rounded(w: torch.Tensor) -> torch.Tensor:
+            return round_to_nearest(w, size, grid).dequantize()
+
+        def shared(scale: torch.Tensor) -> torch.Tensor:
+            own = self._own(fold, scale)
+            return own if fold.channels is None else own[fold.channels]
+
+        if self.recipe.scaling == "awq":
+            scale = awq_scale(weights, inputs, rounded, shared)
         else:
-            bits = max(self.recipe.width(name) for name in group if self.recipe.width(name) != KEPT)
-            size, grid = grid_of(bits, self.recipe, search=False)
-            scale = awq_scale(weights, inputs, lambda w: round_to_nearest(w, size, grid).dequantize())
-        return divide(scale) if scale is not None else None
+            scale = smooth_scale(
+                weights,
+                inputs,
+                x,
+                STRENGTHS if self.recipe.smoothing is None else (self.recipe.smoothing,),
+                rounded=rounded,
+                inputs_rounded=round_activations,
+                shared=shared,
+            )
+        return None if scale is None else self._move(fold, scale)
 
-    def _producer(
-        self, group: list[str], source: torch.Tensor
-    ) -> Callable[[torch.Tensor], torch.Tensor | None] | None:
-        """Return what divides the producer of a group's input by a scale and says the scale it took."""
-        norm = next((module for output, module in self._norms if output is source), None)
-        if norm is not None:
-            return lambda scale: _divide_norm(norm, scale)
-        stem, _, last = group[0].rpartition(".")
-        before = {"down_proj": "up_proj", "o_proj": "v_proj"}.get(last)
-        if before is None or f"{stem}.{before}" not in self.parts:
-            return None
-        producer = f"{stem}.{before}"
-        heads = self.parts[group[0]].in_features // self.parts[producer].out_features
-        if heads * self.parts[producer].out_features != self.parts[group[0]].in_features:
-            return None
-        size = int(getattr(getattr(self.layer, "self_attn", None), "head_dim", 0))
-        if heads > 1 and not size:
-            return None
-        return lambda scale: self._divide_rows(producer, scale, heads, size)
+    def _own(self, fold: Fold, scale: torch.Tensor) -> torch.Tensor:
+        """Return what a producer takes of a scale: one value for all channels it is read by.
 
-    def _divide_rows(self, name: str, scale: torch.Tensor, repeated: int, head_size: int) -> torch.Tensor:
-        """Divide a linear part's outputs; with shared value heads one scale serves all heads that share."""
-        if repeated > 1:
-            rows = self.parts[name].out_features
-            shared = scale.view(rows // head_size, repeated, head_size).log().mean(1).exp()
-            scale = shared[:, None, :].expand(-1, repeated, -1).flatten()
-            own = shared.flatten()
+        What stays in 16 bits takes powers of two, which change no mantissa.
+        """
+        own = scale
+        if fold.channels is not None:
+            size = int(fold.channels.max()) + 1
+            if fold.producer in self._parts:
+                size = self._parts[fold.producer].out_features
+            sums = torch.zeros(size, device=scale.device).index_add_(0, fold.channels, scale.log())
+            counts = torch.zeros(size, device=scale.device).index_add_(
+                0, fold.channels, torch.ones_like(scale)
+            )
+            own = (sums / counts.clamp(min=1)).exp()
+        if fold.offset is None and self._full(fold.producer) not in self.quantized:
+            own = own.log2().round().exp2()
+        return own
+
+    def _move(self, fold: Fold, scale: torch.Tensor) -> torch.Tensor:
+        """Divide the producer's output; return the scale (input,) that its readers' weights take."""
+        own = self._own(fold, scale)
+        if fold.offset is None:
+            self._divide_rows(fold.producer, own)
         else:
-            own = scale
-        part = self.parts[name]
+            own = divide_norm(
+                self.layer.get_submodule(fold.producer), own, fold.offset, self.storage
+            )
+        taken = own if fold.channels is None else own[fold.channels]
+        readers = tuple(self._full(name) for name in fold.readers)
+        self.moved.append(Moved(self._full(fold.producer), readers, taken, own, fold.offset))
+        return taken
+
+    def _divide_rows(self, name: str, own: torch.Tensor) -> None:
+        """Divide a linear part's outputs by a value each."""
+        part = self._parts[name]
         if part.bias is not None:
             part.bias.data.div_(own)
-        before = self.quantized.get(name)
+        before = self.quantized.get(self._full(name))
         if before is None:
             part.weight.data.div_(own[:, None])
         else:
             stored = grid_of(before.bits, self.recipe, search=False)[1].scale_dtype
             scales = (before.scales / own[:, None]).to(stored).float()
             self._put(name, Quantized(before.codes, scales, before.zeros, before.bits))
-        return scale
-
-
-def _divide_norm(norm: nn.Module, scale: torch.Tensor) -> torch.Tensor | None:
-    """Divide a norm's outputs by dividing its weight; None (and nothing done) where that is not the same.
-
-    Some norms multiply by one plus their weight, so a probe decides.
-    """
-    weight = norm.weight
-    if not isinstance(weight, nn.Parameter):
-        return None
-    before = weight.data.clone()
-    probe = torch.linspace(-1, 1, before.numel(), dtype=before.dtype, device=before.device)[None]
-    forward = type(norm).forward
-    expected = forward(norm, probe) / scale
-    weight.data.div_(scale)
-    bias = getattr(norm, "bias", None)
-    if isinstance(bias, nn.Parameter):
-        bias.data.div_(scale)
-    if torch.allclose(forward(norm, probe), expected, rtol=1e-3, atol=1e-5):
-        return scale
-    weight.data.copy_(before)
-    return None
 
 
 def grid_of(bits: int, recipe: Recipe, *, search: bool) -> tuple[int, GridOptions]:

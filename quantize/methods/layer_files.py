@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,9 +14,24 @@ from safetensors.torch import save_file
 from torch import nn
 
 from core.files import fsync_directory
+from quantize.methods.layer import LayerWork, Moved
 from quantize.methods.rounding import Quantized
 
-_SUFFIXES = (".codes", ".scales", ".zeros")
+_MOVED = "moved"
+
+
+@dataclass(frozen=True)
+class FinishedLayer:
+    """A quantized layer by full names.
+
+    quantized: the rounded parts. others: every other tensor. moved: the scales that moved. unseen: parts that
+    the calibration text never reached.
+    """
+
+    quantized: dict[str, Quantized]
+    others: dict[str, torch.Tensor]
+    moved: list[Moved]
+    unseen: list[str]
 
 
 class LayerFiles:
@@ -34,31 +51,40 @@ class LayerFiles:
         """Whether a layer is finished."""
         return self._path(index).is_file()
 
-    def write(self, index: int, layer: nn.Module, prefix: str, quantized: dict[str, Quantized]) -> None:
-        """Write a layer: quantized parts as codes, everything else as it is now."""
+    def write(self, index: int, layer: nn.Module, work: LayerWork) -> None:
+        """Write a layer: quantized parts as codes, everything else as it is now, and the scales that moved."""
         tensors: dict[str, torch.Tensor] = {}
-        metadata: dict[str, str] = {}
-        for name, value in quantized.items():
+        facts = {
+            "bits": {name: value.bits for name, value in work.quantized.items()},
+            "unseen": work.unseen,
+            "moved": [
+                {"producer": moved.producer, "readers": moved.readers, "offset": moved.offset}
+                for moved in work.moved
+            ],
+        }
+        for name, value in work.quantized.items():
             tensors[f"{name}.codes"] = value.codes.cpu().contiguous()
             tensors[f"{name}.scales"] = value.scales.cpu().contiguous()
             tensors[f"{name}.zeros"] = value.zeros.to(torch.uint8).cpu().contiguous()
-            metadata[name] = str(value.bits)
+        for at, moved in enumerate(work.moved):
+            tensors[f"{_MOVED}.{at}.scale"] = moved.scale.cpu().contiguous()
+            tensors[f"{_MOVED}.{at}.own"] = moved.own.cpu().contiguous().clone()
         for local, tensor in layer.state_dict().items():
-            name = f"{prefix}.{local}"
-            if name.removesuffix(".weight") not in quantized:
-                tensors[name] = tensor.cpu().contiguous()
+            name = f"{work.prefix}.{local}"
+            if name.removesuffix(".weight") not in work.quantized:
+                tensors[name] = tensor.cpu().contiguous().clone()
         part = self._path(index).with_suffix(".part")
-        save_file(tensors, part, metadata)
+        save_file(tensors, part, {"facts": json.dumps(facts)})
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(part, self._path(index))
         fsync_directory(self._folder)
 
-    def read(self, index: int) -> tuple[dict[str, Quantized], dict[str, torch.Tensor]]:
-        """Return a layer's quantized parts and its other tensors, both by full name."""
+    def read(self, index: int) -> FinishedLayer:
+        """Return a finished layer."""
         with safe_open(self._path(index), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-            metadata = file.metadata() or {}
+            facts = json.loads(file.metadata()["facts"])
         quantized = {
             name: Quantized(
                 tensors.pop(f"{name}.codes"),
@@ -66,9 +92,19 @@ class LayerFiles:
                 tensors.pop(f"{name}.zeros").float(),
                 int(bits),
             )
-            for name, bits in metadata.items()
+            for name, bits in facts["bits"].items()
         }
-        return quantized, tensors
+        moved = [
+            Moved(
+                one["producer"],
+                tuple(one["readers"]),
+                tensors.pop(f"{_MOVED}.{at}.scale"),
+                tensors.pop(f"{_MOVED}.{at}.own"),
+                one["offset"],
+            )
+            for at, one in enumerate(facts["moved"])
+        ]
+        return FinishedLayer(quantized, tensors, moved, facts["unseen"])
 
     def write_output(self, index: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         """Keep what a layer hands to the next, before the layer itself is written.

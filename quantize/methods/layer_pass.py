@@ -8,7 +8,9 @@ killed goes on after it, to the same result.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +18,78 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from core.errors import InputError
-from quantize.methods.layer import LayerWork, linear_parts
+from quantize.methods.dataflow import Dataflow, dataflow_of, signature
+from quantize.methods.layer import LayerWork
 from quantize.methods.layer_files import LayerFiles
 from quantize.methods.recipe import Recipe
+from quantize.models.inspect import decoder_layers
 
 # Called with (finished layers, all layers).
 OnLayer = Callable[[int, int], None]
+_PROBE_TOKENS = 48
 
 
 class _LastLayerDone(Exception):
     """Ends the forward pass: nothing after the layers matters."""
 
 
-def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Return the repeated layers and their name inside the model.
+def dataflows(model: PreTrainedModel, token_ids: torch.Tensor, device: str) -> list[Dataflow]:
+    """Return what reads what in every layer, from a few tokens of token_ids (sequences, tokens)."""
+    _, layers = decoder_layers(model)
+    shared = _shared_modules(layers)
+    known: dict[str, Dataflow] = {}
+    found: list[Dataflow] = []
 
-    Raises:
-        InputError: the model has none that this program knows.
-    """
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and name.endswith("layers") and "visual" not in name
-    ]
-    if len(found) != 1:
-        raise InputError(
-            f"{type(model).__name__} has {len(found)} rows of layers, one is expected",
-            mend="Use a decoder-only language model",
-        )
-    return found[0]
+    stored: dict[str, torch.Tensor] = {}
+
+    def enter(layer: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        stored.update({name: value.data for name, value in _own(layer)})
+        layer.to(device, torch.float32)
+        args, kwargs = in_float32(args, device), in_float32(kwargs, device)
+        make = signature(layer)
+        flow = dataflow_of(layer, args, kwargs, known.get(make))
+        known.setdefault(make, flow)
+        # What two layers have in common cannot take one layer's scale.
+        alone = tuple(f for f in flow.folds if id(layer.get_submodule(f.producer)) not in shared)
+        found.append(replace(flow, folds=alone))
+        return args, kwargs
+
+    def leave(layer: nn.Module, args: Any, output: Any) -> None:
+        for name, value in _own(layer):
+            value.data = stored[name]
+        if len(found) == len(layers):
+            raise _LastLayerDone
+
+    handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
+    handles += [layer.register_forward_hook(leave) for layer in layers]
+    try:
+        with contextlib.suppress(_LastLayerDone), torch.inference_mode():
+            model.base_model(input_ids=token_ids[:1, :_PROBE_TOKENS], use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
-def uncovered(model: PreTrainedModel, names: set[str]) -> list[str]:
-    """Return the checkpoint's layer tensors that the pass would not write, such as fused experts'."""
-    prefix, _ = decoder_layers(model)
-    ours = {name for name in model.state_dict() if name.startswith(f"{prefix}.")}
-    return sorted(name for name in names if f"{prefix}." in name and name not in ours)
+def _own(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _shared_modules(layers: nn.ModuleList) -> set[int]:
+    """Return the modules that more than one layer holds, or whose weights another module holds too."""
+    modules = Counter(id(module) for layer in layers for module in layer.modules())
+    weights = Counter(
+        id(parameter)
+        for layer in layers
+        for module in layer.modules()
+        for parameter in module.parameters(recurse=False)
+    )
+    return {
+        id(module)
+        for layer in layers
+        for module in layer.modules()
+        if modules[id(module)] > 1 or any(weights[id(p)] > 1 for p in module.parameters(recurse=False))
+    }
 
 
 class LayerPass:
@@ -62,20 +99,28 @@ class LayerPass:
         self,
         model: PreTrainedModel,
         recipe: Recipe,
+        flows: list[Dataflow],
         files: LayerFiles,
         device: str,
         on_layer: OnLayer,
+        *,
+        stored_prefix: str,
+        storage: torch.dtype,
     ) -> None:
         """`files` holds the layers finished before and takes those that finish now.
 
-        The model stays where it is; only the layer at work is on `device`.
+        The model stays where it is; only the layer at work is on `device`. stored_prefix: what the layers'
+        names begin with in the checkpoint. storage: the type of what is not quantized.
         """
         self._model = model
         self._device = device
         self._recipe = recipe
+        self._flows = flows
         self._files = files
         self._on_layer = on_layer
-        self._prefix, self._layers = decoder_layers(model)
+        self._prefix = stored_prefix
+        self._storage = storage
+        _, self._layers = decoder_layers(model)
         self._work: LayerWork | None = None
 
     def run(self, token_ids: torch.Tensor) -> None:
@@ -100,7 +145,9 @@ class LayerPass:
     def _enter(self, index: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
         def hook(layer: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             layer.to(self._device, torch.float32)
-            self._work = LayerWork(layer, f"{self._prefix}.{index}", self._recipe)
+            self._work = LayerWork(
+                layer, f"{self._prefix}.{index}", self._recipe, self._flows[index], self._storage
+            )
             self._work.attach()
             return in_float32(args, self._device), in_float32(kwargs, self._device)
 
@@ -112,7 +159,7 @@ class LayerPass:
                 raise RuntimeError("a layer ended that did not begin")
             self._work.detach()
             self._files.write_output(index, output)
-            self._files.write(index, layer, self._work.prefix, self._work.quantized)
+            self._files.write(index, layer, self._work)
             self._files.forget_outputs(index)
             self._work = None
             for parameter in layer.parameters():
@@ -142,12 +189,6 @@ def in_float32(value: Any, device: str) -> Any:
     if isinstance(value, dict):
         return {key: in_float32(item, device) for key, item in value.items()}
     return value
-
-
-def names_of_parts(model: PreTrainedModel) -> list[str]:
-    """Return the full names of all linear parts of the layers."""
-    prefix, layers = decoder_layers(model)
-    return [name for index, layer in enumerate(layers) for name in linear_parts(layer, f"{prefix}.{index}")]
 
 
 def folder_of_layers(work: Path) -> Path:

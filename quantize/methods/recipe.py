@@ -16,6 +16,7 @@ class Recipe:
     bits, group_size, symmetric: the grid of a part without a width of its own. group_size -1 is a whole row.
     widths: parts by full module name with a width of their own: 16 stays, 8 is INT8 by row.
     scaling: input channels are scaled first, by AWQ's search or by SmoothQuant's formula.
+    smoothing: SmoothQuant's strength, None for the one that loses least.
     feedback: GPTQ's rounding; otherwise each weight to its nearest.
     exponent: of the search for scales, 0 takes the range as it is.
     activations: bits the engine rounds inputs to, 16 for none.
@@ -26,7 +27,7 @@ class Recipe:
     symmetric: bool
     widths: Mapping[str, int]
     scaling: Literal["none", "awq", "smooth"] = "none"
-    smoothing: float = 0.5
+    smoothing: float | None = None
     feedback: bool = False
     damping: float = 0.05
     exponent: float = 2.0

@@ -30,7 +30,7 @@ def recipe_of(options: WeightOptions, widths: Mapping[str, int]) -> Recipe:
             group_size=-1,
             symmetric=True,
             widths=widths,
-            scaling="smooth" if int8.smoothing else "none",
+            scaling="none" if int8.smoothing == 0 else "smooth",
             smoothing=int8.smoothing,
             feedback=int8.feedback,
             damping=int8.damping,

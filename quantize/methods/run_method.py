@@ -22,19 +22,21 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.errors import InputError
 from core.files import remove_tree, write_json
 from quantize.calibration.pack import pack
 from quantize.config import AwqOptions, BitsAndBytesOptions, GptqOptions
 from quantize.methods import METHODS, Options, bitsandbytes, needs_text
-from quantize.methods.assemble import assemble
-from quantize.methods.checkpoint import copy_companions, read_tensors
-from quantize.methods.keep import widths_of
+from quantize.methods.assemble import assemble, read_config, stored_dtype
+from quantize.methods.checkpoint import copy_companions
+from quantize.methods.dataflow import Dataflow
+from quantize.methods.keep import KEPT_BITS, widths_of
+from quantize.methods.layer import Moved
 from quantize.methods.layer_files import LayerFiles
-from quantize.methods.layer_pass import LayerPass, folder_of_layers, names_of_parts, uncovered
+from quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
 from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
 from quantize.methods.recipes import layout_of, recipe_of
-from quantize.models.checks import check_checkpoint
+from quantize.models.structure import Structure
+from quantize.proof.prove import prove
 from quantize.stages import RESULT
 from quantize.worker.job import Job, Report
 
@@ -79,40 +81,60 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         _copy(job.model_dir, job.output_dir)
         write_json(job.output_dir / bitsandbytes.SETTINGS, bitsandbytes.settings(options))
         return {"device": "none"}
-    names = [name.removesuffix(".weight") for name in check_checkpoint(job.model_dir).linear_layers()]
+    structure = Structure.from_dict(job.structure)
     if isinstance(options, BitsAndBytesOptions):
+        names = list(structure.quantizable)
         quantize_to_llm_int8(job, report, bitsandbytes.settings(options), names)
-        return {"device": "cpu"}
-    widths = widths_of(names, options.keep)
-    layout = layout_of(job.method, options, widths)
-    recipe = recipe_of(options, widths)
-    if not needs_text(options):
-        quantize_plainly(job, report, layout, recipe, names)
-        return {"device": "cpu"}
-    if isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel":
+        return {"device": "cpu", "kept": dict(structure.kept)}
+    by_library = isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel"
+    kept = dict(structure.kept)
+    facts: dict[str, Any] = {"device": "cpu"}
+    flows: list[Dataflow] = []
+    model: Any = None
+    if needs_text(options):
+        packed = _tokens(job, report)
+        facts = {**packed["facts"], "device": "cuda:0" if torch.cuda.is_available() else "cpu"}
+        if not by_library:
+            report("stage", text="Loading the model")
+            model = AutoModelForCausalLM.from_pretrained(job.model_dir, dtype="auto").eval()
+            flows = dataflows(model, torch.tensor(packed["ids"]), facts["device"])
+            kept |= {
+                f"{structure.stored_prefix}.{layer}.{name}": "its weight is read outside of it"
+                for layer, flow in enumerate(flows)
+                for name in flow.elsewhere
+            }
+    widths = {**widths_of(structure.quantizable, options.keep), **dict.fromkeys(kept, KEPT_BITS)}
+    layout, recipe = layout_of(job.method, options, widths), recipe_of(options, widths)
+    storage = stored_dtype(read_config(job.model_dir), layout)
+    moved: list[Moved] = []
+    if by_library:
         from quantize.methods.gptqmodel import quantize as quantize_by_library
 
-        return quantize_by_library(job, options, _tokens(job, report), report)
-    packed = _tokens(job, report)
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    report("stage", text="Loading the model")
-    model = AutoModelForCausalLM.from_pretrained(job.model_dir, dtype="auto", attn_implementation="sdpa")
-    foreign = uncovered(model, {name for name, _ in read_tensors(job.model_dir)})
-    if foreign or set(names_of_parts(model)) - set(names):
-        raise InputError(
-            f"{type(model).__name__} has parts the layer pass does not know, such as "
-            f"{foreign[0] if foreign else 'renamed modules'}",
-            mend="Use --driver gptqmodel (methods gptq and awq), or --method rtn, int8 or fp8",
-        )
-    report("stage", text="Quantizing")
-    layers = LayerFiles(folder_of_layers(job.work_dir))
-    LayerPass(model, recipe, layers, device, lambda done, of: report("layer", done=done, of=of)).run(
-        torch.tensor(packed["ids"])
-    )
-    del model
-    report("stage", text="Saving")
-    assemble(job.model_dir, job.output_dir, layout, layers)
-    return {**packed["facts"], "device": device}
+        quantize_by_library(job, options, packed, report)
+    elif model is None:
+        quantize_plainly(job, report, layout, recipe, list(structure.quantizable))
+    else:
+        report("stage", text="Quantizing")
+        layers = LayerFiles(folder_of_layers(job.work_dir))
+        LayerPass(
+            model,
+            recipe,
+            flows,
+            layers,
+            facts["device"],
+            lambda done, of: report("layer", done=done, of=of),
+            stored_prefix=structure.stored_prefix,
+            storage=storage,
+        ).run(torch.tensor(packed["ids"]))
+        del model
+        report("stage", text="Saving")
+        assemble(job.model_dir, job.output_dir, layout, recipe, layers, structure.experts)
+        finished = [layers.read(index) for index in range(layers.count())]
+        moved = [one for layer in finished for one in layer.moved]
+        facts["unseen"] = [name for layer in finished for name in layer.unseen]
+    report("stage", text="Proving")
+    proof = prove(job.model_dir, job.output_dir, layout, structure.stored_prefix, moved, storage)
+    return {**facts, "kept": kept, "proof": proof.to_dict()}
 
 
 def _tokens(job: Job, report: Report) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 AWQ (Lin et al. 2023) enlarges the weights of channels with large inputs before they are rounded, with an
 exponent that a search finds. SmoothQuant (Xiao et al. 2023) moves part of the inputs' range into the
 weights, so that inputs rounded to 8 bits keep their small channels.
+
+Either search ends with no scale where none is better than that: it never does worse than plain rounding on
+the text it saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,29 +18,69 @@ from quantize.methods.moments import Inputs, output_loss
 
 _STEPS = 10
 _SMALLEST = 1e-4
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""SmoothQuant's strengths that a search tries, beside none."""
+# Rows of inputs that candidates are tried on, spread over all text.
+_SAMPLE_ROWS = 512
+
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+"""What values become when they are rounded."""
 
 
 def awq_scale(
-    weights: torch.Tensor, inputs: Inputs, rounded: Callable[[torch.Tensor], torch.Tensor]
+    weights: torch.Tensor, inputs: Inputs, rounded: Rounding, shared: Rounding
 ) -> torch.Tensor | None:
     """Return the scale (input,) that loses least, or None where none is better than no scale.
 
-    weights: (output, input) of all parts that read the input. rounded: what weights become.
+    weights: (output, input) of all parts that read the input. rounded: what weights become. shared: what the
+    producer can take of a scale, where it gives one value to several channels.
     The loss is exact: the mean square error of the outputs follows from the inputs' second moments.
     """
     best: torch.Tensor | None = None
     least = output_loss(rounded(weights) - weights, inputs.moments)
     for step in range(1, _STEPS):
-        scale = inputs.magnitude.clamp(min=_SMALLEST).pow(step / _STEPS)
-        scale = _centred(scale)
+        scale = shared(_centred(inputs.magnitude.clamp(min=_SMALLEST).pow(step / _STEPS)))
         loss = output_loss(rounded(weights * scale) / scale - weights, inputs.moments)
         if loss < least:
             best, least = scale, loss
     return best
 
 
-def smooth_scale(weights: torch.Tensor, inputs: Inputs, strength: float) -> torch.Tensor:
-    """Return SmoothQuant's scale (input,): peak |input| ** strength / peak |weight| ** (1 - strength)."""
+def smooth_scale(
+    weights: torch.Tensor,
+    inputs: Inputs,
+    rows: torch.Tensor,
+    strengths: Sequence[float],
+    *,
+    rounded: Rounding,
+    inputs_rounded: Rounding,
+    shared: Rounding,
+) -> torch.Tensor | None:
+    """Return SmoothQuant's scale (input,) of the strength that loses least, or None for no scale.
+
+    weights: (output, input) of all parts that read the input. rows: inputs (…, input), of which some are
+    tried. rounded, inputs_rounded: what weights and inputs become. shared: see `awq_scale`.
+    The loss is the square error of the outputs with inputs and weights rounded as the engine rounds them.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    sample = flat[:: max(1, flat.shape[0] // _SAMPLE_ROWS)]
+    expected = sample @ weights.T
+
+    def loss(scale: torch.Tensor | None) -> float:
+        x, w = (sample, weights) if scale is None else (sample / scale, weights * scale)
+        return float((inputs_rounded(x) @ rounded(w).T - expected).square().sum())
+
+    best, least = None, loss(None)
+    for strength in strengths:
+        scale = shared(_smoothing(weights, inputs, strength))
+        found = loss(scale)
+        if found < least:
+            best, least = scale, found
+    return best
+
+
+def _smoothing(weights: torch.Tensor, inputs: Inputs, strength: float) -> torch.Tensor:
+    """Return SmoothQuant's formula: peak |input| ** strength / peak |weight| ** (1 - strength)."""
     reach = weights.abs().amax(0).clamp(min=_SMALLEST)
     return inputs.peak.clamp(min=_SMALLEST).pow(strength) / reach.pow(1 - strength)
 

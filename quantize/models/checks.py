@@ -61,14 +61,6 @@ class Checkpoint:
         """Whether the weights are quantized already."""
         return "quantization_config" in self.config
 
-    def linear_layers(self) -> dict[str, TensorInfo]:
-        """Return the weights of the repeated layers that 4-bit methods quantize."""
-        return {
-            name: tensor
-            for name, tensor in self.tensors.items()
-            if len(tensor.shape) == 2 and name.endswith(".weight") and ".layers." in name
-        }
-
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.

@@ -18,6 +18,7 @@ Report = Callable[..., None]
 class Job:
     """One quantization: `options` are those of the method's dataclass.
 
+    structure: what the checkpoint's matrices are, as `quantize.models.structure` writes it.
     work: a folder whose finished stages a killed run left; output: the directory to appear in it.
     """
 
@@ -30,6 +31,7 @@ class Job:
     sequences: int
     sequence_tokens: int
     seed: int
+    structure: dict[str, Any]
     adapter: str | None = None
 
     @property

@@ -1,0 +1,152 @@
+"""One run of a model in float32 with weights of one's choice, layer by layer. Needs torch.
+
+Only the layer at work is in float32, so that a model larger than half the memory can be run. The model's own
+forward drives the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from quantize.methods.layer import round_activations
+from quantize.methods.layer_pass import in_float32
+from quantize.models.inspect import decoder_layers
+
+Weights = Callable[[str], torch.Tensor]
+"""Returns a tensor by its name in the checkpoint, in float32."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: each layer's output (tokens, hidden), and the logits (tokens, vocabulary)."""
+
+    layers: list[torch.Tensor]
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Where an expert's matrix lies in a merged parameter: (expert, rows), transposed or not."""
+
+    parameter: str
+    expert: int
+    start: int
+    transposed: bool
+
+
+class FloatRunner:
+    """A loaded base model that runs a few tokens with any weights in its base's names."""
+
+    def __init__(self, model: PreTrainedModel, base: Weights, names: Iterable[str], stored_prefix: str) -> None:
+        """`names` are the checkpoint's tensors, of which those of layers begin with `stored_prefix`."""
+        self._model = model
+        self._prefix, self._layers = decoder_layers(model)
+        self._stored_prefix = stored_prefix
+        self._names = set(names)
+        self._base = base
+        self._experts: dict[int, dict[str, _Slice]] = {}
+
+    def run(self, token_ids: torch.Tensor, weights: Weights, rounded_inputs: frozenset[str]) -> Result:
+        """Run token_ids (1, tokens); parts named in `rounded_inputs` see their inputs rounded to 8 bits."""
+        outputs: list[torch.Tensor] = []
+        handles: list[Any] = []
+        kept = {name: value.data for name, value in _floats(self._model)}
+        try:
+            self._fill_outside(weights)
+            for index, layer in enumerate(self._layers):
+                handles.append(
+                    layer.register_forward_pre_hook(
+                        self._enter(index, weights, rounded_inputs, handles), with_kwargs=True
+                    )
+                )
+                handles.append(layer.register_forward_hook(self._leave(index, outputs, kept)))
+            with torch.inference_mode():
+                logits = self._model(input_ids=token_ids, use_cache=False).logits
+        finally:
+            for handle in handles:
+                handle.remove()
+            for name, value in _floats(self._model):
+                value.data = kept[name]
+        return Result(outputs, logits[0].float())
+
+    def _fill_outside(self, weights: Weights) -> None:
+        for name, value in _floats(self._model):
+            if not name.startswith(f"{self._prefix}."):
+                value.data = weights(name) if name in self._names else value.data.float()
+
+    def _enter(
+        self, index: int, weights: Weights, rounded_inputs: frozenset[str], handles: list[Any]
+    ) -> Callable[..., Any]:
+        def hook(layer: nn.Module, args: Any, kwargs: Any) -> Any:
+            stored = f"{self._stored_prefix}.{index}"
+            if index not in self._experts:
+                self._experts[index] = self._find_experts(layer, stored)
+            for name, value in _floats(layer):
+                full = f"{stored}.{name}"
+                value.data = weights(full) if full in self._names else value.data.float()
+            parameters = dict(layer.named_parameters())
+            for full, place in self._experts[index].items():
+                matrix = weights(full).T if place.transposed else weights(full)
+                rows = slice(place.start, place.start + matrix.shape[0])
+                parameters[place.parameter].data[place.expert, rows] = matrix
+            for name, module in layer.named_modules():
+                if isinstance(module, nn.Linear) and f"{stored}.{name}" in rounded_inputs:
+                    handles.append(module.register_forward_pre_hook(_round_input))
+            return in_float32(args, "cpu"), in_float32(kwargs, "cpu")
+
+        return hook
+
+    def _leave(
+        self, index: int, outputs: list[torch.Tensor], kept: dict[str, torch.Tensor]
+    ) -> Callable[..., None]:
+        def hook(layer: nn.Module, args: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            outputs.append(hidden.reshape(-1, hidden.shape[-1]).float())
+            for name, value in _floats(layer):
+                value.data = kept[f"{self._prefix}.{index}.{name}"]
+
+        return hook
+
+    def _find_experts(self, layer: nn.Module, stored: str) -> dict[str, _Slice]:
+        """Find by their values where a checkpoint's expert matrices went when they were merged."""
+        local = {name for name, _ in _floats(layer)}
+        absent = sorted(
+            name
+            for name in self._names
+            if name.startswith(f"{stored}.") and name[len(stored) + 1 :] not in local and name.endswith(".weight")
+        )
+        merged = [(name, value) for name, value in layer.named_parameters() if value.dim() == 3]
+        return {name: place for name in absent if (place := _place(self._base(name), merged)) is not None}
+
+
+def _place(matrix: torch.Tensor, merged: list[tuple[str, nn.Parameter]]) -> _Slice | None:
+    if matrix.dim() != 2:
+        return None
+    for name, parameter in merged:
+        for transposed in (False, True):
+            wanted = (matrix.T if transposed else matrix).to(parameter.dtype)
+            if parameter.shape[2] != wanted.shape[1] or parameter.shape[1] % wanted.shape[0]:
+                continue
+            for start in range(0, parameter.shape[1], wanted.shape[0]):
+                block = parameter.data[:, start : start + wanted.shape[0]]
+                same = (block == wanted).all(2).all(1).nonzero()
+                if len(same):
+                    return _Slice(name, int(same[0]), start, transposed)
+    return None
+
+
+def _floats(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return parameters and stored buffers by name; rotary tables and such are float32 as they are."""
+    stored = set(module.state_dict())
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    return [(name, value) for name, value in named if name in stored and value.is_floating_point()]
+
+
+def _round_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (round_activations(args[0]), *args[1:])

@@ -1,0 +1,208 @@
+"""Run an artifact beside its base in float32 and hold it to two bounds. Needs torch.
+
+1. Before rounding: the base with the moved scales in its weights equals the base, to 1e-4 in every layer.
+2. After rounding: the logits' error is at most 1.1 times that of plain rounding on the same grid.
+
+No absolute bound separates right from wrong: a healthy 4-bit model with outliers reaches the error at which
+broken ones begin. The error is relative and of logits less their mean, which no softmax sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.errors import QuantserveError
+from quantize.calibration.builtin import evaluation_text
+from quantize.methods.formats import Layout
+from quantize.methods.keep import KEPT_BITS
+from quantize.methods.layer import Moved
+from quantize.proof.float_run import FloatRunner, Result, Weights
+from quantize.proof.stored import StoredWeights
+
+TOKENS = 256
+FOLDED_BOUND = 1e-4
+PLAIN_FACTOR = 1.1
+
+
+class ProofFailed(QuantserveError):
+    """What was written is not the model it was made from."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the run showed; errors are relative, layers are counted from 0.
+
+    folded_error: the largest of all layers, None where no scale moved. logit_error, plain_logit_error: the
+    artifact's and plain rounding's. worst_layer: where the artifact is farthest beyond plain rounding.
+    """
+
+    tokens: int
+    folded_error: float | None
+    folded_layer: int | None
+    logit_error: float
+    plain_logit_error: float
+    worst_layer: int
+    worst_layer_error: float
+    worst_layer_plain_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return asdict(self)
+
+
+def prove(
+    base: Path,
+    artifact: Path,
+    layout: Layout,
+    stored_prefix: str,
+    moved: Iterable[Moved],
+    storage: torch.dtype,
+) -> Proof:
+    """Run base, folded base, plain rounding and artifact.
+
+    storage: the type of what is not quantized.
+
+    Raises:
+        ProofFailed: a bound is broken, with the figures and the layer.
+    """
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
+    ids = _token_ids(base, model.config.get_text_config())
+    original, written = StoredWeights(base), StoredWeights(artifact)
+    missing = sorted(original.names() ^ written.names())
+    if missing:
+        raise ProofFailed(
+            f"The artifact and its base differ in the tensor {missing[0]}", mend="Report this: it is a bug"
+        )
+    runner = FloatRunner(model, original.get, original.names(), stored_prefix)
+    eight = frozenset(name for name in written.quantized if layout.format_of(name) == "int8")
+    wanted = runner.run(ids, original.get, frozenset())
+    scales = list(moved)
+    folded = _largest(wanted, runner.run(ids, _folded(original.get, scales), frozenset())) if scales else None
+    plain = runner.run(ids, _plain(original.get, written.quantized, layout, storage), eight)
+    found = runner.run(ids, written.get, eight)
+    errors, plain_errors = _by_layer(wanted, found), _by_layer(wanted, plain)
+    worst = max(range(len(errors)), key=lambda layer: errors[layer] / max(plain_errors[layer], 1e-9))
+    proof = Proof(
+        tokens=ids.shape[1],
+        folded_error=None if folded is None else folded[1],
+        folded_layer=None if folded is None else folded[0],
+        logit_error=logit_error(wanted.logits, found.logits),
+        plain_logit_error=logit_error(wanted.logits, plain.logits),
+        worst_layer=worst,
+        worst_layer_error=errors[worst],
+        worst_layer_plain_error=plain_errors[worst],
+    )
+    check(proof)
+    return proof
+
+
+def check(proof: Proof) -> None:
+    """Hold the figures to the bounds; a figure that is no number breaks them.
+
+    Raises:
+        ProofFailed: with the figures and the layer.
+    """
+    if proof.folded_error is not None and not proof.folded_error <= FOLDED_BOUND:
+        raise ProofFailed(
+            f"Moving scales changed the model in layer {proof.folded_layer}: relative error "
+            f"{proof.folded_error:.2g}, at most {FOLDED_BOUND:g} is right",
+            mend="Leave scaling out: --smoothing 0 (int8), --no-scale-channels (gptq), or --method rtn",
+        )
+    if not proof.logit_error <= PLAIN_FACTOR * proof.plain_logit_error:
+        raise ProofFailed(
+            f"The result is worse than plain rounding: relative logit error {proof.logit_error:.4f} against "
+            f"{proof.plain_logit_error:.4f}, at most {PLAIN_FACTOR} times that is right; first in layer "
+            f"{proof.worst_layer} ({proof.worst_layer_error:.4f} against {proof.worst_layer_plain_error:.4f})",
+            mend="Use --method rtn or int8 --smoothing 0, or other calibration text",
+        )
+
+
+def logit_error(wanted: torch.Tensor, found: torch.Tensor) -> float:
+    """Return the relative error of logits (tokens, vocabulary), each token's mean taken off."""
+    centred = wanted - wanted.mean(-1, keepdim=True)
+    error = found - wanted
+    return float((error - error.mean(-1, keepdim=True)).norm() / centred.norm().clamp(min=1e-30))
+
+
+def _by_layer(wanted: Result, found: Result) -> list[float]:
+    return [
+        float((mine - base).norm() / base.norm().clamp(min=1e-30))
+        for base, mine in zip(wanted.layers, found.layers, strict=True)
+    ]
+
+
+def _largest(wanted: Result, found: Result) -> tuple[int, float]:
+    errors = _by_layer(wanted, found)
+    layer = max(range(len(errors)), key=lambda at: (errors[at] != errors[at], errors[at]))
+    return layer, errors[layer]
+
+
+def _token_ids(directory: Path, config: Any) -> torch.Tensor:
+    """Return (1, tokens) of the text that is reserved for evaluation."""
+    tokens = min(TOKENS, int(getattr(config, "max_position_embeddings", TOKENS) or TOKENS))
+    ids = AutoTokenizer.from_pretrained(directory)(evaluation_text()[: 40 * TOKENS], add_special_tokens=False)
+    return torch.tensor([ids["input_ids"][:tokens]])
+
+
+def _folded(base: Weights, moved: list[Moved]) -> Weights:
+    """Return the base's weights with the scales moved, in float32."""
+    into = {name: one for one in moved for name in one.readers}
+    out_of = {one.producer: one for one in moved}
+
+    def weights(name: str) -> torch.Tensor:
+        tensor = base(name)
+        module, _, last = name.rpartition(".")
+        if last == "weight" and module in into:
+            tensor = tensor * into[module].scale
+        if module in out_of:
+            own, offset = out_of[module].own, out_of[module].offset
+            if last == "bias":
+                tensor = tensor / own
+            elif offset is not None:
+                tensor = (tensor + offset) / own - offset
+            else:
+                tensor = tensor / own[:, None]
+        return tensor
+
+    return weights
+
+
+def _plain(base: Weights, quantized: frozenset[str], layout: Layout, storage: torch.dtype) -> Weights:
+    """Return the base's weights, those that the artifact has quantized rounded to the nearest."""
+
+    def weights(name: str) -> torch.Tensor:
+        tensor = base(name)
+        module = name.removesuffix(".weight")
+        if module not in quantized or layout.widths.get(module) == KEPT_BITS:
+            return tensor.to(storage).float() if tensor.is_floating_point() else tensor
+        form = layout.format_of(module)
+        if form == "fp8":
+            scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / 448.0
+            return (tensor / scale).to(torch.float8_e4m3fn).float() * scale
+        if form == "int8":
+            return round_plainly(tensor, 8, -1, symmetric=True)
+        return round_plainly(tensor, layout.bits, layout.group_size, symmetric=layout.symmetric)
+
+    return weights
+
+
+def round_plainly(weights: torch.Tensor, bits: int, group_size: int, *, symmetric: bool) -> torch.Tensor:
+    """Round each weight (output, input) to the nearest value of a grid over its group's whole range."""
+    rows, columns = weights.shape
+    x = weights.reshape(rows, -1, columns if group_size == -1 else group_size)
+    if symmetric:
+        top = 2 ** (bits - 1) - 1
+        scale = x.abs().amax(2, keepdim=True).clamp(min=1e-12) / top
+        rounded = (x / scale).round().clamp(-top - 1, top) * scale
+    else:
+        low, high = x.amin(2, keepdim=True).clamp(max=0), x.amax(2, keepdim=True).clamp(min=0)
+        scale = (high - low).clamp(min=1e-12) / (2**bits - 1)
+        zero = (-low / scale).round()
+        rounded = (((x / scale).round() + zero).clamp(0, 2**bits - 1) - zero) * scale
+    return rounded.reshape(rows, columns)
