@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 REPORT = "report.json"
 PAGE = "report.html"
 CARD = "README.md"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # The gate rewrites these after the manifest is written, so the manifest does not hash them.
 _UNHASHED = {MANIFEST, REPORT, PAGE, CARD}
 
@@ -79,10 +79,31 @@ class Calibration(_Strict):
     warnings: list[str] = Field(default_factory=list)
 
 
+class Proof(_Strict):
+    """What a run beside the base in float32 showed before the artifact was called made.
+
+    Errors are relative; layers are counted from 0. `folded_error` is the largest of all layers after scales
+    moved and before anything was rounded, None where none moved. `logit_error` is the artifact's,
+    `plain_logit_error` that of plain rounding on the same grid; `worst_layer` is where the artifact's output
+    is farthest beyond plain rounding's.
+    """
+
+    tokens: int
+    folded_error: float | None
+    folded_layer: int | None
+    logit_error: float
+    plain_logit_error: float
+    worst_layer: int
+    worst_layer_error: float
+    worst_layer_plain_error: float
+
+
 class Manifest(_Strict):
     """Everything needed to know where an artifact came from and whether its files are whole.
 
-    A field that an imported checkpoint does not reveal is None.
+    A field that an imported checkpoint does not reveal is None. `quantized` counts the matrices that were
+    rounded, `kept` names those that stay in 16 bits and says why, `unseen` those that no calibration text
+    reached. Before schema version 3 there were none of these and no proof.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -98,6 +119,10 @@ class Manifest(_Strict):
     calibration: Calibration | None = None
     chat_template_sha256: str | None = None
     tools: dict[str, str] = Field(default_factory=dict)
+    proof: Proof | None = None
+    quantized: int | None = None
+    kept: dict[str, str] = Field(default_factory=dict)
+    unseen: list[str] = Field(default_factory=list)
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     files: dict[str, FileRecord]

@@ -117,14 +117,14 @@ class Int8Options:
 
     smoothing: SmoothQuant's strength, 0 to 1: how much of the activations' range moves into the weights;
         measured on the calibration text, of which little is needed. 0 is off; None searches for each input.
-    feedback: round with GPTQ's error feedback. Without it and without smoothing nothing is calibrated.
+    feedback: round with GPTQ's error feedback. Without it and with smoothing 0 nothing is calibrated.
     damping: share of the Hessian's mean diagonal added to its diagonal (feedback).
     mse: exponent of the search for the scale that loses least; 0 takes the range as it is.
     keep: PATTERN of modules that keep 16 bits.
     """
 
     smoothing: float | None = None
-    feedback: bool = False
+    feedback: bool = True
     damping: float = 0.05
     mse: float = 0.0
     keep: tuple[str, ...] = ()

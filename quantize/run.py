@@ -23,6 +23,7 @@ from quantize.artifact import (
     CalibrationPart,
     Manifest,
     Parent,
+    Proof,
     check_files,
     file_records,
     is_artifact,
@@ -170,6 +171,10 @@ def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
             hashlib.sha256(template.read_bytes()).hexdigest() if template.is_file() else None
         ),
         tools={tool: importlib.metadata.version(tool) for tool in plan.method.tools},
+        proof=Proof(**result["proof"]) if "proof" in result else None,
+        quantized=result.get("quantized"),
+        kept=result.get("kept", {}),
+        unseen=result.get("unseen", []),
         # A run that went on where another stopped took the time of both.
         seconds=round(max(perf_counter() - started, result["seconds"]), 1),
         peak_memory_bytes=result["peak_memory_bytes"],

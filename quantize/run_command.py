@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from core.console import console, emit_json
 from core.errors import UsageError
+from quantize.artifact import Manifest, Proof
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.methods import METHODS, find, make_options
 from quantize.methods.targets import check_target, default_target
@@ -133,6 +135,10 @@ def say(outcome: Outcome, seconds: float) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if manifest.quantized is not None:
+        console.print(matrices(manifest), markup=False, soft_wrap=True)
+    if manifest.proof is not None:
+        console.print(proved(manifest.proof), markup=False, soft_wrap=True)
     emit_json(
         {
             "artifact": str(outcome.directory),
@@ -142,6 +148,31 @@ def say(outcome: Outcome, seconds: float) -> None:
             "seconds": round(seconds, 2),
             "peak_memory_bytes": manifest.peak_memory_bytes,
             "size_bytes": manifest.size_bytes,
+            "quantized": manifest.quantized,
+            "kept": manifest.kept,
+            "unseen": manifest.unseen,
+            "proof": None if manifest.proof is None else manifest.proof.model_dump(),
             "status": "made" if outcome.made else "unchanged",
         }
+    )
+
+
+def matrices(manifest: Manifest) -> str:
+    """Say how many matrices were quantized, and what the others are."""
+    quantized, kept = manifest.quantized or 0, manifest.kept
+    line = f"{quantized} of {quantized + len(kept)} matrices quantized"
+    if kept:
+        counts = Counter(kept.values())
+        line += "; in 16 bits: " + ", ".join(f"{count} {why}" for why, count in counts.most_common())
+    if manifest.unseen:
+        line += f"; {len(manifest.unseen)} rounded plainly, since the calibration text did not reach them"
+    return line
+
+
+def proved(proof: Proof) -> str:
+    """Say what the proof showed."""
+    folded = "" if proof.folded_error is None else f", {proof.folded_error:.1g} before rounding"
+    return (
+        f"Proved on {proof.tokens} tokens in float32: relative logit error {proof.logit_error:.4f} "
+        f"(plain rounding {proof.plain_logit_error:.4f}){folded}"
     )

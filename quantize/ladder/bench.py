@@ -36,8 +36,8 @@ _LINES = (
     Candidate("gptq"),
     Candidate("gptq", {"symmetric": True}, note="symmetric"),
     Candidate("gptq", {}, max(SHARES)),
-    Candidate("int8", {"smoothing": 0.0}, note="rounded"),
-    Candidate("int8", note="smoothed"),
+    Candidate("int8", {"smoothing": 0.0, "feedback": False}, note="rounded"),
+    Candidate("int8", {"feedback": False}, note="smoothed"),
     Candidate("fp8"),
 )
 _MARKS = {True: "[green]met[/]", False: "[bold red]MISSED[/]", None: "[dim]unknown[/]"}

@@ -60,9 +60,9 @@ def candidates(
         ]
         four += [Candidate("gptq", {"group_size": groups[-1]}, share) for share in SHARES]
     eight = [
-        Candidate("int8", {"smoothing": 0.0}, note="rounded"),
-        Candidate("int8", note="smoothed"),
-        Candidate("int8", {"feedback": True}, note="smoothed, with feedback"),
+        Candidate("int8", {"smoothing": 0.0, "feedback": False}, note="rounded"),
+        Candidate("int8", {"feedback": False}, note="smoothed"),
+        Candidate("int8", note="smoothed, with feedback"),
     ]
     if target == "cuda":
         eight = [Candidate("fp8"), *eight]

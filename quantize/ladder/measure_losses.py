@@ -20,7 +20,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.files import write_json
 from quantize.calibration.pack import pack
 from quantize.methods.grid import GridOptions
-from quantize.methods.layer import linear_parts
 from quantize.methods.rounding import round_to_nearest
 from quantize.models.inspect import decoder_layers
 from quantize.worker.lifeline import die_with_parent
@@ -72,7 +71,7 @@ def divergence(base: torch.Tensor, other: torch.Tensor) -> float:
 def round_layer(layer: nn.Module) -> list[tuple[nn.Linear, torch.Tensor]]:
     """Round a layer's linear parts in place, in the largest groups that fit; return what they held."""
     before = []
-    for module in linear_parts(layer, "layer").values():
+    for module in (one for one in layer.modules() if isinstance(one, nn.Linear)):
         weight = module.weight.data
         size = next((group for group in _GROUPS if weight.shape[1] % group == 0), -1)
         before.append((module, weight))

@@ -62,12 +62,18 @@ class Dataflow:
 
 @dataclass
 class _Run:
-    """One run of the layer: each part's input, how often each module was called, and the outputs."""
+    """One run of the layer.
+
+    inputs, sources: of each part, and where they lie in memory. calls, widths: of each module, and the channels
+    of what it gives. arguments: of each norm. outputs: the layer's.
+    """
+
 
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     sources: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
-    norm_inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+    arguments: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     outputs: list[torch.Tensor] = field(default_factory=list)
     alive: list[torch.Tensor] = field(default_factory=list)
 
@@ -92,7 +98,9 @@ class _Layer:
         for name, linear in self.linears.items():
             handles.append(linear.register_forward_pre_hook(_read(run, name, (divisors or {}).get(name))))
         for name, module in {**self.norms, **self.linears}.items():
-            handles.append(module.register_forward_hook(_written(run, name, (scales or {}).get(name))))
+            handles.append(
+                module.register_forward_hook(_written(run, name, (scales or {}).get(name)), with_kwargs=True)
+            )
         try:
             result = self.module.forward(*_copied(self._args), **_copied(self._kwargs))
         finally:
@@ -100,6 +108,11 @@ class _Layer:
                 handle.remove()
         run.outputs = _tensors(result)
         return run
+
+    def channels(self, name: str) -> int:
+        """Return how many channels a norm or a linear part gives."""
+        linear = self.linears.get(name)
+        return linear.out_features if linear is not None else _channels_of_norm(self.norms[name])
 
     def changed(self, before: _Run, after: _Run, but: tuple[str, ...] = ()) -> bool:
         """Whether the layer's outputs, or any part's input but those named, differ between two runs."""
@@ -182,24 +195,28 @@ def _read(run: _Run, name: str, divisor: torch.Tensor | None) -> Callable[..., A
 
 
 def _written(run: _Run, name: str, scale: torch.Tensor | None) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         run.calls[name] = run.calls.get(name, 0) + 1
-        if args and isinstance(args[0], torch.Tensor) and not isinstance(module, nn.Linear):
-            run.norm_inputs[name] = args[0].clone()
-        return output * scale if scale is not None and isinstance(output, torch.Tensor) else None
+        run.widths[name] = output.shape[-1] if isinstance(output, torch.Tensor) else 0
+        if not isinstance(module, nn.Linear):
+            run.arguments[name] = _copied(args), _copied(kwargs)
+        return None if scale is None else output * scale
 
     return hook
 
 
 def _producers(probed: _Layer, plain: _Run) -> list[str]:
-    return [name for name in (*probed.norms, *probed.linears) if plain.calls.get(name) == 1]
+    """Return the modules that are called once and give one value for each channel of their weight."""
+    return [
+        name
+        for name in (*probed.norms, *probed.linears)
+        if plain.calls.get(name) == 1 and plain.widths[name] == probed.channels(name)
+    ]
 
 
 def _fold(probed: _Layer, plain: _Run, name: str) -> Fold | None:
     """Return the fold of a producer, if its output has readers and they are all that read it."""
-    linear = probed.linears.get(name)
-    size = linear.out_features if linear is not None else _channels_of_norm(probed.norms[name])
-    scale = _random_scale(size, next(probed.module.parameters()).device)
+    scale = _random_scale(probed.channels(name), next(probed.module.parameters()).device)
     scaled = probed.run(scales={name: scale})
     readers: dict[str, torch.Tensor | None] = {}
     for reader, before in plain.inputs.items():
@@ -218,9 +235,9 @@ def _fold(probed: _Layer, plain: _Run, name: str) -> Fold | None:
     moved = scale if channels is None else scale[channels]
     if probed.changed(plain, probed.run({name: scale}, dict.fromkeys(names, moved)), but=names):
         return None
-    if linear is not None:
+    if name in probed.linears:
         return Fold(name, names, channels)
-    offset = _offset(probed.norms[name], plain.norm_inputs.get(name), scale)
+    offset = _offset(probed.norms[name], plain.arguments[name], scale)
     return None if offset is None else Fold(name, names, channels, offset)
 
 
@@ -247,19 +264,18 @@ def _follows(
     return _close(after, before * scale[channels], _SAME_INPUT), channels
 
 
-def _offset(norm: nn.Module, x: torch.Tensor | None, scale: torch.Tensor) -> float | None:
+def _offset(norm: nn.Module, arguments: tuple[Any, Any], scale: torch.Tensor) -> float | None:
     """Return what a norm adds to its weight, or None where dividing its weight does not divide its output."""
-    if x is None:
-        return None
     weight: torch.Tensor = norm.weight.data  # type: ignore[assignment]
     bias = getattr(norm, "bias", None)
     kept = weight.clone(), bias.data.clone() if isinstance(bias, nn.Parameter) else None
-    expected = norm.forward(x) / scale
+    args, kwargs = arguments
+    expected = norm.forward(*args, **kwargs) / scale
     for offset in (0.0, 1.0):
         weight.copy_((kept[0] + offset) / scale - offset)
         if isinstance(bias, nn.Parameter) and kept[1] is not None:
             bias.data.copy_(kept[1] / scale)
-        found = norm.forward(x)
+        found = norm.forward(*args, **kwargs)
         weight.copy_(kept[0])
         if isinstance(bias, nn.Parameter) and kept[1] is not None:
             bias.data.copy_(kept[1])
@@ -296,9 +312,7 @@ def _bears_out(probed: _Layer, plain: _Run, flow: Dataflow) -> bool:
     scales, divisors = {}, {}
     device = next(probed.module.parameters()).device
     for at, fold in enumerate(flow.folds):
-        linear = probed.linears.get(fold.producer)
-        size = linear.out_features if linear is not None else _channels_of_norm(probed.norms[fold.producer])
-        scale = _random_scale(size, device, at + 1)
+        scale = _random_scale(probed.channels(fold.producer), device, at + 1)
         scales[fold.producer] = scale
         divisors |= dict.fromkeys(fold.readers, scale if fold.channels is None else scale[fold.channels])
     return not probed.changed(plain, probed.run(scales, divisors), but=tuple(divisors))

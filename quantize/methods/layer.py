@@ -7,7 +7,7 @@ weights: every part sees the error of all those before it, in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,13 +22,6 @@ from quantize.methods.rounding import Quantized, round_to_nearest, round_with_fe
 from quantize.methods.scaling import STRENGTHS, awq_scale, smooth_scale
 
 _INT8_TOP = 127
-
-
-def linear_parts(layer: nn.Module, prefix: str) -> dict[str, nn.Linear]:
-    """Return a layer's linear parts by full module name."""
-    return {
-        f"{prefix}.{name}": module for name, module in layer.named_modules() if isinstance(module, nn.Linear)
-    }
 
 
 @dataclass(frozen=True)
@@ -50,11 +43,12 @@ class Moved:
 class LayerWork:
     """One layer on its way; attach, run the layer, detach.
 
-    storage: the type that unquantized tensors will be stored in.
+    stored: the checkpoint's name of each of the layer's tensors, by its name inside the layer. storage: the
+    type that unquantized tensors will be stored in.
     """
 
     layer: nn.Module
-    prefix: str
+    stored: Mapping[str, str]
     recipe: Recipe
     flow: Dataflow
     storage: torch.dtype
@@ -66,7 +60,11 @@ class LayerWork:
 
     def __post_init__(self) -> None:
         """Find the parts, by their names inside the layer."""
-        self._parts = {n: m for n, m in self.layer.named_modules() if isinstance(m, nn.Linear)}
+        self._parts = {
+            name: module
+            for name, module in self.layer.named_modules()
+            if isinstance(module, nn.Linear) and f"{name}.weight" in self.stored
+        }
 
     def attach(self) -> None:
         """Quantize each part when the data reach it."""
@@ -83,13 +81,13 @@ class LayerWork:
                 self._put(name, self._round([name], self._width(name), None)[name])
 
     def _full(self, name: str) -> str:
-        return f"{self.prefix}.{name}"
+        return self.stored[f"{name}.weight"].removesuffix(".weight")
 
     def _width(self, name: str) -> int:
         return self.recipe.width(self._full(name))
 
     def _reached(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        group = self.flow.group_of(name)
+        group = tuple(one for one in self.flow.group_of(name) if one in self._parts)
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             x: torch.Tensor = args[0]
@@ -158,6 +156,7 @@ class LayerWork:
                 inputs,
                 x,
                 STRENGTHS if self.recipe.smoothing is None else (self.recipe.smoothing,),
+                parts=[self._parts[name].out_features for name in names],
                 rounded=rounded,
                 inputs_rounded=round_activations,
                 shared=shared,

@@ -70,8 +70,8 @@ class LayerFiles:
             tensors[f"{_MOVED}.{at}.scale"] = moved.scale.cpu().contiguous()
             tensors[f"{_MOVED}.{at}.own"] = moved.own.cpu().contiguous().clone()
         for local, tensor in layer.state_dict().items():
-            name = f"{work.prefix}.{local}"
-            if name.removesuffix(".weight") not in work.quantized:
+            name = work.stored.get(local)
+            if name is not None and name.removesuffix(".weight") not in work.quantized:
                 tensors[name] = tensor.cpu().contiguous().clone()
         part = self._path(index).with_suffix(".part")
         save_file(tensors, part, {"facts": json.dumps(facts)})

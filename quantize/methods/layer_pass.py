@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,13 +104,13 @@ class LayerPass:
         device: str,
         on_layer: OnLayer,
         *,
-        stored_prefix: str,
+        stored: Mapping[str, str],
         storage: torch.dtype,
     ) -> None:
         """`files` holds the layers finished before and takes those that finish now.
 
-        The model stays where it is; only the layer at work is on `device`. stored_prefix: what the layers'
-        names begin with in the checkpoint. storage: the type of what is not quantized.
+        The model stays where it is; only the layer at work is on `device`. stored: the checkpoint's name of
+        each of the model's tensors. storage: the type of what is not quantized.
         """
         self._model = model
         self._device = device
@@ -118,9 +118,9 @@ class LayerPass:
         self._flows = flows
         self._files = files
         self._on_layer = on_layer
-        self._prefix = stored_prefix
+        self._stored = stored
         self._storage = storage
-        _, self._layers = decoder_layers(model)
+        self._prefix, self._layers = decoder_layers(model)
         self._work: LayerWork | None = None
 
     def run(self, token_ids: torch.Tensor) -> None:
@@ -145,9 +145,8 @@ class LayerPass:
     def _enter(self, index: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
         def hook(layer: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
             layer.to(self._device, torch.float32)
-            self._work = LayerWork(
-                layer, f"{self._prefix}.{index}", self._recipe, self._flows[index], self._storage
-            )
+            stored = names_in_layer(self._stored, f"{self._prefix}.{index}")
+            self._work = LayerWork(layer, stored, self._recipe, self._flows[index], self._storage)
             self._work.attach()
             return in_float32(args, self._device), in_float32(kwargs, self._device)
 
@@ -169,6 +168,13 @@ class LayerPass:
                 raise _LastLayerDone
 
         return hook
+
+
+def names_in_layer(stored: Mapping[str, str], layer: str) -> dict[str, str]:
+    """Return the checkpoint's names of one layer's tensors by their names inside the layer."""
+    return {
+        name[len(layer) + 1 :]: full for name, full in stored.items() if name.startswith(f"{layer}.")
+    }
 
 
 def _pass_over(layer: nn.Module, output: Any) -> None:

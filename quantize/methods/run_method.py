@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -35,6 +36,7 @@ from quantize.methods.layer_files import LayerFiles
 from quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
 from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
 from quantize.methods.recipes import layout_of, recipe_of
+from quantize.models.inspect import decoder_layers
 from quantize.models.structure import Structure
 from quantize.proof.prove import prove
 from quantize.stages import RESULT
@@ -42,6 +44,7 @@ from quantize.worker.job import Job, Report
 
 TOKENS = "tokens.json"
 MERGED = "merged"
+_ELSEWHERE = "read outside of their module"
 
 
 def quantize(job: Job, report: Report) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
     if isinstance(options, BitsAndBytesOptions):
         names = list(structure.quantizable)
         quantize_to_llm_int8(job, report, bitsandbytes.settings(options), names)
-        return {"device": "cpu", "kept": dict(structure.kept)}
+        return {"device": "cpu", **_counts(structure, {}, structure.kept)}
     by_library = isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel"
     kept = dict(structure.kept)
     facts: dict[str, Any] = {"device": "cpu"}
@@ -98,8 +101,9 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
             report("stage", text="Loading the model")
             model = AutoModelForCausalLM.from_pretrained(job.model_dir, dtype="auto").eval()
             flows = dataflows(model, torch.tensor(packed["ids"]), facts["device"])
+            prefix, _ = decoder_layers(model)
             kept |= {
-                f"{structure.stored_prefix}.{layer}.{name}": "its weight is read outside of it"
+                structure.stored[f"{prefix}.{layer}.{name}.weight"].removesuffix(".weight"): _ELSEWHERE
                 for layer, flow in enumerate(flows)
                 for name in flow.elsewhere
             }
@@ -123,7 +127,7 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
             layers,
             facts["device"],
             lambda done, of: report("layer", done=done, of=of),
-            stored_prefix=structure.stored_prefix,
+            stored=structure.stored,
             storage=storage,
         ).run(torch.tensor(packed["ids"]))
         del model
@@ -133,8 +137,18 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         moved = [one for layer in finished for one in layer.moved]
         facts["unseen"] = [name for layer in finished for name in layer.unseen]
     report("stage", text="Proving")
-    proof = prove(job.model_dir, job.output_dir, layout, structure.stored_prefix, moved, storage)
-    return {**facts, "kept": kept, "proof": proof.to_dict()}
+    proof = prove(job.model_dir, job.output_dir, layout, structure, moved, storage)
+    return {**facts, "proof": proof.model_dump(), **_counts(structure, widths, kept)}
+
+
+def _counts(structure: Structure, widths: Mapping[str, int], kept: Mapping[str, str]) -> dict[str, Any]:
+    """Return how many matrices were quantized, and which were not and why."""
+    asked = {name: "asked for" for name, bits in widths.items() if bits == KEPT_BITS and name not in kept}
+    left = {**asked, **kept}
+    return {
+        "quantized": len(set(structure.quantizable) - set(left)),
+        "kept": dict(sorted(left.items())),
+    }
 
 
 def _tokens(job: Job, report: Report) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from quantize.methods.moments import Inputs, output_loss
 
 _STEPS = 10
 _SMALLEST = 1e-4
-STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """SmoothQuant's strengths that a search tries, beside none."""
 # Rows of inputs that candidates are tried on, spread over all text.
 _SAMPLE_ROWS = 512
@@ -52,23 +52,28 @@ def smooth_scale(
     rows: torch.Tensor,
     strengths: Sequence[float],
     *,
+    parts: list[int],
     rounded: Rounding,
     inputs_rounded: Rounding,
     shared: Rounding,
 ) -> torch.Tensor | None:
     """Return SmoothQuant's scale (input,) of the strength that loses least, or None for no scale.
 
-    weights: (output, input) of all parts that read the input. rows: inputs (…, input), of which some are
-    tried. rounded, inputs_rounded: what weights and inputs become. shared: see `awq_scale`.
-    The loss is the square error of the outputs with inputs and weights rounded as the engine rounds them.
+    weights: (output, input) of all parts that read the input, `parts` rows of each. rows: inputs (…, input),
+    of which some are tried. rounded, inputs_rounded: what weights and inputs become. shared: see `awq_scale`.
+    The loss is the square error of the outputs with inputs and weights rounded as the engine rounds them,
+    relative to each part's own outputs: values are small beside queries and matter as much.
     """
     flat = rows.reshape(-1, rows.shape[-1])
     sample = flat[:: max(1, flat.shape[0] // _SAMPLE_ROWS)]
     expected = sample @ weights.T
+    energy = expected.square().sum(0)
 
     def loss(scale: torch.Tensor | None) -> float:
         x, w = (sample, weights) if scale is None else (sample / scale, weights * scale)
-        return float((inputs_rounded(x) @ rounded(w).T - expected).square().sum())
+        error = (inputs_rounded(x) @ rounded(w).T - expected).square().sum(0)
+        pairs = zip(error.split(parts), energy.split(parts), strict=True)
+        return sum(float(lost.sum() / whole.sum().clamp(min=1e-30)) for lost, whole in pairs)
 
     best, least = None, loss(None)
     for strength in strengths:

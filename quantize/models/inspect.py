@@ -8,13 +8,14 @@ Started by `quantize.models.structure` only.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from core.errors import InputError
 from core.files import write_json
@@ -22,6 +23,8 @@ from quantize.models.checks import Checkpoint, check_checkpoint
 from quantize.models.structure import Structure
 from quantize.worker.lifeline import die_with_parent
 
+# Parts with fewer outputs are gates and routers: small, sensitive, and no kernel takes them.
+_LEAST_OUTPUTS = 32
 _OTHER = "Use a decoder-only language model, or serve this one as it is"
 
 
@@ -73,81 +76,96 @@ def inspect(checkpoint: Checkpoint) -> Structure:
     kind = str(checkpoint.config.get("model_type") or "no model_type")
     model = empty_model(checkpoint.directory, kind)
     prefix, rows = decoder_layers(model)
-    stored_prefix = _stored_prefix(model, prefix, checkpoint)
+    stored, merged = _loaded_as(model, checkpoint)
     modules = dict(model.named_modules())
-    linear, experts, kept = [], [], {}
-    # Matrices whose names differ in a number beside the layer's are a mixture's experts; a router is alone.
-    siblings = Counter(_any_number(name.removesuffix(".weight")) for name in checkpoint.tensors)
-    for tensor, info in checkpoint.tensors.items():
-        if not tensor.endswith(".weight") or len(info.shape) < 2:
+    linear: list[str] = []
+    kept: dict[str, str] = {}
+    for own, tensor in stored.items():
+        info = checkpoint.tensors[tensor]
+        if len(info.shape) < 2 or (not own.endswith(".weight") and len(info.shape) < 3):
             continue
-        name = tensor.removesuffix(".weight")
-        inside = name.startswith(f"{stored_prefix}.")
-        own = f"{prefix}.{name[len(stored_prefix) + 1 :]}" if inside else name
-        module = modules.get(own)
-        if not inside:
-            if module is None or isinstance(module, nn.Linear):
+        name, module = tensor.removesuffix(".weight"), modules.get(own.removesuffix(".weight"))
+        if not own.startswith(f"{prefix}."):
+            if isinstance(module, nn.Linear):
                 kept[name] = "outside the layers"
         elif isinstance(module, nn.Linear):
             linear.append(name)
-        elif module is None and len(info.shape) == 2 and siblings[_any_number(name)] > len(rows):
-            experts.append(name)
         else:
-            kept[name] = type(module).__name__ if module is not None else "merged at load"
-    kept |= {
-        name: "fused experts"
-        for name, info in checkpoint.tensors.items()
-        if name.startswith(f"{stored_prefix}.") and not name.endswith(".weight") and len(info.shape) == 3
+            kept[name] = "fused experts" if module is None else type(module).__name__
+    experts = [
+        name.removesuffix(".weight")
+        for name in merged
+        if name.endswith(".weight") and len(checkpoint.tensors[name].shape) == 2
+    ]
+    sizes = {
+        name: (shape[0], shape[1])
+        for name in (*linear, *experts)
+        if (shape := checkpoint.tensors[f"{name}.weight"].shape)
     }
+    for name in linear:
+        if sizes[name][0] < _LEAST_OUTPUTS or sizes[name][0] == _experts_beside(name, experts):
+            kept[name] = "router" if experts else f"fewer than {_LEAST_OUTPUTS} outputs"
+    linear = [name for name in linear if name not in kept]
     if not linear:
-        kinds = sorted({what for name, what in kept.items() if what != "outside the layers"})
+        kinds = sorted({what for what in kept.values() if what != "outside the layers"})
         raise InputError(
             f"{type(model).__name__} ({kind}) has no linear parts in its layers"
             + (f", their matrices are {', '.join(kinds)}" if kinds else ""),
             mend="Serve it in 16 bits: python -m serving up MODEL",
         )
-    sizes = {name: checkpoint.tensors[f"{name}.weight"].shape for name in (*linear, *experts)}
     return Structure(
         architecture=type(model).__name__,
         layers=len(rows),
-        prefix=prefix,
-        stored_prefix=stored_prefix,
         linear=tuple(linear),
         experts=tuple(experts),
         kept=dict(sorted(kept.items())),
-        sizes={name: (shape[0], shape[1]) for name, shape in sizes.items()},
+        sizes={name: sizes[name] for name in (*linear, *experts)},
+        stored=stored,
+        merged=merged,
     )
 
 
-def _any_number(name: str) -> str:
-    return ".".join("#" if part.isdigit() else part for part in name.split("."))
+def _loaded_as(model: PreTrainedModel, checkpoint: Checkpoint) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the checkpoint's name of each of the model's tensors, and what merged ones become part of.
 
-
-def _stored_prefix(model: PreTrainedModel, prefix: str, checkpoint: Checkpoint) -> str:
-    """Return what the layers' tensors begin with in the checkpoint; loaders add and drop parts of names.
-
-    It is the prefix under which the checkpoint holds most of the layers' tensors in the model's shapes.
+    The loader itself is asked: it adds and drops prefixes, renames, and merges experts.
 
     Raises:
-        InputError: it holds none of them.
+        InputError: the checkpoint holds nothing of the model's layers.
     """
-    wanted = {
-        name[len(prefix) :]: tuple(tensor.shape)
-        for name, tensor in model.state_dict().items()
-        if name.startswith(f"{prefix}.")
-    }
-    counts: dict[str, int] = {}
-    for name, info in checkpoint.tensors.items():
-        for start in (at for at, letter in enumerate(f".{name}") if letter == "."):
-            if wanted.get(f".{name}"[start:]) == info.shape:
-                stem = name[: max(start - 1, 0)]
-                counts[stem] = counts.get(stem, 0) + 1
-    if not counts:
+    transforms = get_model_conversion_mapping(model)
+    renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
+    converters = [one for one in transforms if isinstance(one, WeightConverter)]
+    own = model.state_dict()
+    stored: dict[str, str] = {}
+    merged: dict[str, str] = {}
+    for name in checkpoint.tensors:
+        renamed, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, own)
+        if renamed not in own and name in own:
+            renamed, pattern = name, None
+        if renamed not in own:
+            continue
+        if pattern is not None:
+            merged[name] = renamed
+        else:
+            stored[renamed] = name
+    prefix, _ = decoder_layers(model)
+    if not any(name.startswith(f"{prefix}.") for name in stored):
         raise InputError(
             f"{checkpoint.directory} holds none of the layers of a {type(model).__name__}",
             mend="Its config.json and its weights belong to different models: fetch the model again",
         )
-    return max(counts, key=lambda stem: (counts[stem], stem == prefix))
+    return stored, merged
+
+
+def _experts_beside(name: str, experts: list[str]) -> int:
+    """Return how many experts stand in the same block of modules as a linear part; none is 0."""
+    block = name.rpartition(".")[0]
+    numbers = set()
+    for expert in experts:
+        if expert.startswith(f"{block}."):
+            numbers |= {part for part in expert[len(block) + 1 :].split(".") if part.isdigit()}
+    return len(numbers)
 
 
 def main() -> None:

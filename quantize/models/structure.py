@@ -20,27 +20,28 @@ from quantize.models.checks import Checkpoint, TensorInfo
 from quantize.worker.supervise import run_logged
 
 # Raise it when the same checkpoint begins to give another answer.
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The matrices of a checkpoint by module name, without `.weight`.
+    """The matrices of a checkpoint by their module's name in it, without `.weight`.
 
-    architecture: the model's class. layers: how many decoder layers. prefix, stored_prefix: what their names
-    begin with in the model and in the checkpoint. linear: linear parts of the layers. experts: matrices that
-    transformers merges into a mixture of experts when it loads them. kept: matrices that stay in 16 bits, and
-    what they are. sizes: (output, input) of linear parts and experts.
+    architecture: the model's class. layers: how many decoder layers. linear: linear parts of the layers.
+    experts: matrices that transformers merges with others when it loads them. kept: matrices that stay in 16
+    bits, and what they are. sizes: (output, input) of linear parts and experts. stored: for each tensor of
+    the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is merged with others, the
+    tensor of the model it becomes part of.
     """
 
     architecture: str
     layers: int
-    prefix: str
-    stored_prefix: str
     linear: tuple[str, ...]
     experts: tuple[str, ...]
     kept: Mapping[str, str]
     sizes: Mapping[str, tuple[int, int]]
+    stored: Mapping[str, str]
+    merged: Mapping[str, str]
 
     @property
     def quantizable(self) -> tuple[str, ...]:

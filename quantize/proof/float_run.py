@@ -6,7 +6,7 @@ forward drives the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from quantize.methods.layer import round_activations
-from quantize.methods.layer_pass import in_float32
+from quantize.methods.layer_pass import in_float32, names_in_layer
 from quantize.models.inspect import decoder_layers
 
 Weights = Callable[[str], torch.Tensor]
@@ -43,12 +43,14 @@ class _Slice:
 class FloatRunner:
     """A loaded base model that runs a few tokens with any weights in its base's names."""
 
-    def __init__(self, model: PreTrainedModel, base: Weights, names: Iterable[str], stored_prefix: str) -> None:
-        """`names` are the checkpoint's tensors, of which those of layers begin with `stored_prefix`."""
+    def __init__(
+        self, model: PreTrainedModel, base: Weights, stored: Mapping[str, str], merged: Mapping[str, str]
+    ) -> None:
+        """See `quantize.models.structure.Structure` for `stored` and `merged`."""
         self._model = model
         self._prefix, self._layers = decoder_layers(model)
-        self._stored_prefix = stored_prefix
-        self._names = set(names)
+        self._stored = stored
+        self._merged = merged
         self._base = base
         self._experts: dict[int, dict[str, _Slice]] = {}
 
@@ -78,25 +80,26 @@ class FloatRunner:
     def _fill_outside(self, weights: Weights) -> None:
         for name, value in _floats(self._model):
             if not name.startswith(f"{self._prefix}."):
-                value.data = weights(name) if name in self._names else value.data.float()
+                value.data = weights(self._stored[name]) if name in self._stored else value.data.float()
 
     def _enter(
         self, index: int, weights: Weights, rounded_inputs: frozenset[str], handles: list[Any]
     ) -> Callable[..., Any]:
         def hook(layer: nn.Module, args: Any, kwargs: Any) -> Any:
-            stored = f"{self._stored_prefix}.{index}"
+            stored = names_in_layer(self._stored, f"{self._prefix}.{index}")
             if index not in self._experts:
-                self._experts[index] = self._find_experts(layer, stored)
+                self._experts[index] = self._find_experts(layer, f"{self._prefix}.{index}")
             for name, value in _floats(layer):
-                full = f"{stored}.{name}"
-                value.data = weights(full) if full in self._names else value.data.float()
+                value.data = weights(stored[name]) if name in stored else value.data.float()
             parameters = dict(layer.named_parameters())
             for full, place in self._experts[index].items():
                 matrix = weights(full).T if place.transposed else weights(full)
                 rows = slice(place.start, place.start + matrix.shape[0])
-                parameters[place.parameter].data[place.expert, rows] = matrix
+                whole = parameters[place.parameter].data
+                (whole if whole.dim() == 3 else whole[None])[place.expert, rows] = matrix
             for name, module in layer.named_modules():
-                if isinstance(module, nn.Linear) and f"{stored}.{name}" in rounded_inputs:
+                full = stored.get(f"{name}.weight", "").removesuffix(".weight")
+                if isinstance(module, nn.Linear) and full in rounded_inputs:
                     handles.append(module.register_forward_pre_hook(_round_input))
             return in_float32(args, "cpu"), in_float32(kwargs, "cpu")
 
@@ -113,31 +116,31 @@ class FloatRunner:
 
         return hook
 
-    def _find_experts(self, layer: nn.Module, stored: str) -> dict[str, _Slice]:
-        """Find by their values where a checkpoint's expert matrices went when they were merged."""
-        local = {name for name, _ in _floats(layer)}
-        absent = sorted(
-            name
-            for name in self._names
-            if name.startswith(f"{stored}.") and name[len(stored) + 1 :] not in local and name.endswith(".weight")
-        )
-        merged = [(name, value) for name, value in layer.named_parameters() if value.dim() == 3]
-        return {name: place for name in absent if (place := _place(self._base(name), merged)) is not None}
+    def _find_experts(self, layer: nn.Module, prefix: str) -> dict[str, _Slice]:
+        """Find by their values where a checkpoint's matrices went when they were merged."""
+        parameters = dict(layer.named_parameters())
+        places = {
+            name: _place(self._base(name), target[len(prefix) + 1 :], parameters)
+            for name, target in self._merged.items()
+            if target.startswith(f"{prefix}.")
+        }
+        return {name: place for name, place in places.items() if place is not None}
 
 
-def _place(matrix: torch.Tensor, merged: list[tuple[str, nn.Parameter]]) -> _Slice | None:
-    if matrix.dim() != 2:
+def _place(matrix: torch.Tensor, target: str, parameters: Mapping[str, nn.Parameter]) -> _Slice | None:
+    """Return where a matrix (output, input) lies in a merged parameter ([experts,] rows, columns)."""
+    parameter = parameters.get(target)
+    if parameter is None or matrix.dim() != 2 or parameter.dim() not in (2, 3):
         return None
-    for name, parameter in merged:
-        for transposed in (False, True):
-            wanted = (matrix.T if transposed else matrix).to(parameter.dtype)
-            if parameter.shape[2] != wanted.shape[1] or parameter.shape[1] % wanted.shape[0]:
-                continue
-            for start in range(0, parameter.shape[1], wanted.shape[0]):
-                block = parameter.data[:, start : start + wanted.shape[0]]
-                same = (block == wanted).all(2).all(1).nonzero()
-                if len(same):
-                    return _Slice(name, int(same[0]), start, transposed)
+    whole = parameter.data if parameter.dim() == 3 else parameter.data[None]
+    for transposed in (False, True):
+        wanted = (matrix.T if transposed else matrix).to(whole.dtype)
+        if whole.shape[2] != wanted.shape[1] or whole.shape[1] % wanted.shape[0]:
+            continue
+        for start in range(0, whole.shape[1], wanted.shape[0]):
+            same = (whole[:, start : start + wanted.shape[0]] == wanted).all(2).all(1).nonzero()
+            if len(same):
+                return _Slice(target, int(same[0]), start, transposed)
     return None
 
 

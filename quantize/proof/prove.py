@@ -10,7 +10,6 @@ broken ones begin. The error is relative and of logits less their mean, which no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.errors import QuantserveError
+from quantize.artifact import Proof
 from quantize.calibration.builtin import evaluation_text
 from quantize.methods.formats import Layout
 from quantize.methods.keep import KEPT_BITS
 from quantize.methods.layer import Moved
+from quantize.models.structure import Structure
 from quantize.proof.float_run import FloatRunner, Result, Weights
 from quantize.proof.stored import StoredWeights
 
@@ -34,33 +35,11 @@ class ProofFailed(QuantserveError):
     """What was written is not the model it was made from."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What the run showed; errors are relative, layers are counted from 0.
-
-    folded_error: the largest of all layers, None where no scale moved. logit_error, plain_logit_error: the
-    artifact's and plain rounding's. worst_layer: where the artifact is farthest beyond plain rounding.
-    """
-
-    tokens: int
-    folded_error: float | None
-    folded_layer: int | None
-    logit_error: float
-    plain_logit_error: float
-    worst_layer: int
-    worst_layer_error: float
-    worst_layer_plain_error: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        return asdict(self)
-
-
 def prove(
     base: Path,
     artifact: Path,
     layout: Layout,
-    stored_prefix: str,
+    structure: Structure,
     moved: Iterable[Moved],
     storage: torch.dtype,
 ) -> Proof:
@@ -79,7 +58,7 @@ def prove(
         raise ProofFailed(
             f"The artifact and its base differ in the tensor {missing[0]}", mend="Report this: it is a bug"
         )
-    runner = FloatRunner(model, original.get, original.names(), stored_prefix)
+    runner = FloatRunner(model, original.get, structure.stored, structure.merged)
     eight = frozenset(name for name in written.quantized if layout.format_of(name) == "int8")
     wanted = runner.run(ids, original.get, frozenset())
     scales = list(moved)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from quantize.models.checks import Checkpoint
+from quantize.models.structure import Structure
+
 TENSORS = {
     "model.embed_tokens.weight": (96, 64),
     "model.layers.0.self_attn.q_proj.weight": (64, 64),
@@ -33,3 +36,22 @@ def make_checkpoint(directory: Path) -> Path:
     (directory / "tokenizer_config.json").write_text("{}")
     (directory / "model.safetensors").write_bytes(safetensors_bytes(TENSORS))
     return directory
+
+
+def llama_structure(checkpoint: Checkpoint) -> Structure:
+    """What building a Llama would show: every matrix of its layers is linear."""
+    linear = {
+        name.removesuffix(".weight"): (info.shape[0], info.shape[1])
+        for name, info in checkpoint.tensors.items()
+        if ".layers." in name and len(info.shape) == 2
+    }
+    return Structure(
+        architecture="LlamaForCausalLM",
+        layers=int(checkpoint.config.get("num_hidden_layers") or 1),
+        linear=tuple(linear),
+        experts=(),
+        kept={},
+        sizes=linear,
+        stored={name: name for name in checkpoint.tensors},
+        merged={},
+    )

@@ -19,10 +19,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_whole_checkpoint_is_described(checkpoint: Path) -> None:
     found = check_checkpoint(checkpoint)
     assert found.elements == 96 * 64 + 64 * 64 + 64 * 128 + 64
-    assert set(found.linear_layers()) == {
-        "model.layers.0.self_attn.q_proj.weight",
-        "model.layers.0.mlp.down_proj.weight",
-    }
+    assert set(found.tensors) == set(TENSORS)
     assert not found.quantized
 
 

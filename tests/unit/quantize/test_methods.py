@@ -10,7 +10,7 @@ from quantize.key import content_key, parameters, version_name
 from quantize.methods import find, make_options
 from quantize.models.checks import check_checkpoint
 from quantize.preflight import check_shapes
-from tests.unit.quantize.checkpoints import make_checkpoint
+from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 GPTQ = find("gptq")
 KEY_FACTS = {"base_sha256": "b", "text_sha256": "t"}
@@ -56,11 +56,12 @@ def test_what_the_engine_would_refuse_is_refused_first(
 def test_a_group_size_that_does_not_divide_says_which_do(tmp_path: Path) -> None:
     checkpoint = check_checkpoint(make_checkpoint(tmp_path / "model"))
     with pytest.raises(UsageError, match=r"input sizes 64, 128.*--group-size 64 or 32 or 16"):
-        check_shapes(checkpoint, AwqOptions(group_size=128))
+        check_shapes(llama_structure(checkpoint), AwqOptions(group_size=128))
 
 
 def test_a_group_size_that_divides_is_taken(tmp_path: Path) -> None:
-    check_shapes(check_checkpoint(make_checkpoint(tmp_path / "model")), GptqOptions(group_size=64))
+    checkpoint = check_checkpoint(make_checkpoint(tmp_path / "model"))
+    check_shapes(llama_structure(checkpoint), GptqOptions(group_size=64))
 
 
 @pytest.fixture
