@@ -103,7 +103,8 @@ class Manifest(_Strict):
 
     A field that an imported checkpoint does not reveal is None. `quantized` counts the matrices that were
     rounded, `kept` names those that stay in 16 bits and says why, `unseen` those that no calibration text
-    reached. Before schema version 3 there were none of these and no proof.
+    reached; `rejected` says what the proof found wrong with attempts that asked for more. Before schema
+    version 3 there were none of these and no proof.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -123,6 +124,7 @@ class Manifest(_Strict):
     quantized: int | None = None
     kept: dict[str, str] = Field(default_factory=dict)
     unseen: list[str] = Field(default_factory=list)
+    rejected: list[str] = Field(default_factory=list)
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     files: dict[str, FileRecord]

@@ -15,6 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from rich.markup import escape
+
 from core.console import console, progress
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
@@ -175,6 +177,7 @@ def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
         quantized=result.get("quantized"),
         kept=result.get("kept", {}),
         unseen=result.get("unseen", []),
+        rejected=result.get("rejected", []),
         # A run that went on where another stopped took the time of both.
         seconds=round(max(perf_counter() - started, result["seconds"]), 1),
         peak_memory_bytes=result["peak_memory_bytes"],
@@ -241,6 +244,8 @@ def _shown_progress(plan: _Plan) -> Iterator[Any]:
                 bar.update(task, description=event["text"])
             elif event["event"] == "layer":
                 bar.update(task, completed=event["done"], total=event["of"])
+            elif event["event"] == "rejected":
+                console.print(f"[yellow]again with less[/]: {escape(event['problem'])}", soft_wrap=True)
             elif event["event"] == "calibration" and plan.text is not None:
                 for warned in _judge(plan, plan.text, event):
                     console.print(f"[yellow]warning[/] {warned.name}: {warned.text}", soft_wrap=True)

@@ -151,6 +151,7 @@ def say(outcome: Outcome, seconds: float) -> None:
             "quantized": manifest.quantized,
             "kept": manifest.kept,
             "unseen": manifest.unseen,
+            "rejected": manifest.rejected,
             "proof": None if manifest.proof is None else manifest.proof.model_dump(),
             "status": "made" if outcome.made else "unchanged",
         }

@@ -64,10 +64,9 @@ class Dataflow:
 class _Run:
     """One run of the layer.
 
-    inputs, sources: of each part, and where they lie in memory. calls, widths: of each module, and the channels
-    of what it gives. arguments: of each norm. outputs: the layer's.
+    inputs, sources: of each part, and where they lie in memory. calls, widths: of each module, and the
+    channels of what it gives. arguments: of each norm. outputs: the layer's.
     """
-
 
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     sources: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
@@ -309,7 +308,8 @@ def _bears_out(probed: _Layer, plain: _Run, flow: Dataflow) -> bool:
     """Whether all folds at once, each with a scale of its own, give the layer's outputs back."""
     if set(flow.groups) != set(_groups(plain)):
         return False
-    scales, divisors = {}, {}
+    scales: dict[str, torch.Tensor] = {}
+    divisors: dict[str, torch.Tensor] = {}
     device = next(probed.module.parameters()).device
     for at, fold in enumerate(flow.folds):
         scale = _random_scale(probed.channels(fold.producer), device, at + 1)

@@ -123,9 +123,8 @@ class LayerWork:
         whole = torch.cat([self._parts[name].weight.data for name in names])
         found = quantize_weights(whole, bits, self.recipe, inputs)
         rows = [self._parts[name].weight.shape[0] for name in names]
-        split = zip(
-            names, found.codes.split(rows), found.scales.split(rows), found.zeros.split(rows), strict=True
-        )
+        pieces = [torch.split(one, rows) for one in (found.codes, found.scales, found.zeros)]
+        split = zip(names, *pieces, strict=True)
         return {name: Quantized(codes, scales, zeros, bits) for name, codes, scales, zeros in split}
 
     def _put(self, name: str, quantized: Quantized) -> None:
@@ -188,9 +187,7 @@ class LayerWork:
         if fold.offset is None:
             self._divide_rows(fold.producer, own)
         else:
-            own = divide_norm(
-                self.layer.get_submodule(fold.producer), own, fold.offset, self.storage
-            )
+            own = divide_norm(self.layer.get_submodule(fold.producer), own, fold.offset, self.storage)
         taken = own if fold.channels is None else own[fold.channels]
         readers = tuple(self._full(name) for name in fold.readers)
         self.moved.append(Moved(self._full(fold.producer), readers, taken, own, fold.offset))

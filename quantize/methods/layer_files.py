@@ -52,7 +52,7 @@ class LayerFiles:
         return self._path(index).is_file()
 
     def write(self, index: int, layer: nn.Module, work: LayerWork) -> None:
-        """Write a layer: quantized parts as codes, everything else as it is now, and the scales that moved."""
+        """Write a layer: quantized parts as codes, everything else as it is, and the scales that moved."""
         tensors: dict[str, torch.Tensor] = {}
         facts = {
             "bits": {name: value.bits for name, value in work.quantized.items()},
@@ -70,9 +70,9 @@ class LayerFiles:
             tensors[f"{_MOVED}.{at}.scale"] = moved.scale.cpu().contiguous()
             tensors[f"{_MOVED}.{at}.own"] = moved.own.cpu().contiguous().clone()
         for local, tensor in layer.state_dict().items():
-            name = work.stored.get(local)
-            if name is not None and name.removesuffix(".weight") not in work.quantized:
-                tensors[name] = tensor.cpu().contiguous().clone()
+            full = work.stored.get(local)
+            if full is not None and full.removesuffix(".weight") not in work.quantized:
+                tensors[full] = tensor.cpu().contiguous().clone()
         part = self._path(index).with_suffix(".part")
         save_file(tensors, part, {"facts": json.dumps(facts)})
         with part.open("rb") as stream:
@@ -105,6 +105,11 @@ class LayerFiles:
             for at, one in enumerate(facts["moved"])
         ]
         return FinishedLayer(quantized, tensors, moved, facts["unseen"])
+
+    def clear(self) -> None:
+        """Remove all layers, to begin again."""
+        for path in self._folder.iterdir():
+            path.unlink()
 
     def write_output(self, index: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         """Keep what a layer hands to the next, before the layer itself is written.

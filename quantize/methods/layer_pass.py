@@ -172,9 +172,7 @@ class LayerPass:
 
 def names_in_layer(stored: Mapping[str, str], layer: str) -> dict[str, str]:
     """Return the checkpoint's names of one layer's tensors by their names inside the layer."""
-    return {
-        name[len(layer) + 1 :]: full for name, full in stored.items() if name.startswith(f"{layer}.")
-    }
+    return {name[len(layer) + 1 :]: full for name, full in stored.items() if name.startswith(f"{layer}.")}
 
 
 def _pass_over(layer: nn.Module, output: Any) -> None:

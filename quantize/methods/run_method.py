@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from core.files import remove_tree, write_json
 from quantize.calibration.pack import pack
@@ -30,21 +30,28 @@ from quantize.methods import METHODS, Options, bitsandbytes, needs_text
 from quantize.methods.assemble import assemble, read_config, stored_dtype
 from quantize.methods.checkpoint import copy_companions
 from quantize.methods.dataflow import Dataflow
+from quantize.methods.formats import Layout
 from quantize.methods.keep import KEPT_BITS, widths_of
 from quantize.methods.layer import Moved
 from quantize.methods.layer_files import LayerFiles
 from quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
 from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
-from quantize.methods.recipes import layout_of, recipe_of
+from quantize.methods.recipes import WeightOptions, layout_of, recipe_of
 from quantize.models.inspect import decoder_layers
 from quantize.models.structure import Structure
-from quantize.proof.prove import prove
+from quantize.proof.prove import ProofFailed, prove
 from quantize.stages import RESULT
 from quantize.worker.job import Job, Report
 
 TOKENS = "tokens.json"
 MERGED = "merged"
 _ELSEWHERE = "read outside of their module"
+# What is left out, attempt by attempt, where the result is worse than plain rounding.
+_ATTEMPTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"scaling": "none"},
+    {"scaling": "none", "feedback": False, "exponent": 0.0},
+)
 
 
 def quantize(job: Job, report: Report) -> dict[str, Any]:
@@ -89,35 +96,44 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         names = list(structure.quantizable)
         quantize_to_llm_int8(job, report, bitsandbytes.settings(options), names)
         return {"device": "cpu", **_counts(structure, {}, structure.kept)}
-    by_library = isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel"
-    kept = dict(structure.kept)
-    facts: dict[str, Any] = {"device": "cpu"}
-    flows: list[Dataflow] = []
-    model: Any = None
-    if needs_text(options):
-        packed = _tokens(job, report)
-        facts = {**packed["facts"], "device": "cuda:0" if torch.cuda.is_available() else "cpu"}
-        if not by_library:
-            report("stage", text="Loading the model")
-            model = AutoModelForCausalLM.from_pretrained(job.model_dir, dtype="auto").eval()
-            flows = dataflows(model, torch.tensor(packed["ids"]), facts["device"])
-            prefix, _ = decoder_layers(model)
-            kept |= {
-                structure.stored[f"{prefix}.{layer}.{name}.weight"].removesuffix(".weight"): _ELSEWHERE
-                for layer, flow in enumerate(flows)
-                for name in flow.elsewhere
-            }
-    widths = {**widths_of(structure.quantizable, options.keep), **dict.fromkeys(kept, KEPT_BITS)}
-    layout, recipe = layout_of(job.method, options, widths), recipe_of(options, widths)
-    storage = stored_dtype(read_config(job.model_dir), layout)
-    moved: list[Moved] = []
-    if by_library:
+    if not needs_text(options):
+        widths = _widths(structure, options, {})
+        layout = layout_of(job.method, options, widths)
+        quantize_plainly(job, report, layout, recipe_of(options, widths), list(structure.quantizable))
+        return {
+            "device": "cpu",
+            **_counts(structure, widths, structure.kept),
+            **_proved(job, layout, structure, [], report),
+        }
+    packed = _tokens(job, report)
+    if isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel":
         from quantize.methods.gptqmodel import quantize as quantize_by_library
 
-        quantize_by_library(job, options, packed, report)
-    elif model is None:
-        quantize_plainly(job, report, layout, recipe, list(structure.quantizable))
-    else:
+        widths = _widths(structure, options, {})
+        facts = quantize_by_library(job, options, packed, report)
+        proof = _proved(job, layout_of(job.method, options, widths), structure, [], report)
+        return {**facts, **_counts(structure, widths, structure.kept), **proof}
+    facts = {**packed["facts"], "device": "cuda:0" if torch.cuda.is_available() else "cpu"}
+    return {**facts, **_quantize_by_layer(job, options, structure, torch.tensor(packed["ids"]), report)}
+
+
+def _quantize_by_layer(
+    job: Job, options: WeightOptions, structure: Structure, ids: torch.Tensor, report: Report
+) -> dict[str, Any]:
+    """Pass the text through the layers; what the proof rejects is made again with less of the recipe."""
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    rejected: list[str] = []
+    for number, less in enumerate(_ATTEMPTS):
+        report("stage", text="Loading the model")
+        model: Any = AutoModelForCausalLM.from_pretrained(job.model_dir, dtype="auto")
+        flows = dataflows(model, ids, device)
+        kept = {**structure.kept, **_read_elsewhere(structure, model, flows)}
+        widths = _widths(structure, options, kept)
+        layout = layout_of(job.method, options, widths)
+        recipe = recipe_of(options, widths)
+        if number and replace(recipe, **less) == replace(recipe, **_ATTEMPTS[number - 1]):
+            continue
+        recipe = replace(recipe, **less)
         report("stage", text="Quantizing")
         layers = LayerFiles(folder_of_layers(job.work_dir))
         LayerPass(
@@ -125,20 +141,58 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
             recipe,
             flows,
             layers,
-            facts["device"],
+            device,
             lambda done, of: report("layer", done=done, of=of),
             stored=structure.stored,
-            storage=storage,
-        ).run(torch.tensor(packed["ids"]))
+            storage=stored_dtype(read_config(job.model_dir), layout),
+        ).run(ids)
         del model
         report("stage", text="Saving")
         assemble(job.model_dir, job.output_dir, layout, recipe, layers, structure.experts)
         finished = [layers.read(index) for index in range(layers.count())]
         moved = [one for layer in finished for one in layer.moved]
-        facts["unseen"] = [name for layer in finished for name in layer.unseen]
+        try:
+            proof = _proved(job, layout, structure, moved, report)
+        except ProofFailed as error:
+            if number == len(_ATTEMPTS) - 1:
+                raise
+            rejected.append(error.problem)
+            report("rejected", problem=error.problem)
+            layers.clear()
+            remove_tree(job.output_dir)
+            job.output_dir.mkdir()
+            continue
+        return {
+            **_counts(structure, widths, kept),
+            **proof,
+            "unseen": [name for layer in finished for name in layer.unseen],
+            "rejected": rejected,
+        }
+    raise RuntimeError("the last attempt neither returned nor raised")
+
+
+def _widths(structure: Structure, options: WeightOptions, kept: Mapping[str, str]) -> dict[str, int]:
+    """Return the widths of all modules with one of their own, those that stay in 16 bits among them."""
+    asked = widths_of(structure.quantizable, options.keep)
+    return {**asked, **dict.fromkeys({**structure.kept, **kept}, KEPT_BITS)}
+
+
+def _read_elsewhere(structure: Structure, model: PreTrainedModel, flows: list[Dataflow]) -> dict[str, str]:
+    """Return parts whose weights are read outside of them, which no kernel replaces."""
+    prefix, _ = decoder_layers(model)
+    return {
+        structure.stored[f"{prefix}.{layer}.{name}.weight"].removesuffix(".weight"): _ELSEWHERE
+        for layer, flow in enumerate(flows)
+        for name in flow.elsewhere
+    }
+
+
+def _proved(
+    job: Job, layout: Layout, structure: Structure, moved: list[Moved], report: Report
+) -> dict[str, Any]:
     report("stage", text="Proving")
-    proof = prove(job.model_dir, job.output_dir, layout, structure, moved, storage)
-    return {**facts, "proof": proof.model_dump(), **_counts(structure, widths, kept)}
+    storage = stored_dtype(read_config(job.model_dir), layout)
+    return {"proof": prove(job.model_dir, job.output_dir, layout, structure, moved, storage).model_dump()}
 
 
 def _counts(structure: Structure, widths: Mapping[str, int], kept: Mapping[str, str]) -> dict[str, Any]:

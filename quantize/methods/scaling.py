@@ -72,7 +72,7 @@ def smooth_scale(
     def loss(scale: torch.Tensor | None) -> float:
         x, w = (sample, weights) if scale is None else (sample / scale, weights * scale)
         error = (inputs_rounded(x) @ rounded(w).T - expected).square().sum(0)
-        pairs = zip(error.split(parts), energy.split(parts), strict=True)
+        pairs = zip(torch.split(error, parts), torch.split(energy, parts), strict=True)
         return sum(float(lost.sum() / whole.sum().clamp(min=1e-30)) for lost, whole in pairs)
 
     best, least = None, loss(None)

@@ -34,12 +34,13 @@ def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     Raises:
         InputError: the model is no decoder, or has no such row.
     """
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    anything: Any = model
+    decoder = anything.get_decoder() if hasattr(model, "get_decoder") else None
     rows = _outermost_rows(decoder if decoder is not None else model.base_model)
     if model.config.is_encoder_decoder or not rows:
         raise InputError(f"{type(model).__name__} has no row of decoder layers", mend=_OTHER)
     largest = max(rows, key=lambda row: sum(parameter.numel() for parameter in row.parameters()))
-    return next((name, module) for name, module in model.named_modules() if module is largest)  # type: ignore[return-value]
+    return next(name for name, module in model.named_modules() if module is largest), largest
 
 
 def _outermost_rows(module: nn.Module) -> list[nn.ModuleList]:
@@ -55,10 +56,11 @@ def empty_model(directory: Path, what: str) -> PreTrainedModel:
     Raises:
         InputError: transformers does not know it.
     """
+    build: Any = AutoModelForCausalLM.from_config
     try:
         config = AutoConfig.from_pretrained(directory)
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+            model: PreTrainedModel = build(config)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError) as error:
         last = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(

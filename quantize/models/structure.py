@@ -30,8 +30,8 @@ class Structure:
     architecture: the model's class. layers: how many decoder layers. linear: linear parts of the layers.
     experts: matrices that transformers merges with others when it loads them. kept: matrices that stay in 16
     bits, and what they are. sizes: (output, input) of linear parts and experts. stored: for each tensor of
-    the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is merged with others, the
-    tensor of the model it becomes part of.
+    the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is merged with
+    others, the tensor of the model it becomes part of.
     """
 
     architecture: str
@@ -60,7 +60,9 @@ class Structure:
     def from_dict(cls, value: Mapping[str, Any]) -> Structure:
         """Read what `to_dict` gave."""
         lists = {"linear": tuple(value["linear"]), "experts": tuple(value["experts"])}
-        return cls(**{**value, **lists, "sizes": {name: tuple(size) for name, size in value["sizes"].items()}})
+        return cls(
+            **{**value, **lists, "sizes": {name: tuple(size) for name, size in value["sizes"].items()}}
+        )
 
 
 def structure_of(checkpoint: Checkpoint, run_dir: Path) -> Structure:

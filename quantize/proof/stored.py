@@ -17,7 +17,16 @@ from quantize.importing.dequantize import dequantize_awq, dequantize_gptq, unpac
 _PACKED = ("qweight", "weight_packed")
 _PARTS = (
     *_PACKED,
-    *("qzeros", "scales", "g_idx", "weight_scale", "weight_zero_point", "weight_shape", "SCB", "weight_format"),
+    *(
+        "qzeros",
+        "scales",
+        "g_idx",
+        "weight_scale",
+        "weight_zero_point",
+        "weight_shape",
+        "SCB",
+        "weight_format",
+    ),
 )
 
 
@@ -31,10 +40,15 @@ class StoredWeights:
         self._files: dict[str, Any] = {}
         for path in sorted(directory.glob("*.safetensors")):
             file = safe_open(path, framework="pt")
-            self._files |= dict.fromkeys(file.keys(), file)
+            names: list[str] = file.keys()  # type: ignore[no-untyped-call]
+            self._files |= dict.fromkeys(names, file)
         self.quantized = frozenset(
             [name.rpartition(".")[0] for name in self._files if name.rpartition(".")[2] in _PACKED]
-            + [name.removesuffix("_scale").removesuffix(".weight") for name in self._files if name.endswith(".weight_scale")]
+            + [
+                name.removesuffix("_scale").removesuffix(".weight")
+                for name in self._files
+                if name.endswith(".weight_scale")
+            ]
             + [name.removesuffix(".SCB") for name in self._files if name.endswith(".SCB")]
         )
 

@@ -39,7 +39,7 @@ def make_checkpoint(directory: Path) -> Path:
 
 
 def llama_structure(checkpoint: Checkpoint) -> Structure:
-    """What building a Llama would show: every matrix of its layers is linear."""
+    """Return what building a Llama would show: every matrix of its layers is linear."""
     linear = {
         name.removesuffix(".weight"): (info.shape[0], info.shape[1])
         for name, info in checkpoint.tensors.items()

@@ -48,19 +48,31 @@ def llama(hidden: int, inner: int, layers: int, vocabulary: int, keys: int) -> C
 
 
 def test_more_text_needs_more_memory_and_time_where_it_is_read(checkpoint: Checkpoint) -> None:
-    few, many = (estimate(checkpoint, llama_structure(checkpoint), GptqOptions(), text) for text in (SMALL, LARGE))
+    few, many = (
+        estimate(checkpoint, llama_structure(checkpoint), GptqOptions(), text) for text in (SMALL, LARGE)
+    )
     # 10,000 tokens more, 128 inner and 64 hidden values each, three copies of 4 bytes.
     assert many.memory_bytes - few.memory_bytes == 23_040_000
     assert many.operations > few.operations
-    assert estimate(checkpoint, llama_structure(checkpoint), RtnOptions(), SMALL) == estimate(checkpoint, llama_structure(checkpoint), RtnOptions(), LARGE)
+    assert estimate(checkpoint, llama_structure(checkpoint), RtnOptions(), SMALL) == estimate(
+        checkpoint, llama_structure(checkpoint), RtnOptions(), LARGE
+    )
 
 
 def test_disk_is_what_the_widths_come_to(checkpoint: Checkpoint) -> None:
     # 64 × 64 + 64 × 128 quantized weights; 96 × 64 + 64 others in 16 bits.
     others = 2 * (96 * 64 + 64) + 4_000_000  # and the tokenizer
-    assert estimate(checkpoint, llama_structure(checkpoint), RtnOptions(group_size=32), SMALL).disk_bytes == 12_288 * 37 // 64 + others
-    assert estimate(checkpoint, llama_structure(checkpoint), Int8Options(), SMALL).disk_bytes == 12_288 + others
-    assert estimate(checkpoint, llama_structure(checkpoint), BitsAndBytesOptions(), SMALL).disk_bytes == 2 * 12_288 + others
+    assert (
+        estimate(checkpoint, llama_structure(checkpoint), RtnOptions(group_size=32), SMALL).disk_bytes
+        == 12_288 * 37 // 64 + others
+    )
+    assert (
+        estimate(checkpoint, llama_structure(checkpoint), Int8Options(), SMALL).disk_bytes == 12_288 + others
+    )
+    assert (
+        estimate(checkpoint, llama_structure(checkpoint), BitsAndBytesOptions(), SMALL).disk_bytes
+        == 2 * 12_288 + others
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,9 +152,15 @@ NARROW = llama(256, 1024, 4, 49152, 128)
 def test_the_estimate_is_within_a_quarter_of_measured_peaks(
     shapes: Checkpoint, options: Options, text: CalibrationOptions, measured_bytes: int
 ) -> None:
-    assert 0.75 < estimate(shapes, llama_structure(shapes), options, text).memory_bytes / measured_bytes < 1.25
+    assert (
+        0.75 < estimate(shapes, llama_structure(shapes), options, text).memory_bytes / measured_bytes < 1.25
+    )
 
 
 def test_the_default_artifact_s_size_is_estimated_within_a_tenth() -> None:
     # Measured: 121,672,133 bytes.
-    assert 0.9 < estimate(SMOLLM2, llama_structure(SMOLLM2), GptqOptions(), DEFAULT_TEXT).disk_bytes / 121_672_133 < 1.1
+    assert (
+        0.9
+        < estimate(SMOLLM2, llama_structure(SMOLLM2), GptqOptions(), DEFAULT_TEXT).disk_bytes / 121_672_133
+        < 1.1
+    )
