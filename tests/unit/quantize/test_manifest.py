@@ -50,6 +50,15 @@ def test_schema_2_is_read_with_parts_and_warnings(tmp_path: Path) -> None:
     assert (calibration.asked_languages, calibration.warnings) == ("ko=0.5,en=0.5", ["language-share"])
 
 
+def test_schema_3_is_read_with_its_proof_and_what_stayed_in_16_bits(tmp_path: Path) -> None:
+    frozen(3, tmp_path)
+    manifest = read_manifest(tmp_path)
+    assert manifest.proof is not None
+    assert (manifest.proof.logit_error, manifest.proof.plain_logit_error) == (0.0573, 0.0762)
+    assert (manifest.quantized, manifest.kept) == (210, {"lm_head": "outside the layers"})
+    assert manifest.rejected == ["The result is worse than plain rounding"]
+
+
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_a_newer_schema_says_update_whatever_else_it_holds(tmp_path: Path, version: int) -> None:
     value = {**frozen(1, tmp_path), "schema_version": version, "field_of_the_future": 1}
