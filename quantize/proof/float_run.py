@@ -44,15 +44,20 @@ class FloatRunner:
     """A loaded base model that runs a few tokens with any weights in its base's names."""
 
     def __init__(
-        self, model: PreTrainedModel, base: Weights, stored: Mapping[str, str], merged: Mapping[str, str]
+        self, model: PreTrainedModel, stored: Mapping[str, str], merged: Mapping[str, str], read: Weights
     ) -> None:
-        """See `quantize.models.structure.Structure` for `stored` and `merged`."""
+        """See `quantize.models.structure.Structure` for `stored` and `merged`; `read` gives the latter."""
         self._model = model
         self._prefix, self._layers = decoder_layers(model)
         self._stored = stored
         self._merged = merged
-        self._base = base
+        self._read = read
+        self._loaded = {stored[name]: value.data for name, value in _floats(model) if name in stored}
         self._experts: dict[int, dict[str, _Slice]] = {}
+
+    def base(self, name: str) -> torch.Tensor:
+        """Return one of the base's own tensors in float32, by its name in the checkpoint."""
+        return self._loaded[name].float() if name in self._loaded else self._read(name)
 
     def run(self, token_ids: torch.Tensor, weights: Weights, rounded_inputs: frozenset[str]) -> Result:
         """Run token_ids (1, tokens); parts named in `rounded_inputs` see their inputs rounded to 8 bits."""
@@ -90,7 +95,10 @@ class FloatRunner:
             if index not in self._experts:
                 self._experts[index] = self._find_experts(layer, f"{self._prefix}.{index}")
             for name, value in _floats(layer):
-                value.data = weights(stored[name]) if name in stored else value.data.float()
+                # A copy of merged ones: their parts are written into them.
+                value.data = (
+                    weights(stored[name]) if name in stored else value.data.to(torch.float32, copy=True)
+                )
             parameters = dict(layer.named_parameters())
             for full, place in self._experts[index].items():
                 matrix = weights(full).T if place.transposed else weights(full)
@@ -120,7 +128,7 @@ class FloatRunner:
         """Find by their values where a checkpoint's matrices went when they were merged."""
         parameters = dict(layer.named_parameters())
         places = {
-            name: _place(self._base(name), target[len(prefix) + 1 :], parameters)
+            name: _place(self.base(name), target[len(prefix) + 1 :], parameters)
             for name, target in self._merged.items()
             if target.startswith(f"{prefix}.")
         }

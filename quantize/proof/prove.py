@@ -61,22 +61,27 @@ def prove(
         raise ProofFailed(
             f"The artifact and its base differ in the tensor {missing[0]}", mend="Report this: it is a bug"
         )
-    runner = FloatRunner(model, original.get, structure.stored, structure.merged)
+    runner = FloatRunner(model, structure.stored, structure.merged, original.get)
     eight = frozenset(name for name in written.quantized if layout.format_of(name) == "int8")
-    wanted = runner.run(ids, original.get, frozenset())
-    scales = list(moved)
-    folded = _largest(wanted, runner.run(ids, _folded(original.get, scales), frozenset())) if scales else None
-    plain = runner.run(ids, _plain(original.get, written.quantized, layout, storage), eight)
-    found = runner.run(ids, written.get, eight)
-    errors, plain_errors = _by_layer(wanted, found), _by_layer(wanted, plain)
-    worst = max(range(len(errors)), key=lambda layer: errors[layer] / max(plain_errors[layer], 1e-9))
     share = 1.0 - LEAPS if is_mixture(structure) else 1.0
+    wanted = runner.run(ids, runner.base, frozenset())
+
+    def errors_of(weights: Weights, rounded_inputs: frozenset[str]) -> tuple[list[float], float]:
+        found = runner.run(ids, weights, rounded_inputs)
+        return _by_layer(wanted, found), logit_error(wanted.logits, found.logits, share)
+
+    scales = list(moved)
+    folded = _largest(errors_of(_folded(runner.base, scales), frozenset())[0]) if scales else None
+    plain = _plain(runner.base, written.quantized, layout, storage)
+    plain_errors, plain_logit_error = errors_of(plain, eight)
+    errors, found_logit_error = errors_of(written.get, eight)
+    worst = max(range(len(errors)), key=lambda layer: errors[layer] / max(plain_errors[layer], 1e-9))
     proof = Proof(
         tokens=ids.shape[1],
         folded_error=None if folded is None else folded[1],
         folded_layer=None if folded is None else folded[0],
-        logit_error=logit_error(wanted.logits, found.logits, share),
-        plain_logit_error=logit_error(wanted.logits, plain.logits, share),
+        logit_error=found_logit_error,
+        plain_logit_error=plain_logit_error,
         worst_layer=worst,
         worst_layer_error=errors[worst],
         worst_layer_plain_error=plain_errors[worst],
@@ -132,8 +137,8 @@ def _by_layer(wanted: Result, found: Result) -> list[float]:
     ]
 
 
-def _largest(wanted: Result, found: Result) -> tuple[int, float]:
-    errors = _by_layer(wanted, found)
+def _largest(errors: list[float]) -> tuple[int, float]:
+    """Return the layer with the largest error, and it; one that is no number is the largest."""
     layer = max(range(len(errors)), key=lambda at: (errors[at] != errors[at], errors[at]))
     return layer, errors[layer]
 

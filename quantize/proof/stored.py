@@ -37,11 +37,10 @@ class StoredWeights:
         """Open the files; nothing is read yet."""
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self._settings: dict[str, Any] = config.get("quantization_config") or {}
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
         for path in sorted(directory.glob("*.safetensors")):
-            file = safe_open(path, framework="pt")
-            names: list[str] = file.keys()  # type: ignore[no-untyped-call]
-            self._files |= dict.fromkeys(names, file)
+            with safe_open(path, framework="pt") as file:
+                self._files |= dict.fromkeys(file.keys(), path)
         self.quantized = frozenset(
             [name.rpartition(".")[0] for name in self._files if name.rpartition(".")[2] in _PACKED]
             + [
@@ -62,12 +61,18 @@ class StoredWeights:
         module = name.removesuffix(".weight")
         if module in self.quantized:
             return self._dequantized(module)
-        tensor: torch.Tensor = self._files[name].get_tensor(name)
+        tensor = self._read(name)
         return tensor.float() if tensor.is_floating_point() else tensor
+
+    def _read(self, name: str) -> torch.Tensor:
+        """Return one tensor as it is; the file is mapped no longer than that."""
+        with safe_open(self._files[name], framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
 
     def _parts(self, module: str) -> dict[str, torch.Tensor]:
         return {
-            suffix: self._files[f"{module}.{suffix}"].get_tensor(f"{module}.{suffix}")
+            suffix: self._read(f"{module}.{suffix}")
             for suffix in ("weight", *_PARTS)
             if f"{module}.{suffix}" in self._files
         }
