@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from core.checkpoints import artifact_name, model_id
 from core.console import console, progress
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
@@ -40,7 +41,9 @@ from quantize.methods.keep import widths_of
 from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.finite import beyond_float16
 from quantize.models.source import content_hash, read_source
+from quantize.models.tokenizer import check_tokenizer
 from quantize.preflight import check_shapes, preflight
 from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
@@ -58,7 +61,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run that has been checked and may begin; `text` is None for a method that does not calibrate."""
+    """A run that has been checked and may begin; `text` is None for a method that does not calibrate.
+
+    wide: the base has values that float16 cannot hold.
+    """
 
     checkpoint: Checkpoint
     method: Method
@@ -70,6 +76,7 @@ class _Plan:
     adapter_directory: Path | None
     key: str
     directory: Path
+    wide: bool
 
 
 def run(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> Outcome:
@@ -99,11 +106,14 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
 
 def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
+    check_tokenizer(checkpoint.directory)
     check_shapes(checkpoint, options)
     names = [name.removesuffix(".weight") for name in checkpoint.linear_layers()]
     widths_of(names, getattr(options, "keep", ()))
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
+    files = [*checkpoint.weight_files, *([adapter.weights] if adapter is not None else [])]
+    wide = beyond_float16(files, where.run_dir)
     base_sha256 = content_hash(checkpoint.directory, where.run_dir)
     adapter_parent = adapter.parent(where.run_dir) if adapter is not None else None
     key = content_key(
@@ -113,18 +123,22 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
         text_sha256=text.sha256 if text else None,
         adapter_sha256=adapter_parent.sha256 if adapter_parent else None,
     )
-    name = where.name or checkpoint.directory.resolve().name
+    name = artifact_name(where.name, checkpoint.directory)
     return _Plan(
         checkpoint=checkpoint,
         method=method,
         options=options,
         calibration=calibration,
         text=text,
-        base=Parent(id=read_source(checkpoint.directory).get("id") or name, sha256=base_sha256),
+        base=Parent(
+            id=str(read_source(checkpoint.directory).get("id") or model_id(checkpoint.directory)),
+            sha256=base_sha256,
+        ),
         adapter=adapter_parent,
         adapter_directory=where.adapter,
         key=key,
         directory=where.artifacts_dir / name / version_name(method, options, key),
+        wide=bool(wide),
     )
 
 
@@ -190,6 +204,7 @@ def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
         sequence_tokens=plan.calibration.sequence_tokens,
         seed=plan.calibration.seed,
         adapter=str(plan.adapter_directory.resolve()) if plan.adapter_directory else None,
+        wide=plan.wide,
     )
     with _shown_progress(plan) as on_event:
         return run_job(job.to_dict(), log, on_event)[0]

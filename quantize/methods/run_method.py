@@ -20,8 +20,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
+from core.checkpoints import find_weights
 from core.errors import InputError
 from core.files import remove_tree, write_json
 from quantize.calibration.pack import pack
@@ -34,7 +35,8 @@ from quantize.methods.layer_files import LayerFiles
 from quantize.methods.layer_pass import LayerPass, folder_of_layers, names_of_parts, uncovered
 from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
 from quantize.methods.recipes import layout_of, recipe_of
-from quantize.models.checks import check_checkpoint
+from quantize.models.checks import CheckpointError, check_checkpoint, read_json
+from quantize.models.tokenizer import load_tokenizer
 from quantize.stages import RESULT
 from quantize.worker.job import Job, Report
 
@@ -84,8 +86,8 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         quantize_to_llm_int8(job, report, bitsandbytes.settings(options), names)
         return {"device": "cpu"}
     widths = widths_of(names, options.keep)
-    layout = layout_of(job.method, options, widths)
-    recipe = recipe_of(options, widths)
+    layout = layout_of(job.method, options, widths, wide=job.wide)
+    recipe = recipe_of(options, widths, wide=job.wide)
     if not needs_text(options):
         quantize_plainly(job, report, layout, recipe, names)
         return {"device": "cpu"}
@@ -121,7 +123,7 @@ def _tokens(job: Job, report: Report) -> dict[str, Any]:
     if not path.is_file():
         report("stage", text="Reading the calibration text")
         packed = pack(
-            AutoTokenizer.from_pretrained(job.model_dir),
+            load_tokenizer(job.model_dir),
             job.groups,
             sequences=job.sequences,
             sequence_tokens=job.sequence_tokens,
@@ -147,6 +149,7 @@ def _with_adapter(job: Job, report: Report) -> Job:
 
 
 def _copy(model: Path, output: Path) -> None:
-    for path in [*model.glob("*.safetensors*"), model / "config.json"]:
+    weights = find_weights(model, read_json(model / "config.json"), error=CheckpointError)
+    for path in (*weights.files, *([weights.index] if weights.index else []), model / "config.json"):
         shutil.copyfile(path, output / path.name)
     copy_companions(model, output)

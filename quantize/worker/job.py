@@ -19,6 +19,7 @@ class Job:
     """One quantization: `options` are those of the method's dataclass.
 
     work: a folder whose finished stages a killed run left; output: the directory to appear in it.
+    wide: the base has values that float16 cannot hold.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Job:
     sequence_tokens: int
     seed: int
     adapter: str | None = None
+    wide: bool = False
 
     @property
     def model_dir(self) -> Path:
