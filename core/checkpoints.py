@@ -28,6 +28,10 @@ NAMED_IN_CONFIG = "transformers_weights"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 # models--OWNER--NAME/snapshots/COMMIT, as huggingface_hub's cache lays repositories out.
 _HUB_FOLDER = re.compile(r"(?:models|datasets)--(?:(?P<owner>.+?)--)?(?P<name>.+)")
+# Keys of config.json that say how weights are quantized; the second is compressed-tensors' older one.
+_QUANTIZATION = ("quantization_config", "compression_config")
+# Tensors that only packed weights have: AutoGPTQ's and AutoAWQ's, and compressed-tensors'.
+_PACKED = (".qweight", ".weight_packed")
 # Symlinks beside an artifact's versions (quantize.artifact).
 _RESERVED = ("current", "previous")
 _FETCH = "Fetch the model again (a download resumes)"
@@ -226,6 +230,21 @@ def _refuse_unnamed(weights: WeightFiles, path: Path, name: str, error: type[Inp
 def has_tokenizer(directory: Path) -> bool:
     """Whether a directory holds a tokenizer in any of the forms there are."""
     return any(path.is_file() for pattern in _TOKENIZERS for path in directory.glob(pattern))
+
+
+def quantization_in_config(config: Mapping[str, Any]) -> Any:
+    """Return what config.json itself says of how the weights are quantized, or None where it says nothing."""
+    nested = config.get("text_config")
+    for part in (config, nested if isinstance(nested, dict) else {}):
+        for name in _QUANTIZATION:
+            if part.get(name):
+                return part[name]
+    return None
+
+
+def holds_packed(tensors: Iterable[str]) -> bool:
+    """Whether some of the tensors are packed weights, as only quantized checkpoints have them."""
+    return any(name.endswith(_PACKED) for name in tensors)
 
 
 def hub_id(directory: Path) -> str | None:

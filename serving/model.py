@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from core.checkpoints import WeightFiles, find_weights
+from core.checkpoints import WeightFiles, find_weights, quantization_in_config
 from core.json_input import read_json_object
 from serving.errors import TargetError
 
@@ -230,7 +230,7 @@ def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles) -> ModelF
         config = _decoder_of_speech(config)
     heads, layers = int(config["num_attention_heads"]), int(config["num_hidden_layers"])
     hidden = int(config["hidden_size"])
-    quantization = raw.get("quantization_config") or {}
+    quantization = quantization_in_config(raw) or {}
     length = int(config.get("max_position_embeddings") or 2048)
     if kind in _SHIFTED_POSITIONS:
         length -= int(config.get("pad_token_id") or 0) + 1

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import INDEX, WeightFiles, find_weights, has_tokenizer, model_name, tensor_infos
+from core.checkpoints import (
+    INDEX,
+    WeightFiles,
+    find_weights,
+    has_tokenizer,
+    holds_packed,
+    model_name,
+    quantization_in_config,
+    tensor_infos,
+)
 from core.json_input import read_json_object
 from core.tensor_file import read_tensor_infos
 from quantize.artifact import is_artifact, read_manifest
@@ -14,7 +23,6 @@ from serving.model import ModelFacts, read_config, read_model_facts
 from serving.verify import verify
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_PACKED = (".qweight", ".weight_packed")
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
     weights = find_weights(directory, config, error=TargetError)
     _refuse_foreign(weights)
     tensors = tensor_infos(weights, error=TargetError)
-    if not config.get("quantization_config") and any(name.endswith(_PACKED) for name in tensors):
+    if quantization_in_config(config) is None and holds_packed(tensors):
         raise TargetError(
             f"{directory} is quantized, but its config.json does not say how, so the engine cannot know",
             mend=f"Import it: python -m quantize import {directory}",

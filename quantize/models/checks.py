@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from core import json_input, tensor_file
-from core.checkpoints import WeightFiles, find_weights, has_tokenizer, tensor_infos
+from core.checkpoints import (
+    WeightFiles,
+    find_weights,
+    has_tokenizer,
+    quantization_in_config,
+    tensor_infos,
+)
 from core.errors import InputError
 from core.tensor_file import TensorInfo as TensorInfo
-from quantize.models.settings import in_config, settings_of
+from quantize.models.settings import settings_of
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Pickles that a trainer leaves beside the weights and nobody loads with the model.
@@ -62,7 +68,7 @@ class Checkpoint:
     @property
     def settings_in_config(self) -> bool:
         """Whether config.json itself says how the weights are quantized."""
-        return self.quantization is None or in_config(self.config) is not None
+        return self.quantization is None or quantization_in_config(self.config) is not None
 
     def linear_layers(self) -> dict[str, TensorInfo]:
         """Return the weights of the repeated layers that 4-bit methods quantize."""

@@ -18,11 +18,12 @@ from quantize.models.settings import SIDE_FILES
 MOST_BYTES = 128_000_000
 """Of one file; the largest tokenizer of a known model has 35 MB."""
 _MOST_FILES = 1000
+_LFS_PREFIX = b"version https://git-lfs"
 _MOST_LEVELS = 4
 # Weights, and archives that may hold some. A binary file of another kind is a tokenizer's.
 _WEIGHTS = re.compile(
-    r"""\. (?: safetensors | bin | pth? | pkl | pickle | ckpt | joblib | np[yz] | msgpack | h5 | hdf5 | keras | pb
-    | tflite | onnx | onnx_data | ort | gguf | ggml | mlmodel | engine | plan | nemo | llamafile | mnn | task
+    r"""\. (?: safetensors | bin | pth? | pkl | pickle | ckpt | joblib | np[yz] | msgpack | h5 | hdf5 | keras
+    | pb | tflite | onnx | onnx_data | ort | gguf | ggml | mlmodel | engine | plan | nemo | llamafile | mnn | task
     | litertlm | tar | zip | t?gz | bz2 | xz | zst | 7z )""",
     re.VERBOSE,
 )
@@ -138,11 +139,15 @@ def _carried(directory: Path, name: str) -> bool:
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(8)
+            head = stream.read(len(_LFS_PREFIX))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", mend="Mend its permissions") from error
     if head.startswith(_MAGIC):
         return False
+    if head == _LFS_PREFIX:
+        raise InputError(
+            f"{path} is a Git LFS pointer, not the file itself", mend=f"Run: git -C {directory} lfs pull"
+        )
     if size_bytes > MOST_BYTES:
         raise InputError(
             f"{path} has {decimal_size(size_bytes)}, too much for a file beside the weights "

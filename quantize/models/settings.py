@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints import holds_packed, quantization_in_config
 from core.errors import InputError
 
 AUTOGPTQ = "quantize_config.json"
 AUTOAWQ = "quant_config.json"
 MODELOPT = "hf_quant_config.json"
 SIDE_FILES = (AUTOGPTQ, AUTOAWQ, MODELOPT)
-_IN_CONFIG = ("quantization_config", "compression_config")
-# Tensors that only packed weights have: AutoGPTQ's and AutoAWQ's, and compressed-tensors'.
-_PACKED = (".qweight", ".weight_packed")
 # AutoAWQ's own names → those that transformers reads.
 _AWQ_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}
 # Where a quantizer found its model and put its weights; of no meaning elsewhere.
@@ -26,16 +24,6 @@ _PLACES = ("model_name_or_path", "model_file_base_name")
 _AUTOGPTQ_DEFAULTS: dict[str, Any] = {"group_size": -1, "desc_act": True, "sym": True}
 
 Read = Callable[[Path], dict[str, Any]]
-
-
-def in_config(config: Mapping[str, Any]) -> Any:
-    """Return what config.json itself says of the quantization, or None where it says nothing."""
-    nested = config.get("text_config")
-    for part in (config, nested if isinstance(nested, dict) else {}):
-        for name in _IN_CONFIG:
-            if part.get(name):
-                return part[name]
-    return None
 
 
 def settings_of(
@@ -52,7 +40,7 @@ def settings_of(
     Raises:
         InputError: as `error`: the settings are no JSON object.
     """
-    value = in_config(config)
+    value = quantization_in_config(config)
     if value is not None and not isinstance(value, dict):
         raise error(
             f"{directory}/config.json: its quantization settings are no JSON object",
@@ -62,7 +50,7 @@ def settings_of(
         return dict(value)
     if (directory / MODELOPT).is_file():
         return {"quant_method": "modelopt", **read(directory / MODELOPT)}
-    if not any(name.endswith(_PACKED) for name in tensors):
+    if not holds_packed(tensors):
         # A file of settings beside plain weights is about another model.
         return None
     if (directory / AUTOGPTQ).is_file():

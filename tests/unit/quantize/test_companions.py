@@ -160,6 +160,12 @@ def test_a_file_too_large_for_a_tokenizer_is_said(tmp_path: Path) -> None:
         companions(tmp_path)
 
 
+def test_a_pointer_in_place_of_a_file_is_said(tmp_path: Path) -> None:
+    touch(tmp_path, "tokenizer.model", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(InputError, match=r"tokenizer\.model is a Git LFS pointer.*lfs pull"):
+        companions(tmp_path)
+
+
 def test_copies_are_the_same_bytes_in_the_same_folders(tmp_path: Path) -> None:
     touch(tmp_path / "a", "chat_templates/tools.jinja", b"\xef\xbb\xbf{{ x }}\r\n")
     touch(tmp_path / "a", "tokenizer.model", bytes(range(256)))
