@@ -23,8 +23,8 @@ _MOST_LEVELS = 4
 # Weights, and archives that may hold some. A binary file of another kind is a tokenizer's.
 _WEIGHTS = re.compile(
     r"""\. (?: safetensors | bin | pth? | pkl | pickle | ckpt | joblib | np[yz] | msgpack | h5 | hdf5 | keras
-    | pb | tflite | onnx | onnx_data | ort | gguf | ggml | mlmodel | engine | plan | nemo | llamafile | mnn | task
-    | litertlm | tar | zip | t?gz | bz2 | xz | zst | 7z )""",
+    | pb | tflite | onnx | onnx_data | ort | gguf | ggml | mlmodel | engine | plan | nemo | llamafile | mnn
+    | task | litertlm | tar | zip | t?gz | bz2 | xz | zst | 7z )""",
     re.VERBOSE,
 )
 _CODE = re.compile(
