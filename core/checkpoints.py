@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class WeightFiles:
     files: in the order of their names. index: the index that names them, if there is one.
     weight_map: file name of each tensor as the index gives it; None without an index.
     foreign: other safetensors files in the directory, which belong to something else.
+    named_in_config: config.json itself names the file or the index.
     """
 
     directory: Path
@@ -52,6 +53,17 @@ class WeightFiles:
     index: Path | None = None
     weight_map: Mapping[str, str] | None = None
     foreign: tuple[Path, ...] = ()
+    named_in_config: bool = False
+
+    @property
+    def found_by_transformers(self) -> bool:
+        """Whether transformers finds these files by itself; a set without an index it does not."""
+        names = [path.name for path in self.files]
+        return (
+            self.named_in_config
+            or names == [WEIGHTS]
+            or (self.index is not None and self.index.name == INDEX)
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -114,8 +126,8 @@ def _named(directory: Path, named: Any, present: tuple[Path, ...], error: type[I
     if not path.is_file():
         raise error(f"{where}, which is missing", mend=_FETCH)
     if named.endswith(INDEX_SUFFIX):
-        return _indexed(directory, path, present, error)
-    return WeightFiles(directory, (path,), foreign=_others(present, (path,)))
+        return replace(_indexed(directory, path, present, error), named_in_config=True)
+    return WeightFiles(directory, (path,), foreign=_others(present, (path,)), named_in_config=True)
 
 
 def _index(directory: Path, present: tuple[Path, ...], error: type[InputError]) -> Path | None:

@@ -110,7 +110,9 @@ def _tensors(raw: bytes, start: int) -> tuple[dict[str, TensorInfo], int]:
     if raw[:1] != b"{":
         raise _Damaged("it is not a JSON object")
     header = parse_json(raw, max_depth=_MAX_DEPTH, pairs=_unique)
-    header.pop(_METADATA, None)
+    metadata = header.pop(_METADATA, None)
+    if metadata is not None and not _texts_by_name(metadata):
+        raise _Damaged("its metadata is not text by name")
     tensors: dict[str, TensorInfo] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in header.items():
@@ -123,6 +125,10 @@ def _tensors(raw: bytes, start: int) -> tuple[dict[str, TensorInfo], int]:
             kind = "overlaps the one before it" if after[0] < before[1] else "leaves a hole before it"
             raise _Damaged(f"the tensor {shown(after[2])} {kind}")
     return tensors, start + (spans[-1][1] if spans else 0)
+
+
+def _texts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _unique(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:

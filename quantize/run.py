@@ -40,7 +40,7 @@ from quantize.methods import Method, Options, bits_of, needs_text
 from quantize.methods.keep import widths_of
 from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
-from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
 from quantize.models.finite import beyond_float16
 from quantize.models.source import content_hash, read_source
 from quantize.models.tokenizer import check_tokenizer
@@ -111,6 +111,8 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     names = [name.removesuffix(".weight") for name in checkpoint.linear_layers()]
     widths_of(names, getattr(options, "keep", ()))
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
+    if adapter is not None or needs_text(options):
+        require_found_by_transformers(checkpoint)
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
     files = [*checkpoint.weight_files, *([adapter.weights] if adapter is not None else [])]
     wide = beyond_float16(files, where.run_dir)

@@ -53,9 +53,10 @@ def quantize(job: Job, report: Report) -> dict[str, Any]:
     remove_tree(part)
     part.mkdir(parents=True)
     facts = _quantize(replace(job, output=str(part)), options, report)
-    for path in part.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
     result = {
         **facts,
         "seconds": round(perf_counter() - started, 1),

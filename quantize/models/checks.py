@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core import json_input, tensor_file
 from core.checkpoints import (
+    INDEX,
+    WEIGHTS,
     WeightFiles,
     find_weights,
     has_tokenizer,
@@ -41,6 +43,7 @@ class Checkpoint:
 
     weight_files: those that are the model, without others that lie beside them.
     quantization: the settings of weights that are quantized already, wherever they stand, or None.
+    found_by_transformers: whether transformers, which calibrating loads the model with, finds the files.
     """
 
     directory: Path
@@ -48,7 +51,8 @@ class Checkpoint:
     tensors: dict[str, TensorInfo]
     weight_files: tuple[Path, ...]
     quantization: dict[str, Any] | None = None
-    foreign: tuple[Path, ...] = field(default=())
+    foreign: tuple[Path, ...] = ()
+    found_by_transformers: bool = True
 
     @property
     def elements(self) -> int:
@@ -128,7 +132,15 @@ def check_checkpoint(directory: Path) -> Checkpoint:
         if path.name in _JSON_OBJECTS or path.name.endswith(("_config.json", "chat_template.json")):
             read_json(path)
     quantization = settings_of(directory, config, tensors, read_json, CheckpointError)
-    return Checkpoint(directory, config, tensors, weights.files, quantization, weights.foreign)
+    return Checkpoint(
+        directory,
+        config,
+        tensors,
+        weights.files,
+        quantization,
+        weights.foreign,
+        weights.found_by_transformers,
+    )
 
 
 def _refuse_partial_download(directory: Path) -> None:
@@ -150,6 +162,21 @@ def _refuse_code(directory: Path, config: dict[str, Any]) -> None:
                 f"{path} has an auto_map: loading it would run Python code from the checkpoint",
                 mend="Use a model whose architecture, tokenizer and processor transformers ships",
             )
+
+
+def require_found_by_transformers(checkpoint: Checkpoint) -> None:
+    """Refuse weights under names that transformers does not look for, before it is asked to load them.
+
+    Raises:
+        CheckpointError: with the name that helps.
+    """
+    if not checkpoint.found_by_transformers:
+        one = len(checkpoint.weight_files) == 1
+        raise CheckpointError(
+            f"{checkpoint.directory} holds {checkpoint.weight_files[0].name}; transformers, which loads the "
+            f"model to calibrate, looks for {WEIGHTS} or {INDEX}",
+            mend=f"Rename it to {WEIGHTS}" if one else "Fetch the index too; --method rtn and fp8 need none",
+        )
 
 
 def _refuse_odd_sizes(directory: Path, config: dict[str, Any]) -> None:

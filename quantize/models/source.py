@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from core.checkpoints import find_weights
+from core.errors import InputError
 from core.files import sha256_file, write_json
+from core.json_input import read_json_object
 from quantize.models.checks import CheckpointError, read_json
 from quantize.models.companions import companions
 from quantize.models.settings import SIDE_FILES
@@ -78,10 +80,9 @@ def write_source(directory: Path, **facts: Any) -> None:
 def read_source(directory: Path) -> dict[str, Any]:
     """Return `source.json`, or an empty dict when there is none or it is unreadable."""
     try:
-        value = json.loads((directory / SOURCE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_json_object(directory / SOURCE)
+    except InputError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def is_whole(directory: Path) -> bool:

@@ -76,6 +76,22 @@ def test_a_whole_numbered_set_needs_no_index(tmp_path: Path) -> None:
     assert names(tmp_path) == ([ONE, TWO], ["a", "b"], [])
 
 
+@pytest.mark.parametrize(
+    ("files", "index", "config", "found"),
+    [
+        ({"model.safetensors": ["a"]}, None, {}, True),
+        ({ONE: ["a"], TWO: ["b"]}, {"a": ONE, "b": TWO}, {}, True),
+        ({"x.safetensors": ["a"]}, None, {"transformers_weights": "x.safetensors"}, True),
+        ({"x.safetensors": ["a"]}, None, {}, False),
+        ({ONE: ["a"], TWO: ["b"]}, None, {}, False),
+    ],
+)
+def test_transformers_finds_the_standard_names_alone(
+    tmp_path: Path, files: dict[str, list[str]], index: Any, config: dict[str, Any], found: bool
+) -> None:
+    assert find_weights(write(tmp_path, files, index), config).found_by_transformers is found
+
+
 def test_a_tensor_in_two_shards_is_read_from_the_one_that_the_index_names(tmp_path: Path) -> None:
     write(tmp_path, {ONE: ["a", "tied"], TWO: ["b", "tied"]}, {"a": ONE, "b": TWO, "tied": TWO})
     weights = find_weights(tmp_path, {})

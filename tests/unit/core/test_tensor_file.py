@@ -56,6 +56,8 @@ def test_a_file_of_no_tensor_is_one(tmp_path: Path) -> None:
         (file_bytes(b'{"a":{"b":{"c":{}}}}'), "nested more than 3 levels"),
         (file_bytes(b"{" + b" " * 10), "line 1, column"),
         (file_bytes(b"{\xff}"), "not UTF-8"),
+        (file_bytes({"__metadata__": {"a": 1}}, 0), "metadata is not text by name"),
+        (file_bytes({"__metadata__": ["a"]}, 0), "metadata is not text by name"),
         (file_bytes({"a": []}), "'a' is not described by dtype, shape and data_offsets"),
         (file_bytes({"a": {"dtype": "F16"}}), "'a' is not described by"),
         (file_bytes({"a": {**A, "dtype": "F17"}}), "'a' has the type 'F17'"),
