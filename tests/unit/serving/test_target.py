@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import QuantserveError
 from quantize.artifact import ArtifactError, Manifest, file_records, now, write_manifest
@@ -226,3 +230,25 @@ def test_a_manifest_of_brackets_is_one_line(tmp_path: Path) -> None:
     (directory / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(ArtifactError, match=r"manifest\.json is not valid JSON: it is nested"):
         resolve_target(directory)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+KEYS = (
+    "text_config",
+    "quantization_config",
+    "sliding_window",
+    "layer_types",
+    "kv_lora_rank",
+    "id2label",
+    "head_dim",
+)
+
+
+@given(st.dictionaries(st.sampled_from((*CONFIG, *KEYS, "transformers_weights", "pad_token_id")), ANYTHING))
+def test_no_config_ends_in_a_traceback(changes: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(QuantserveError):
+        resolve_target(write_checkpoint(Path(folder) / "m", **changes))
