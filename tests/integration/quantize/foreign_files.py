@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from safetensors.numpy import load_file, save_file
 from tests.tiny_llama import write_tiny_llama
 
 INDEX = "model.safetensors.index.json"
-Change = Callable[[dict[str, np.ndarray]], None]
 
 
 def shard(directory: Path, base: Path) -> Path:
@@ -28,7 +26,8 @@ def shard(directory: Path, base: Path) -> Path:
         save_file({name: tensors[name] for name in part}, directory / file, {"format": "pt"})
         weight_map |= dict.fromkeys(part, file)
     (directory / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    stray = {"layers.0.attention.wq.weight": np.ones((4, 4), np.float16), names[0]: tensors[names[0]] * 9}
+    embedding = "model.embed_tokens.weight"
+    stray = {"layers.0.attention.wq.weight": np.ones((4, 4), np.float16), embedding: tensors[embedding] * 9}
     save_file(stray, directory / "consolidated.safetensors", {"format": "pt"})
     (directory / "params.json").write_text("{}")
     return directory

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
 
 from quantize.models.checks import CheckpointError
-from quantize.models.tokenizer import check_tokenizer
+from quantize.models.tokenizer import check_tokenizer, load_tokenizer
 from tests.tiny_llama import write_tokenizer
 
 
@@ -103,6 +105,30 @@ def test_a_tokenizer_that_transformers_cannot_load_is_one_line(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="tokenizer that cannot be loaded") as caught:
         check_tokenizer(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sentencepiece_model_alone_is_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    train_pieces(tmp_path / "tokenizer.model")
+    check_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.decode(tokenizer("lazy dog", add_special_tokens=False)["input_ids"]) == "lazy dog"
+
+
+def train_pieces(path: Path) -> None:
+    """Train a small SentencePiece model."""
+    model = io.BytesIO()
+    words = "the quick brown fox jumps over a lazy dog while many old people read long books"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([words] * 20),
+        model_writer=model,
+        vocab_size=320,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    path.write_bytes(model.getvalue())
 
 
 def test_the_check_needs_no_transformers_where_there_is_a_fast_tokenizer(directory: Path) -> None:
