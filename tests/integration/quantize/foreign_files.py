@@ -20,7 +20,7 @@ def shard(directory: Path, base: Path) -> Path:
     tensors = load_file(base / "model.safetensors")
     (directory / "model.safetensors").unlink()
     names = sorted(tensors)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, part in enumerate((names[::2], names[1::2]), start=1):
         file = f"model-{number:05d}-of-00002.safetensors"
         save_file({name: tensors[name] for name in part}, directory / file, {"format": "pt"})

@@ -78,7 +78,13 @@ def main() -> None:
     awq = {"quant_method": "awq", "bits": 4, "group_size": SIZE, "zero_point": True, "version": "gemm"}
     write(base, out / "autoawq", autoawq, awq)
     write(base, out / "old-autogptq", lambda w: autogptq(w, desc_act=False), gptq)
-    old = {"bits": 4, "group_size": SIZE, "damp_percent": 0.01, "desc_act": False, "sym": True}
+    old: dict[str, Any] = {
+        "bits": 4,
+        "group_size": SIZE,
+        "damp_percent": 0.01,
+        "desc_act": False,
+        "sym": True,
+    }
     aside(out / "old-autogptq", "quantize_config.json", old, "gptq_model-4bit-32g.safetensors")
     write(base, out / "old-autoawq", autoawq, awq)
     old = {"zero_point": True, "q_group_size": SIZE, "w_bit": 4, "version": "GEMM"}

@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def run(home: Home, model: str, *arguments: str) -> Path:
     status, result, err = home.call("run", "--model", model, *SMALL, *arguments)
     assert status == 0, err
-    return home.path / result["artifact"]
+    return home.path / str(result["artifact"])
 
 
 def tensors(directory: Path) -> dict[str, torch.Tensor]:
