@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from core.errors import InputError
@@ -80,7 +81,7 @@ def carried_by_name(name: str) -> bool:
     path = PurePosixPath(name)
     if any(part.startswith(".") or part in _BY_PRODUCT_FOLDERS for part in path.parts):
         return False
-    lower, suffix = path.name.lower(), path.suffix.lower()
+    lower, suffix = path.name.lower(), _suffix(name)
     if _WEIGHTS.fullmatch(suffix) or _CODE.fullmatch(suffix):
         return False
     if lower.startswith(_LICENCES):
@@ -94,36 +95,50 @@ def carried_by_name(name: str) -> bool:
     )
 
 
-def companions(directory: Path) -> list[Path]:
-    """Return the files that go with a checkpoint's weights into an artifact, relative to it and in order.
+def carried_names(names: Iterable[str]) -> list[str]:
+    """Return which of a checkpoint's files (relative, with forward slashes) are carried over by their names.
 
     A folder inside counts unless it holds weights (`original/`, `onnx/`, `checkpoint-500/`): then all of it
     belongs to something else.
+    """
+    given = sorted(names)
+    foreign = {str(PurePosixPath(name).parent) for name in given if _WEIGHTS.fullmatch(_suffix(name))} - {"."}
+    return [
+        name
+        for name in given
+        if carried_by_name(name) and not foreign & {str(parent) for parent in PurePosixPath(name).parents}
+    ]
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def companions(directory: Path) -> list[Path]:
+    """Return the files that go with a checkpoint's weights into an artifact, relative to it and in order.
 
     Raises:
         InputError: a file that belongs to the model cannot be read, is larger than any such file is, or
             there are too many.
     """
-    found = [name for name in _walk(directory, "", _MOST_LEVELS) if _carried(directory, name)]
+    found = [name for name in carried_names(_walk(directory, "", _MOST_LEVELS)) if _carried(directory, name)]
     if len(found) > _MOST_FILES:
         raise InputError(
             f"{directory} holds {len(found):,} files besides its weights",
             mend="Move away what is not the model",
         )
-    return [Path(name) for name in sorted(found)]
+    return [Path(name) for name in found]
 
 
 def _walk(top: Path, folder: str, levels: int) -> list[str]:
-    """Return the files under a folder by relative name, without hidden folders and other models' folders."""
+    """Return the files under a folder by relative name, without hidden folders."""
     found: list[str] = []
     for path in sorted((top / folder).iterdir()):
         name = f"{folder}{path.name}"
         if path.is_file():
             found.append(name)
         elif path.is_dir() and levels > 1 and not path.name.startswith(".") and not _leads_back(path, top):
-            inside = _walk(top, f"{name}/", levels - 1)
-            if not any(_WEIGHTS.fullmatch(PurePosixPath(one).suffix.lower()) for one in inside):
-                found += inside
+            found += _walk(top, f"{name}/", levels - 1)
     return found
 
 
@@ -133,8 +148,6 @@ def _leads_back(path: Path, top: Path) -> bool:
 
 
 def _carried(directory: Path, name: str) -> bool:
-    if not carried_by_name(name):
-        return False
     path = directory / name
     try:
         size_bytes = path.stat().st_size

@@ -14,7 +14,7 @@ from quantize.config import DEFAULT_MODEL
 from quantize.hub_errors import hub_errors
 from quantize.models import smollm2
 from quantize.models.checks import Checkpoint, check_checkpoint, read_json
-from quantize.models.companions import carried_by_name
+from quantize.models.companions import carried_names
 from quantize.models.settings import SIDE_FILES
 from quantize.models.source import SOURCE, is_whole, write_source
 from quantize.worker.supervise import run_logged
@@ -102,7 +102,7 @@ def _download_files(model: str, revision: str | None, partial: Path) -> None:
     info = HfApi().model_info(model, revision=revision)
     names = [sibling.rfilename for sibling in info.siblings or []]
     top = [name for name in names if "/" not in name]
-    small = [name for name in names if carried_by_name(name)]
+    small = carried_names(names)
     small += [name for name in top if name in ("config.json", *SIDE_FILES) or name.endswith(INDEX_SUFFIX)]
     snapshot_download(model, revision=info.sha, local_dir=partial, allow_patterns=_exactly(small))
     weights = [name for name in top if name.endswith(".safetensors")]
