@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ResourceError
+from core.sizes import decimal_size
 
 _CHUNK_BYTES = 1 << 20
 
@@ -63,9 +64,9 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` with `value` as indented JSON, atomically. NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, allow_nan: bool = False) -> None:
+    """Replace `path` with `value` as indented JSON, atomically; NaN and infinity only if allowed."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n")
 
 
 def point_symlink(link: Path, target: str) -> None:
@@ -156,6 +157,6 @@ def require_disk_space(path: Path, needed_bytes: int, what: str) -> None:
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes:
         raise ResourceError(
-            f"{what} needs {needed_bytes / 1e9:.1f} GB on {existing}, {free_bytes / 1e9:.1f} GB are free",
+            f"{what} needs {decimal_size(needed_bytes)} on {existing}, {decimal_size(free_bytes)} are free",
             mend="Free some space (make clean removes generated files) or use another disk",
         )

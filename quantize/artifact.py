@@ -10,7 +10,6 @@ A directory without a manifest does not exist for anyone. Needs nothing beyond c
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import InputError
 from core.files import exclusive_lock, point_symlink, sha256_file, write_json
+from core.json_input import read_json_object
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
@@ -168,10 +168,10 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{directory} holds no {MANIFEST}", mend="Make one: python -m quantize run")
-    data = path.read_bytes()
-    _refuse_newer(path, data)
+    value = read_json_object(path, error=ArtifactError, mend="Quantize again: python -m quantize run")
+    _refuse_newer(path, value)
     try:
-        manifest = Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate(value, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -182,13 +182,9 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def _refuse_newer(path: Path, data: bytes) -> None:
+def _refuse_newer(path: Path, value: dict[str, Any]) -> None:
     """Refuse a newer manifest by its version alone, before a field it may have added confuses."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return  # The validation that follows says it better.
-    version = value.get("schema_version") if isinstance(value, dict) else None
+    version = value.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ArtifactError(
             f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}",
@@ -222,12 +218,15 @@ def check_files(directory: Path, manifest: Manifest, *, full: bool) -> None:
 
 
 def read_report(directory: Path) -> dict[str, Any]:
-    """Return the gate's report, or an empty dict before the first gate run."""
+    """Return the gate's report, or an empty dict before the first gate run.
+
+    Raises:
+        ArtifactError: it is no report.
+    """
     path = directory / REPORT
     if not path.is_file():
         return {}
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report
+    return read_json_object(path, error=ArtifactError, mend="Judge it again: python -m quantize gate")
 
 
 def promote(directory: Path) -> Path | None:

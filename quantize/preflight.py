@@ -8,6 +8,7 @@ from pathlib import Path
 from core.console import console
 from core.errors import ResourceError, UsageError
 from core.files import require_disk_space
+from core.sizes import decimal_size
 from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
 from quantize.methods.keep import widths_of
@@ -77,8 +78,8 @@ def preflight(needs: Needs, output: Path, *, device: str, force: bool) -> None:
     # On CUDA no run was measured, so nothing is promised.
     time = f", about {_duration(needs.seconds(gemm_flops()))}" if device == "cpu" else ""
     console.print(
-        f"Needs about {needs.memory_bytes / 1e9:.1f} GB of memory ({available_memory_bytes() / 1e9:.1f} GB "
-        f"available), {needs.disk_bytes / 1e9:.2f} GB on disk ({disk / 1e9:.0f} GB free){time}",
+        f"Needs about {decimal_size(needs.memory_bytes)} of memory ({decimal_size(available_memory_bytes())} "
+        f"available), {decimal_size(needs.disk_bytes)} on disk ({decimal_size(disk)} free){time}",
         markup=False,
         soft_wrap=True,
     )
@@ -109,8 +110,8 @@ def check_resources(needs: Needs, output: Path) -> None:
     available = available_memory_bytes()
     if needs.memory_bytes > available:
         raise ResourceError(
-            f"Quantizing needs about {needs.memory_bytes / 1e9:.1f} GB of memory, "
-            f"{available / 1e9:.1f} GB are available",
+            f"Quantizing needs about {decimal_size(needs.memory_bytes)} of memory, "
+            f"{decimal_size(available)} are available",
             mend="End other programs, use a smaller model or fewer --sequences, or try it with --force",
         )
     require_disk_space(output, needs.disk_bytes + needs.scratch_bytes, "Quantizing")

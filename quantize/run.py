@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from core.checkpoints import artifact_name, model_id
 from core.console import console, progress
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
@@ -41,9 +42,11 @@ from quantize.key import content_key, parameters, version_name
 from quantize.methods import Method, Options, bits_of, needs_text
 from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
-from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
+from quantize.models.finite import beyond_float16
 from quantize.models.source import content_hash, read_source
 from quantize.models.structure import Structure, structure_of
+from quantize.models.tokenizer import check_tokenizer
 from quantize.preflight import check_shapes, preflight, refuse_quantized
 from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
@@ -61,7 +64,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run that has been checked and may begin; `text` is None for a method that does not calibrate."""
+    """A run that has been checked and may begin; `text` is None for a method that does not calibrate.
+
+    wide: the base has values that float16 cannot hold.
+    """
 
     checkpoint: Checkpoint
     structure: Structure
@@ -74,6 +80,7 @@ class _Plan:
     adapter_directory: Path | None
     key: str
     directory: Path
+    wide: bool
 
 
 def run(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> Outcome:
@@ -104,10 +111,15 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
 def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
     refuse_quantized(checkpoint)
+    check_tokenizer(checkpoint.directory)
     structure = structure_of(checkpoint, where.run_dir)
     check_shapes(structure, options)
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
+    if adapter is not None or needs_text(options):
+        require_found_by_transformers(checkpoint)
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
+    files = [*checkpoint.weight_files, *([adapter.weights] if adapter is not None else [])]
+    wide = beyond_float16(files, where.run_dir)
     base_sha256 = content_hash(checkpoint.directory, where.run_dir)
     adapter_parent = adapter.parent(where.run_dir) if adapter is not None else None
     key = content_key(
@@ -117,7 +129,7 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
         text_sha256=text.sha256 if text else None,
         adapter_sha256=adapter_parent.sha256 if adapter_parent else None,
     )
-    name = where.name or checkpoint.directory.resolve().name
+    name = artifact_name(where.name, checkpoint.directory)
     return _Plan(
         checkpoint=checkpoint,
         structure=structure,
@@ -125,11 +137,15 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
         options=options,
         calibration=calibration,
         text=text,
-        base=Parent(id=read_source(checkpoint.directory).get("id") or name, sha256=base_sha256),
+        base=Parent(
+            id=str(read_source(checkpoint.directory).get("id") or model_id(checkpoint.directory)),
+            sha256=base_sha256,
+        ),
         adapter=adapter_parent,
         adapter_directory=where.adapter,
         key=key,
         directory=where.artifacts_dir / name / version_name(method, options, key),
+        wide=bool(wide),
     )
 
 
@@ -201,6 +217,7 @@ def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
         seed=plan.calibration.seed,
         structure=plan.structure.to_dict(),
         adapter=str(plan.adapter_directory.resolve()) if plan.adapter_directory else None,
+        wide=plan.wide,
     )
     with _shown_progress(plan) as on_event:
         return run_job(job.to_dict(), log, on_event)[0]

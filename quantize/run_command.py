@@ -11,6 +11,7 @@ import typer
 
 from core.console import console, emit_json
 from core.errors import UsageError
+from core.sizes import decimal_size
 from quantize.artifact import Manifest, Proof
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.methods import METHODS, find, make_options
@@ -126,10 +127,10 @@ def run(
 def say(outcome: Outcome, seconds: float) -> None:
     """Print what was made, or found made, for people and for programs."""
     manifest = outcome.manifest
-    peak_bytes = manifest.peak_memory_bytes or 0
+    peak_bytes = manifest.peak_memory_bytes
+    memory = f" with {decimal_size(peak_bytes)} of memory" if peak_bytes else ""
     console.print(
-        f"{outcome.directory}: made in {seconds:.0f} s with {peak_bytes / 1e9:.1f} GB of memory, "
-        f"{manifest.size_bytes / 1e6:.0f} MB on disk"
+        f"{outcome.directory}: made in {seconds:.0f} s{memory}, {decimal_size(manifest.size_bytes)} on disk"
         if outcome.made
         else f"{outcome.directory}: unchanged ({seconds:.1f} s)",
         markup=False,

@@ -5,13 +5,13 @@ A name is all a client can say; the directory behind it stands in the server's o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UsageError
+from core.json_input import read_json_object
 from serving.errors import TargetError
 from serving.model import ModelFacts
 from serving.target import check_safetensors, safetensors_shapes
@@ -68,13 +68,8 @@ def _read(name: str, path: Path, model: str, facts: ModelFacts) -> Adapter:
         )
     directory = path.resolve()
     config_file, weights = directory / _CONFIG, directory / WEIGHTS
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TargetError(
-            f"adapter {name!r}: {config_file} cannot be read", mend="Give a directory that PEFT wrote"
-        ) from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+    config = read_json_object(config_file, error=TargetError, mend="Give a directory that PEFT wrote")
+    if config.get("peft_type") != "LORA":
         raise TargetError(f"adapter {name!r}: {directory} holds no LoRA adapter", mend="Train one with PEFT")
     if "auto_map" in config or not weights.is_file():
         raise TargetError(

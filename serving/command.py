@@ -70,6 +70,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     flags = [
         *_common_flags(inputs, choice, length_item),
         *tasks.flags(inputs),
+        *features.own_files(inputs),
         *features.quantization(inputs),
         *memory.items,
         *parallel.flags(inputs, memory.parallel),

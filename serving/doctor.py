@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import ResourceError
+from core.sizes import binary_size
 from serving.dtype import bfloat16_dies, gemm_needs_cap
 from serving.hardware.driver import driver_report
 from serving.hardware.facts import Hardware
@@ -72,7 +73,7 @@ def check_room(root: Path) -> Iterator[Finding]:
     yield Finding(
         "warning" if low else "good",
         "disk",
-        f"{free / GIB:.0f} GiB free",
+        f"{binary_size(free)} free",
         "Free some: environments, models and artifacts take about 10 GiB" if low else "",
     )
     memory = read_memory()
@@ -80,7 +81,7 @@ def check_room(root: Path) -> Iterator[Finding]:
     yield Finding(
         "warning" if low else "good",
         "memory",
-        f"{memory.available_bytes / GIB:.1f} of {memory.total_bytes / GIB:.1f} GiB available",
+        f"{binary_size(memory.available_bytes)} of {binary_size(memory.total_bytes)} available",
         "Close programs: the default model takes up to 8 GiB" if low else "",
     )
 

@@ -23,6 +23,11 @@ class DtypeChoice:
     reason: str
 
 
+def _overflows(facts: ModelFacts) -> bool:
+    """Whether float16 would make infinities of some weights of this model, or of its activations."""
+    return facts.beyond_float16 or facts.model_type in _NO_FLOAT16
+
+
 def gemm_needs_cap(hardware: Hardware) -> bool:
     """Whether oneDNN left to itself picks kernels that die: an uncapped product died, a capped one lives."""
     return any(s.isa_cap is None and s.gflops is None for s in hardware.gemm) and any(
@@ -56,7 +61,7 @@ def choose_cpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> Dtyp
         for speed in hardware.gemm
         if speed.gflops is not None
         and not (speed.dtype == "bfloat16" and broken)
-        and not (speed.dtype == "float16" and facts.model_type in _NO_FLOAT16)
+        and not (speed.dtype == "float16" and _overflows(facts))
         and not (speed.isa_cap is None and capped)
         and wanted in ("auto", speed.dtype)
     ]
@@ -109,6 +114,6 @@ def choose_gpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> Dtyp
         if facts.dtype in ("float16", "bfloat16"):
             return DtypeChoice(facts.dtype, None, f"the checkpoint's own; compute {major}.{minor} has it")
         return DtypeChoice("bfloat16", None, f"compute capability {major}.{minor} has it")
-    if facts.model_type in _NO_FLOAT16:
+    if _overflows(facts):
         return DtypeChoice("float32", None, f"{facts.model_type} overflows in float16")
     return DtypeChoice("float16", None, f"compute capability {major}.{minor} has no bfloat16")

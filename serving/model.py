@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from core.checkpoints import WeightFiles, find_weights, quantization_in_config
+from core.json_input import read_json_object
 from serving.errors import TargetError
 
 Task = Literal["generate", "embed", "score", "classify", "transcribe"]
@@ -75,6 +76,10 @@ class ModelFacts:
     """vLLM's name for the way the chat template writes tool calls, None where it writes none."""
     tied_embeddings: bool = False
     """Whether words are read and predicted by one matrix."""
+    beyond_float16: bool = False
+    """Whether some weights are so large that float16 makes infinities of them; quantize says so."""
+    foreign_weights: tuple[str, ...] = ()
+    """Safetensors files beside the model's own, which its index does not name."""
 
     @property
     def dtype_bytes(self) -> int:
@@ -114,9 +119,12 @@ def _chat_template(directory: Path) -> str:
     own = directory / "chat_template.jinja"
     if own.is_file():
         return own.read_text(encoding="utf-8", errors="replace")
-    config = directory / "tokenizer_config.json"
-    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else ""
-    return template if isinstance(template, str) else ""
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        path = directory / name
+        template = read_json_object(path, error=TargetError).get("chat_template") if path.is_file() else ""
+        if isinstance(template, str) and template:
+            return template
+    return ""
 
 
 def tool_parser_of(template: str) -> str | None:
@@ -170,43 +178,59 @@ def _sliding(config: dict[str, Any], layers: int) -> tuple[int | None, int]:
     return int(window), layers
 
 
-def read_model_facts(directory: Path) -> ModelFacts:
-    """Read config.json and the sizes of the weight files.
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read config.json.
 
     Raises:
-        TargetError: config.json is missing, no JSON object, or lacks the model's shape.
+        TargetError: it is missing, or no JSON object.
     """
     path = directory / "config.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise TargetError(
             f"{directory} is no checkpoint: it has no config.json",
             mend="Give a directory with config.json, *.safetensors and a tokenizer",
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise TargetError(f"{path} cannot be read: {error}", mend="Fetch the checkpoint again") from error
-    if not isinstance(raw, dict):
-        raise TargetError(f"{path} is not a JSON object", mend="Fetch the checkpoint again")
+        )
+    return read_json_object(path, error=TargetError, mend="Fetch the checkpoint again")
+
+
+def read_model_facts(
+    directory: Path, config: dict[str, Any] | None = None, weights: WeightFiles | None = None
+) -> ModelFacts:
+    """Read config.json and the sizes of the weight files, unless they are given.
+
+    Raises:
+        TargetError: config.json is missing, no JSON object, or lacks the model's shape; or a weight file
+            is missing.
+    """
+    path = directory / "config.json"
+    raw = read_config(directory) if config is None else config
+    files = weights or _weights(directory, raw)
     try:
-        return _facts(raw, directory)
+        return _facts(raw, directory, files)
     except KeyError as error:
         raise TargetError(
             f"{path} lacks {error}, so it is no model this program can plan for",
             mend="Give a language, embedding, classification or Whisper model's checkpoint",
         ) from error
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+    except (TypeError, ValueError, ZeroDivisionError, AttributeError, OverflowError) as error:
         raise TargetError(f"{path} holds an impossible value: {error}", mend="Fetch it again") from error
 
 
-def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
+def _weights(directory: Path, config: dict[str, Any]) -> WeightFiles:
+    """Return the weight files; a bare config.json, of which a plan can be made too, has none."""
+    if not any(directory.glob("*.safetensors")):
+        return WeightFiles(directory, ())
+    return find_weights(directory, config, error=TargetError)
+
+
+def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles) -> ModelFacts:
     config = _text_config(raw)
     kind = str(config.get("model_type", "unknown"))
     if kind in _SPEECH:
         config = _decoder_of_speech(config)
     heads, layers = int(config["num_attention_heads"]), int(config["num_hidden_layers"])
     hidden = int(config["hidden_size"])
-    quantization = raw.get("quantization_config") or {}
+    quantization = quantization_in_config(raw) or {}
     length = int(config.get("max_position_embeddings") or 2048)
     if kind in _SHIFTED_POSITIONS:
         length -= int(config.get("pad_token_id") or 0) + 1
@@ -223,7 +247,7 @@ def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
         vocabulary=int(config["vocab_size"]),
         max_length=length,
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
-        weight_bytes=sum(file.stat().st_size for file in directory.glob("*.safetensors")),
+        weight_bytes=weights.size_bytes,
         quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
         task=task_of(raw, directory),
@@ -233,4 +257,6 @@ def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
         latent_width=int(latent) + int(config["qk_rope_head_dim"]) if latent else None,
         encoder_tokens=int(config["max_source_positions"]) if kind in _SPEECH else 0,
         tool_parser=tool_parser_of(_chat_template(directory)),
+        beyond_float16=bool(raw.get("beyond_float16", False)),
+        foreign_weights=tuple(path.name for path in weights.foreign),
     )

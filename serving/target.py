@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from core.checkpoints import (
+    INDEX,
+    WeightFiles,
+    find_weights,
+    has_tokenizer,
+    holds_packed,
+    model_name,
+    quantization_in_config,
+    tensor_infos,
+)
+from core.json_input import read_json_object
+from core.tensor_file import read_tensor_infos
 from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
-from serving.model import ModelFacts, read_model_facts
+from serving.model import ModelFacts, read_config, read_model_facts
 from serving.verify import verify
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
 @dataclass(frozen=True)
@@ -46,22 +54,24 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
         name, version = manifest.name, manifest.version
         method, bits = manifest.method, manifest.bits
     else:
-        name, version, method, bits = directory.name, None, None, None
+        name, version, method, bits = model_name(directory), None, None, None
+    config = read_config(directory)
     _refuse_unsafe(directory)
-    for file in sorted(directory.glob("*.safetensors")):
-        check_safetensors(file)
-    return Target(directory, name, version, method, bits, read_model_facts(directory))
+    weights = find_weights(directory, config, error=TargetError)
+    _refuse_foreign(weights)
+    tensors = tensor_infos(weights, error=TargetError)
+    if quantization_in_config(config) is None and holds_packed(tensors):
+        raise TargetError(
+            f"{directory} is quantized, but its config.json does not say how, so the engine cannot know",
+            mend=f"Import it: python -m quantize import {directory}",
+        )
+    return Target(directory, name, version, method, bits, read_model_facts(directory, config, weights))
 
 
 def _refuse_unsafe(directory: Path) -> None:
     """Refuse weights that run code when loaded, and checkpoints that bring their own code."""
-    for name in ("config.json", "tokenizer_config.json"):
-        path = directory / name
-        try:
-            automatic = path.is_file() and "auto_map" in json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TargetError(f"{path} is not JSON: {error}", mend="Fetch the checkpoint again") from error
-        if automatic:
+    for path in sorted(directory.glob("*config.json")):
+        if path.is_file() and "auto_map" in read_json_object(path, error=TargetError):
             raise TargetError(
                 f"{path} has an auto_map: the checkpoint wants to run code of its own",
                 mend="Use a model whose architecture vLLM knows",
@@ -73,32 +83,21 @@ def _refuse_unsafe(directory: Path) -> None:
                 f"{directory} holds pickled weights ({pickles[0]}), which run code when loaded",
                 mend="Convert them to safetensors",
             )
-        raise TargetError(
-            f"{directory} is no checkpoint: it has no *.safetensors",
-            mend="Give a directory with config.json, *.safetensors and a tokenizer",
-        )
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not has_tokenizer(directory):
         raise TargetError(f"{directory} has no tokenizer", mend="Copy tokenizer.json beside the weights")
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a safetensors file's header and the length the file should have.
+def _refuse_foreign(weights: WeightFiles) -> None:
+    """Refuse files that the engine would read as the model's, though they are not.
 
-    Format: 8 bytes little-endian header length, JSON header, tensor data.
+    It reads every *.safetensors there is, unless an index of the standard name says which are meant.
     """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES
-        if length >= _MAX_HEADER_BYTES or 8 + length > size:
-            raise TargetError(f"{path} is not a whole safetensors file", mend="Fetch it again")
-        try:
-            header = json.loads(stream.read(length))
-            tensors = {key: entry for key, entry in header.items() if key != "__metadata__"}
-            ends = [entry["data_offsets"][1] for entry in tensors.values()]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TargetError(f"{path} has a damaged header", mend="Fetch it again") from error
-    return tensors, 8 + length + max(ends, default=0)
+    if weights.foreign and (weights.index is None or weights.index.name != INDEX):
+        raise TargetError(
+            f"{weights.directory} holds {weights.foreign[0].name} beside the model's "
+            f"{weights.files[0].name}, and the engine would read both",
+            mend="Move away the one that is not the model",
+        )
 
 
 def check_safetensors(path: Path) -> None:
@@ -107,18 +106,13 @@ def check_safetensors(path: Path) -> None:
     Raises:
         TargetError: it is truncated or damaged.
     """
-    size, expected = path.stat().st_size, _read_header(path)[1]
-    if size != expected:
-        raise TargetError(
-            f"{path} is truncated or damaged: {size} bytes, its header says {expected}",
-            mend="Fetch it again",
-        )
+    read_tensor_infos(path, error=TargetError)
 
 
 def safetensors_shapes(path: Path) -> dict[str, list[int]]:
-    """Return each tensor's shape, without reading the tensors.
+    """Return the shape of each tensor in a file.
 
     Raises:
-        TargetError: the header is damaged.
+        TargetError: it is truncated or damaged.
     """
-    return {name: list(entry["shape"]) for name, entry in _read_header(path)[0].items()}
+    return {name: list(info.shape) for name, info in read_tensor_infos(path, error=TargetError).items()}

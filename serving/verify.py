@@ -14,6 +14,7 @@ from typing import Any
 
 from core.console import console
 from core.files import sha256_file, write_json
+from core.sizes import decimal_size
 from quantize.artifact import MANIFEST, ArtifactError, Manifest, check_files
 
 # What an engine reads; a README or the gate's pages beside it do no harm.
@@ -67,7 +68,7 @@ def _hash(directory: Path, manifest: Manifest, names: list[str]) -> None:
     size = sum(manifest.files[name].size_bytes for name in names)
     workers = min(_THREADS, os.cpu_count() or 1)
     with (
-        console.status(f"checking the hashes of {size / 1e9:.1f} GB of {manifest.name} …"),
+        console.status(f"checking the hashes of {decimal_size(size)} of {manifest.name} …"),
         ThreadPoolExecutor(workers) as pool,
     ):
         found = pool.map(lambda name: sha256_file(directory / name), names)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 # Tests start our programs many times; let the first start keep its bytecode.
@@ -28,6 +29,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell that starts a run in the background has it ignore Ctrl-C, and so would every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# Machines are shared: no property may fail because an example took long.
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 # What all workers of one run use, made by the first that needs it: the machine's probe, models.
 SHARED = "QUANTSERVE_TESTS_SHARED"

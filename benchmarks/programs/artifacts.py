@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import BadRun
+from core.checkpoints import find_weights, model_name
 
 
 def facts(target: Path) -> tuple[str, dict[str, Any]]:
@@ -21,11 +22,13 @@ def facts(target: Path) -> tuple[str, dict[str, Any]]:
     directory = target.resolve()
     if not (directory / "config.json").is_file():
         raise BadRun(f"{target} is no checkpoint or artifact", mend="Name a directory with a config.json")
-    weights = sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+    config = _json(directory / "config.json")
+    present = any(directory.glob("*.safetensors"))
+    weights = find_weights(directory, config, error=BadRun).size_bytes if present else 0
     manifest, report = _json(directory / "manifest.json"), _json(directory / "report.json")
     if not manifest:
-        return directory.name, {"bits": 16, "weight_bytes": weights}
-    return str(manifest.get("version") or directory.name), {
+        return model_name(directory), {"bits": 16, "weight_bytes": weights}
+    return str(manifest.get("version") or model_name(directory)), {
         "bits": manifest.get("bits"),
         "method": manifest.get("method"),
         "key": manifest.get("key"),

@@ -28,6 +28,7 @@ from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
 from benchmarks.workload.spec import parse as parse_workload
+from core.checkpoints import model_name
 
 OURS = "quantserve"
 VLLM = "vLLM, defaults"
@@ -92,7 +93,7 @@ def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any
 
 
 def _subjects(target: str, how: PeerOptions) -> list[Subject]:
-    model, most = Path(target).resolve().name, max(how.users)
+    model, most = model_name(Path(target)), max(how.users)
     found: dict[str, Any] = {}
     eager = ["--enforce-eager"] if how.eager else []
     plain = VLLM_EAGER if how.eager else VLLM
@@ -128,8 +129,7 @@ def _subjects(target: str, how: PeerOptions) -> list[Subject]:
 
     out = [Subject(OURS, functools.partial(ours, target))]
     out += [
-        Subject(f"{OURS} {Path(path).resolve().name}", functools.partial(ours, path))
-        for path in how.artifacts
+        Subject(f"{OURS} {model_name(Path(path))}", functools.partial(ours, path)) for path in how.artifacts
     ]
     out += [
         Subject(plain, functools.partial(started, vllm, env=False, own=commands.VLLM_DEFAULT_ENV)),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import InputError
+from core.json_input import BadJson, parse_json
 from quantize.calibration.documents import Document, from_row, pieces
 
 _TEXT_SUFFIXES = (".txt", ".md")
@@ -63,9 +63,9 @@ def _jsonl(file: Path, column: str | None) -> Iterator[Document]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}:{number} is not valid JSON: {error.msg}") from error
+            row = parse_json(line)
+        except BadJson as error:
+            raise InputError(f"{file}:{number} is not valid JSON: {error}") from error
         document = from_row(row, column)
         if document is None:
             lacks = f"no text in {column!r}" if column else 'neither "text" nor "messages"'

@@ -12,11 +12,11 @@ def readable_languages(model: Path) -> tuple[str, ...]:
     """Return the languages, of English and Korean, that a checkpoint's tokenizer was made for."""
     from tokenizers import Tokenizer
 
+    from quantize.models.tokenizer import load_tokenizer
+
     fast = model / "tokenizer.json"
     if fast.is_file():
         tokenizer = Tokenizer.from_file(str(fast))
         return readable(lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids))
-    from transformers import AutoTokenizer
-
-    slow: Any = AutoTokenizer.from_pretrained(model)
+    slow: Any = load_tokenizer(model)
     return readable(lambda text: len(slow(text, add_special_tokens=False)["input_ids"]))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from core.sizes import decimal_size
+
 _KV_FLAG = "--kv-cache-memory-bytes"
 # The launcher gives the cache a share of what is free: with this much the second gets as much as the first.
 _SLACK = 1.5
@@ -34,7 +36,7 @@ def decide(
     if first_bytes is None:
         return Room(False, "the candidate's memory is unknown, so the two take turns")
     needed = int((first_bytes + _kv_bytes(argv) + max(0, more_weights)) * _SLACK)
-    figures = f"{needed / 1e9:.1f} GB needed for the base, {available_bytes / 1e9:.1f} GB free"
+    figures = f"{decimal_size(needed)} needed for the base, {decimal_size(available_bytes)} free"
     if needed > available_bytes:
         return Room(False, f"{figures}: the two take turns")
     return Room(True, f"{figures}: both are up at once")

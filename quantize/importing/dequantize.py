@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from core.checkpoints import NAMED_IN_CONFIG
 from core.files import remove_tree, write_json
 from quantize.methods.assemble import half_of, read_config
 from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
+from quantize.models.checks import check_checkpoint
 
 _INT32_BITS = 32
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
@@ -66,7 +67,9 @@ def dequantize_checkpoint(source: Path, output: Path) -> None:
     remove_tree(part)
     part.mkdir(parents=True)
     config = read_config(source)
-    settings: dict[str, Any] = config.pop("quantization_config")
+    settings = check_checkpoint(source).quantization or {}
+    for name in ("quantization_config", NAMED_IN_CONFIG):
+        config.pop(name, None)
     bits = int(settings.get("bits") or settings["w_bit"])
     version_2 = settings.get("checkpoint_format") == "gptq_v2"
     writer = CheckpointWriter(part, half_of(config))
@@ -84,6 +87,7 @@ def dequantize_checkpoint(source: Path, output: Path) -> None:
             weight = dequantize_gptq(parts, bits, version_2=version_2)
         writer.add_weight(f"{stem}.weight", weight)
     writer.finish()
-    write_json(part / "config.json", {**config, "dtype": str(half_of(config)).removeprefix("torch.")})
+    dtype = "bfloat16" if writer.widened else str(half_of(config)).removeprefix("torch.")
+    write_json(part / "config.json", {**config, "dtype": dtype}, allow_nan=True)
     copy_companions(source, part)
     part.rename(output)

@@ -1,15 +1,19 @@
-"""What a quantized checkpoint's config.json says, in our terms. Pure."""
+"""What a quantized checkpoint says of itself, in our terms. Pure."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InputError, UsageError
 from quantize.config import GptqOptions
 from quantize.methods.targets import refuse_unloadable
+from quantize.models.settings import SIDE_FILES
 
-_CPU_PACKED_BITS = (4,)
+# How codes lie in words: AutoAWQ's `version`, AutoGPTQ's `checkpoint_format`. The engine reads no other and
+# looks at neither.
+_LAYOUTS = {"awq": ("gemm",), "gptq": ("gptq", "gptq_v2")}
 
 
 @dataclass(frozen=True)
@@ -36,25 +40,31 @@ class Imported:
 
 
 def recognise(settings: dict[str, Any] | None, where: str) -> Imported:
-    """Read `quantization_config`.
+    """Read the settings, in `quantization_config`'s terms.
 
     Raises:
-        InputError: there is none, or it is of a method this program does not know.
+        InputError: there are none, they hold impossible values, or are of a method this program does not
+            know.
     """
     if not settings:
         raise InputError(
-            f"{where} is not quantized: config.json has no quantization_config",
+            f"{where} is not quantized: config.json has no quantization_config, and there is no "
+            f"{' or '.join(SIDE_FILES)} beside packed weights",
             mend="Quantize it: python -m quantize run --model DIRECTORY",
         )
-    method = str(settings.get("quant_method", "")).lower()
-    if method in ("gptq", "awq"):
-        return _grouped(method, settings)
-    if method == "compressed-tensors":
-        return _compressed(settings)
-    raise InputError(
-        f"{where} is quantized by {method or 'an unnamed method'}, which this program does not import",
-        mend="It imports gptq, awq and compressed-tensors",
-    )
+    method = str(settings.get("quant_method") or "").lower()
+    if method not in ("gptq", "awq", "compressed-tensors"):
+        raise InputError(
+            f"{where} is quantized by {method or 'an unnamed method'}, which this program does not import",
+            mend="It imports gptq, awq and compressed-tensors",
+        )
+    try:
+        json.dumps(settings, allow_nan=False)  # the manifest and config.json record them
+        return _compressed(settings) if method == "compressed-tensors" else _grouped(method, settings)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{where} has quantization settings with an impossible value: {error}", mend="Fetch it again"
+        ) from error
 
 
 def _grouped(method: str, settings: dict[str, Any]) -> Imported:
@@ -65,12 +75,20 @@ def _grouped(method: str, settings: dict[str, Any]) -> Imported:
     bits = settings.get("bits", settings.get("w_bit"))
     return Imported(
         method,
-        float(bits) if bits is not None else None,
+        _width(bits),
         int(group_size) if group_size is not None else None,
         bool(symmetric) if symmetric is not None else None,
         bool(settings.get("desc_act", False)) and group_size != -1,
         settings,
     )
+
+
+def _width(bits: Any) -> float | None:
+    if bits is None:
+        return None
+    if not 1 <= float(bits) <= 16:
+        raise ValueError(f"{bits!r} bits")
+    return float(bits)
 
 
 def _compressed(settings: dict[str, Any]) -> Imported:
@@ -83,12 +101,29 @@ def _compressed(settings: dict[str, Any]) -> Imported:
     bits = widths.pop() if len(widths) == 1 else None
     return Imported(
         "compressed-tensors",
-        float(bits) if bits is not None else None,
+        _width(bits),
         sizes.pop() if len(sizes) == 1 else None,
         signs.pop() if len(signs) == 1 else None,
         "group" in orders,
         settings,
     )
+
+
+def refuse_layout(found: Imported, where: str) -> None:
+    """Refuse a packing of the same name that nobody here can read: its weights would come out wrong.
+
+    Raises:
+        UsageError: naming the packing.
+    """
+    name = "version" if found.method == "awq" else "checkpoint_format"
+    layout = str(found.settings.get(name) or "").lower()
+    if found.settings.get("is_marlin_format"):
+        layout = "marlin"
+    if found.method in _LAYOUTS and layout not in ("", *_LAYOUTS[found.method]):
+        raise UsageError(
+            f"{where} is packed as {found.method}'s {layout}, which the engine would read wrongly",
+            mend="Use the checkpoint in its plain packing, or quantize its base: python -m quantize run",
+        )
 
 
 def refuse_imported(found: Imported, target: str, where: str) -> None:
@@ -97,6 +132,7 @@ def refuse_imported(found: Imported, target: str, where: str) -> None:
     Raises:
         UsageError: with the reason and the conversion that helps.
     """
+    refuse_layout(found, where)
     convert = f"Convert it: python -m quantize import {where} --requantize"
     if found.desc_act:
         raise UsageError(

@@ -8,28 +8,30 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.checkpoints import INDEX, NAMED_IN_CONFIG, WEIGHTS, artifact_name, find_weights, hub_id
 from core.console import console
 from core.errors import UsageError
-from core.files import exclusive_lock, remove_tree, staged_directory
+from core.files import exclusive_lock, remove_tree, staged_directory, write_json
 from quantize.artifact import Manifest, file_records, is_artifact, now, read_manifest, write_manifest
 from quantize.config import CalibrationOptions, RunOptions
-from quantize.importing.recognise import Imported, recognise, refuse_imported
+from quantize.importing.recognise import Imported, recognise, refuse_imported, refuse_layout
 from quantize.methods import find, make_options
 from quantize.methods.targets import default_target
-from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.checks import Checkpoint, CheckpointError, check_checkpoint, read_safetensors_header
+from quantize.models.companions import copy_companions
+from quantize.models.finite import beyond_float16
 from quantize.models.source import content_hash, write_source
+from quantize.models.tokenizer import check_tokenizer
 from quantize.run import Outcome
 from quantize.run import run as run_quantization
 from quantize.worker.supervise import run_logged
-
-_WANTED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """What to import and how.
 
-    name: the artifact's; None takes the directory's.
+    name: the artifact's; None takes the model's.
     requantize: dequantize what the engine refuses and quantize it again by GPTQ with static order.
     """
 
@@ -45,37 +47,54 @@ def import_checkpoint(options: ImportOptions, where: RunOptions) -> Outcome:
         QuantserveError: the checkpoint is unusable, or the engine on the target would not load it.
     """
     checkpoint = check_checkpoint(options.directory)
-    found = recognise(checkpoint.config.get("quantization_config"), str(options.directory))
+    check_tokenizer(checkpoint.directory)
+    found = recognise(checkpoint.quantization, str(options.directory))
+    beyond_float16(checkpoint.weight_files, where.run_dir)
     if options.requantize:
         return _requantize(checkpoint, found, options, where)
     refuse_imported(found, where.target or default_target(), str(options.directory))
     sha256 = content_hash(checkpoint.directory, where.run_dir)
-    name = options.name or checkpoint.directory.resolve().name
+    name = artifact_name(options.name, checkpoint.directory)
     directory = where.artifacts_dir / name / f"{found.method}-imported-{sha256[:8]}"
     with exclusive_lock(directory.parent / ".quantize.lock", f"importing {name}"):
         if is_artifact(directory):
             return Outcome(directory, read_manifest(directory), made=False)
         remove_tree(directory)
         with staged_directory(directory) as staging:
-            _link(checkpoint.directory, staging)
+            _link(checkpoint, staging)
             manifest = _manifest(name, directory.name, sha256, found, staging)
             write_manifest(staging, manifest)
     return Outcome(directory, manifest, made=True)
 
 
-def _link(source: Path, staging: Path) -> None:
-    """Hard-link the weights where the file system allows it, and copy what is small."""
-    for path in sorted(source.iterdir()):
-        if not path.is_file() or path.suffix not in _WANTED or path.name == "source.json":
-            continue
-        target = staging / path.name
-        if path.suffix == ".safetensors":
-            try:
-                os.link(path.resolve(), target)
-                continue
-            except OSError:
-                console.print(f"{path.name}: copied, since links do not reach there", markup=False)
-        shutil.copyfile(path, target)
+def _link(checkpoint: Checkpoint, staging: Path) -> None:
+    """Hard-link the weights where the file system allows it, and copy what goes with them.
+
+    Weights that are not the model's stay behind, and file and index get the names that loaders look for. The
+    engine reads config.json alone, so settings that stood in AutoGPTQ's or AutoAWQ's own file go into it.
+    """
+    weights = find_weights(checkpoint.directory, checkpoint.config, error=CheckpointError)
+    alone = len(weights.files) == 1 and weights.index is None
+    for path in weights.files:
+        target = staging / (WEIGHTS if alone else path.name)
+        try:
+            os.link(path.resolve(), target)
+        except OSError:
+            console.print(f"{path.name}: copied, since links do not reach there", markup=False)
+            shutil.copyfile(path, target)
+    if weights.index is not None:
+        shutil.copyfile(weights.index, staging / INDEX)
+    elif not alone:
+        weight_map = {name: path.name for path in weights.files for name in read_safetensors_header(path)}
+        write_json(staging / INDEX, {"metadata": {}, "weight_map": weight_map})
+    copy_companions(checkpoint.directory, staging)
+    if checkpoint.settings_in_config and NAMED_IN_CONFIG not in checkpoint.config:
+        shutil.copyfile(checkpoint.directory / "config.json", staging / "config.json")
+        return
+    config = {name: value for name, value in checkpoint.config.items() if name != NAMED_IN_CONFIG}
+    if not checkpoint.settings_in_config:
+        config["quantization_config"] = checkpoint.quantization
+    write_json(staging / "config.json", config, allow_nan=True)
 
 
 def _manifest(name: str, version: str, sha256: str, found: Imported, staging: Path) -> Manifest:
@@ -105,8 +124,9 @@ def _requantize(
             f"{checkpoint.directory} is {found.method}; only gptq and awq can be converted",
             mend="Quantize its 16-bit base: python -m quantize run --model BASE",
         )
+    refuse_layout(found, str(checkpoint.directory))
     sha256 = content_hash(checkpoint.directory, where.run_dir)
-    name = options.name or checkpoint.directory.resolve().name
+    name = artifact_name(options.name, checkpoint.directory)
     plain = where.run_dir / "dequantized" / f"{name}-{sha256[:8]}"
     if not plain.is_dir():
         console.print(f"Dequantizing {checkpoint.directory}", markup=False, soft_wrap=True)
@@ -116,7 +136,9 @@ def _requantize(
             where.run_dir / "quantize.log",
             "dequantizing",
         )
-        write_source(plain, id=str(checkpoint.directory), dequantized_from=sha256)
+        write_source(
+            plain, id=hub_id(checkpoint.directory) or str(checkpoint.directory), dequantized_from=sha256
+        )
     method = find("gptq")
     given = {"group_size": found.group_size} if found.group_size and found.group_size > 0 else {}
     outcome = run_quantization(

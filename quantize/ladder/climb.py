@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from core.console import console
+from core.sizes import decimal_size
 from quantize.gate.run import Limits
 from quantize.ladder.candidates import Candidate
 from quantize.ladder.decide import Decision, Goal, Step, decide, hopeless, pareto, satisfies
@@ -68,7 +69,7 @@ def table(steps: Sequence[Step], chosen: Step | None = None) -> Table:
             _cell(step.size_ratio, ".2f", "×"),
             *(_cell(step.speeds.get(at), ".2f", "×") for at in concurrencies),
             _cell(step.seconds, ".0f", end=" s"),
-            _cell(None if step.peak_memory_bytes is None else step.peak_memory_bytes / 1e9, ".1f", end=" GB"),
+            "" if step.peak_memory_bytes is None else decimal_size(step.peak_memory_bytes),
             "←" if step is chosen else "",
         )
     return found

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from core.files import write_json
 from quantize.calibration.pack import pack
 from quantize.methods.grid import GridOptions
 from quantize.methods.rounding import round_to_nearest
 from quantize.models.inspect import decoder_layers
+from quantize.models.tokenizer import load_tokenizer
 from quantize.worker.lifeline import die_with_parent
 
 _GROUPS = (128, 64, 32)
@@ -33,7 +34,7 @@ _GRID = GridOptions(bits=4, symmetric=False, search=False)
 def measure(job: dict[str, Any]) -> list[float]:
     """Return each layer's mean KL(base || layer rounded) in nats per token."""
     packed = pack(
-        AutoTokenizer.from_pretrained(job["model"]),
+        load_tokenizer(Path(job["model"])),
         job["groups"],
         sequences=job["sequences"],
         sequence_tokens=job["sequence_tokens"],

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from core.checkpoints import model_name
 from core.console import console, emit_json
+from core.sizes import decimal_size
 from quantize import artifact, lifecycle
 from quantize.config import ARTIFACTS_DIR, MODELS_DIR, RUN_DIR
 from quantize.lifecycle import gc as collection
@@ -54,14 +56,14 @@ def rollback(
 def list_artifacts(artifacts_dir: Artifacts = ARTIFACTS_DIR) -> None:
     """List every artifact with its verdict and which one is current."""
     entries = lifecycle.find_artifacts(artifacts_dir)
-    table = Table("artifact", "bits", "MB", "verdict", "role", "created")
+    table = Table("artifact", "bits", "size", "verdict", "role", "created")
     table.columns[0].overflow = "fold"
     for entry in entries:
         manifest = entry.manifest
         table.add_row(
             f"{manifest.name}/{manifest.version}",
             "?" if manifest.bits is None else f"{manifest.bits:g}",
-            f"{manifest.size_bytes / 1e6:.0f}",
+            decimal_size(manifest.size_bytes),
             entry.verdict or "not gated",
             entry.role,
             manifest.created,
@@ -91,7 +93,7 @@ def show(target: Target, artifacts_dir: Artifacts = ARTIFACTS_DIR) -> None:
     table = Table("what", "value", title=f"{entry.manifest.name} {entry.manifest.version}")
     for key, item in {**value, "verdict": entry.verdict, "role": entry.role or None}.items():
         if key == "files":
-            item = f"{len(item)} files, {entry.manifest.size_bytes / 1e6:.1f} MB"
+            item = f"{len(item)} files, {decimal_size(entry.manifest.size_bytes)}"
         elif isinstance(item, dict):
             item = ", ".join(f"{name}={part}" for name, part in item.items())
         table.add_row(key, "unknown" if item is None else str(item))
@@ -191,7 +193,7 @@ def gc(
     for directory in (*removed.versions, *removed.unfinished):
         console.print(f"{'would remove' if dry_run else 'removed'} {directory}", markup=False, soft_wrap=True)
     verb = "would be freed" if dry_run else "freed"
-    console.print(f"{len(removed.versions)} versions, {removed.freed_bytes / 1e6:.1f} MB {verb}")
+    console.print(f"{len(removed.versions)} versions, {decimal_size(removed.freed_bytes)} {verb}")
     emit_json(
         {
             "removed": [str(path) for path in removed.versions],
@@ -261,7 +263,7 @@ def convert(
     run_dir: Annotated[Path, typer.Option(help="Where logs are kept")] = RUN_DIR,
 ) -> None:
     """Convert pickle weights, which can run code and are refused elsewhere, to safetensors."""
-    destination = output or MODELS_DIR / source.resolve().name
+    destination = output or MODELS_DIR / model_name(source)
     made = convert_pickles(source, destination, list(allow_pickle or []), run_dir)
     console.print(f"{made.directory}: {made.elements / 1e6:,.0f} M parameters", markup=False, soft_wrap=True)
     emit_json(

@@ -12,14 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints import hub_id
 from core.errors import InputError, QuantserveError, UsageError
 from core.files import exclusive_lock, require_disk_space, staged_directory, write_json
 from quantize.models.checks import PICKLE_SUFFIXES, Checkpoint, CheckpointError, check_checkpoint
+from quantize.models.companions import copy_companions
 from quantize.models.source import write_source
 from quantize.worker.lifeline import die_with_parent
 from quantize.worker.supervise import run_logged
 
-_KEPT = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*")
 # Some trainers save the weights one level down.
 _NESTED = ("state_dict", "model")
 
@@ -60,12 +61,10 @@ def convert(source: Path, destination: Path, allowed: list[str], run_dir: Path) 
                 f"{source} cannot be converted: {error.problem}",
                 mend="Files with more than tensors in them would run code and stay refused",
             ) from error
-        for pattern in _KEPT:
-            for path in source.glob(pattern):
-                if path.is_file() and not path.name.endswith(".index.json"):
-                    shutil.copyfile(path, staging / path.name)
+        shutil.copyfile(source / "config.json", staging / "config.json")
+        copy_companions(source, staging)
         check_checkpoint(staging)
-        write_source(staging, id=str(source), converted=allowed)
+        write_source(staging, id=hub_id(source) or str(source), converted=allowed)
     return check_checkpoint(destination)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from core.checkpoints import NAMED_IN_CONFIG
 from core.files import write_json
 from quantize.methods import packing
 from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors, tensor_names
@@ -18,12 +18,23 @@ from quantize.methods.layer import quantize_weights
 from quantize.methods.layer_files import LayerFiles
 from quantize.methods.recipe import Recipe
 from quantize.methods.rounding import Quantized
+from quantize.models.checks import read_json
 
+BEYOND_FLOAT16 = "beyond_float16"
+"""config.json's key for values that float16 cannot hold; serving then computes in another type."""
+# Written anew; the file of weights that the config may name is the base's.
+_REPLACED = ("torch_dtype", NAMED_IN_CONFIG)
 _HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def stored_dtype(config: dict[str, Any], layout: Layout) -> torch.dtype:
-    """Return the type of unquantized tensors: AutoGPTQ's and AutoAWQ's kernels take float16 alone."""
+    """Return the type of unquantized tensors.
+
+    AutoGPTQ's and AutoAWQ's own kernels take float16 alone. The engine's take bfloat16, too, which is left
+    where float16 cannot hold the values.
+    """
+    if layout.wide:
+        return torch.bfloat16
     return torch.float16 if layout.format in ("gptq", "awq") else half_of(config)
 
 
@@ -76,7 +87,7 @@ def assemble(
         else:
             writer.add_weight(name, tensor)
     writer.finish()
-    write_config(config, output, settings(layout), dtype)
+    write_config(config, output, settings(layout), dtype, wide=layout.wide or writer.widened)
     copy_companions(model, output)
 
 
@@ -87,14 +98,26 @@ def _add(writer: CheckpointWriter, name: str, weights: Quantized, layout: Layout
 
 def read_config(model: Path) -> dict[str, Any]:
     """Return a checkpoint's config.json."""
-    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    return config
+    return read_json(model / "config.json")
 
 
 def write_config(
-    config: dict[str, Any], output: Path, quantization: dict[str, Any], dtype: torch.dtype
+    config: dict[str, Any],
+    output: Path,
+    quantization: dict[str, Any],
+    dtype: torch.dtype,
+    *,
+    wide: bool = False,
 ) -> None:
-    """Write config.json with the quantization's settings."""
-    name = str(dtype).removeprefix("torch.")
-    found = {key: value for key, value in config.items() if key != "torch_dtype"}
-    write_json(output / "config.json", {**found, "dtype": name, "quantization_config": quantization})
+    """Write config.json with the quantization's settings.
+
+    wide: some values are beyond float16, which is said here, since an engine that computes in float16 would
+    make infinities of them without a word.
+    """
+    found = {key: value for key, value in config.items() if key not in _REPLACED}
+    found["dtype"] = "bfloat16" if wide else str(dtype).removeprefix("torch.")
+    if wide:
+        found[BEYOND_FLOAT16] = True
+    found["quantization_config"] = quantization
+    # Some architectures' settings are infinite (Mamba2's time_step_limit), and transformers writes them so.
+    write_json(output / "config.json", found, allow_nan=True)

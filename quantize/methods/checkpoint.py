@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,61 +9,109 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from core.checkpoints import INDEX, WEIGHTS, find_weights
+from core.errors import InputError
 from core.files import write_json
+from quantize.models.checks import CheckpointError, read_json
+from quantize.models.companions import copy_companions
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+__all__ = ["INDEX", "WEIGHTS", "CheckpointWriter", "copy_companions", "read_tensors", "storable"]
 _SHARD_BYTES = 4_000_000_000
-_COMPANIONS = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "generation_config.json",
-    "chat_template.jinja",
-    "LICENSE*",
-)
 
 
 def read_tensors(directory: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield every tensor of a checkpoint by name."""
-    for path in sorted(directory.glob("*.safetensors")):
+    """Yield every tensor of a checkpoint by name: those that its config or index names, and no others."""
+    weights = find_weights(directory, read_json(directory / "config.json"), error=CheckpointError)
+    for path in weights.files:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  no mapping
-                yield name, file.get_tensor(name)
+                if weights.holds(path, name):
+                    yield name, file.get_tensor(name)
+
+
+def storable(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor as it may be written: floats in `dtype`, or in bfloat16 where `dtype` cannot hold them.
+
+    Raises:
+        InputError: a value is NaN or infinite.
+    """
+    if not tensor.is_floating_point():
+        return tensor
+    cast = tensor.to(dtype)
+    if not _finite(cast) and _finite(tensor):
+        cast = tensor.to(torch.bfloat16)
+    return require_finite(name, cast)
+
+
+def require_finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that holds numbers alone.
+
+    Raises:
+        InputError: a value is NaN or infinite, so what would be written is worthless.
+    """
+    if not _finite(tensor):
+        raise InputError(
+            f"The tensor {name} would be written with values that are NaN or infinite",
+            mend="The model, or the adapter merged into it, is broken there; try it in float32 first",
+        )
+    return tensor
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    # torch has no isfinite for types of 8 bits
+    return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
+
+
+def tensor_files(directory: Path) -> dict[str, Path]:
+    """Return the file of each of a checkpoint's tensors: those that its config or index names."""
+    weights = find_weights(directory, read_json(directory / "config.json"), error=CheckpointError)
+    found: dict[str, Path] = {}
+    for path in weights.files:
+        with safe_open(path, framework="pt") as file:
+            found |= {name: path for name in file.keys() if weights.holds(path, name)}  # noqa: SIM118
+    return found
 
 
 def tensor_names(directory: Path) -> set[str]:
     """Return the names of a checkpoint's tensors."""
-    names: set[str] = set()
-    for path in directory.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            names |= set(file.keys())
-    return names
+    return set(tensor_files(directory))
 
 
 class CheckpointWriter:
     """Collects tensors into shards; `finish` names them as loaders expect."""
 
     def __init__(self, output: Path, dtype: torch.dtype) -> None:
-        """Write to `output`; 16-bit and wider weights become `dtype`, scales as they are given."""
+        """Write to `output`; unquantized weights become `dtype` where it can hold them."""
         self._output = output
         self._dtype = dtype
         self._waiting: dict[str, torch.Tensor] = {}
         self._bytes = 0
         self._shards: list[tuple[Path, list[str]]] = []
+        self.widened = False
+        """Whether a tensor was stored in bfloat16 because `dtype` could not hold it."""
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Take one tensor as it is."""
-        self._waiting[name] = tensor.contiguous()
+        """Take one tensor as it is.
+
+        Raises:
+            InputError: it holds NaN or infinity.
+        """
+        self._waiting[name] = require_finite(name, tensor).contiguous()
         self._bytes += tensor.nbytes
         if self._bytes >= _SHARD_BYTES:
             self._flush()
 
     def add_weight(self, name: str, tensor: torch.Tensor) -> None:
-        """Take one unquantized tensor in the checkpoint's type."""
-        self.add(name, tensor.to(self._dtype) if tensor.is_floating_point() else tensor)
+        """Take one unquantized tensor in the checkpoint's type.
+
+        Raises:
+            InputError: it holds NaN or infinity.
+        """
+        stored = storable(name, tensor, self._dtype)
+        self.widened |= stored.is_floating_point() and stored.dtype != self._dtype
+        self.add(name, stored)
 
     def _flush(self) -> None:
         path = self._output / f"part-{len(self._shards) + 1:05d}.safetensors"
@@ -88,11 +135,3 @@ class CheckpointWriter:
             size += final.stat().st_size
             weight_map |= dict.fromkeys(names, final.name)
         write_json(self._output / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-
-
-def copy_companions(model: Path, output: Path) -> None:
-    """Copy the tokenizer's and generation's files byte for byte."""
-    for pattern in _COMPANIONS:
-        for path in model.glob(pattern):
-            if path.is_file():
-                shutil.copyfile(path, output / path.name)

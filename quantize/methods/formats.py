@@ -22,13 +22,17 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Layout:
-    """A result's layout and the grid its quantized modules share; `widths` are the exceptions."""
+    """A result's layout and the grid its quantized modules share; `widths` are the exceptions.
+
+    wide: the base has values that float16 cannot hold, so floats are stored in bfloat16.
+    """
 
     format: Format
     bits: int
     group_size: int
     symmetric: bool
     widths: Mapping[str, int]
+    wide: bool = False
 
     @property
     def kept(self) -> list[str]:

@@ -218,7 +218,7 @@ def grid_of(bits: int, recipe: Recipe, *, search: bool) -> tuple[int, GridOption
             search=search and recipe.exponent > 0,
             exponent=recipe.exponent or 2.0,
             signed_scales=recipe.signed_scales and not by_row,
-            scale_dtype=torch.float32 if by_row else torch.float16,
+            scale_dtype=torch.float32 if by_row else torch.bfloat16 if recipe.wide else torch.float16,
         ),
     )
 

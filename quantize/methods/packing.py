@@ -33,7 +33,7 @@ def gptq(weights: Quantized) -> dict[str, torch.Tensor]:
     return {
         "qweight": pack_rows(weights.codes.T.contiguous(), weights.bits),
         "qzeros": pack_columns(weights.zeros.T - 1, weights.bits),
-        "scales": weights.scales.T.to(torch.float16).contiguous(),
+        "scales": _half(weights.scales.T).contiguous(),
         "g_idx": torch.arange(weights.codes.shape[1], dtype=torch.int32) // size,
     }
 
@@ -43,8 +43,14 @@ def awq(weights: Quantized) -> dict[str, torch.Tensor]:
     return {
         "qweight": pack_columns(_interleaved(weights.codes.T), weights.bits),
         "qzeros": pack_columns(_interleaved(weights.zeros.T), weights.bits),
-        "scales": weights.scales.T.to(torch.float16).contiguous(),
+        "scales": _half(weights.scales.T).contiguous(),
     }
+
+
+def _half(scales: torch.Tensor) -> torch.Tensor:
+    """Return scales in float16, or in bfloat16 where they are beyond it; they were chosen as one of them."""
+    half = scales.to(torch.float16)
+    return half if bool(torch.isfinite(half).all()) else scales.to(torch.bfloat16)
 
 
 def _interleaved(values: torch.Tensor) -> torch.Tensor:
@@ -59,7 +65,7 @@ def packed_integers(weights: Quantized, *, symmetric: bool) -> dict[str, torch.T
     middle = 1 << (weights.bits - 1)
     tensors = {
         "weight_packed": pack_to_int32((weights.codes.int() - middle).to(torch.int8), weights.bits),
-        "weight_scale": weights.scales.to(torch.float16).contiguous(),
+        "weight_scale": _half(weights.scales).contiguous(),
         "weight_shape": torch.tensor(weights.codes.shape),
     }
     if not symmetric:

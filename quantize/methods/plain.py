@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from quantize.methods import packing
 from quantize.methods.assemble import half_of, read_config, stored_dtype, tensors_of, write_config
 from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
@@ -38,7 +40,7 @@ def quantize_plainly(job: Job, report: Report, layout: Layout, recipe: Recipe, n
         report("layer", done=done, of=len(wanted))
     report("stage", text="Saving")
     writer.finish()
-    write_config(config, job.output_dir, settings(layout), dtype)
+    write_config(config, job.output_dir, settings(layout), dtype, wide=layout.wide or writer.widened)
     copy_companions(job.model_dir, job.output_dir)
 
 
@@ -46,7 +48,7 @@ def quantize_to_llm_int8(job: Job, report: Report, settings: dict[str, Any], nam
     """Write the named modules in bitsandbytes' 8-bit layout."""
     wanted = set(names)
     config = read_config(job.model_dir)
-    dtype = half_of(config)
+    dtype = torch.bfloat16 if job.wide else half_of(config)
     writer = CheckpointWriter(job.output_dir, dtype)
     report("stage", text="Quantizing")
     for name, tensor in read_tensors(job.model_dir):
@@ -57,5 +59,5 @@ def quantize_to_llm_int8(job: Job, report: Report, settings: dict[str, Any], nam
         else:
             writer.add_weight(name, tensor)
     writer.finish()
-    write_config(config, job.output_dir, {"quant_method": "bitsandbytes", **settings}, dtype)
+    write_config(config, job.output_dir, {"quant_method": "bitsandbytes", **settings}, dtype, wide=job.wide)
     copy_companions(job.model_dir, job.output_dir)

@@ -20,6 +20,7 @@ class Recipe:
     feedback: GPTQ's rounding; otherwise each weight to its nearest.
     exponent: of the search for scales, 0 takes the range as it is.
     activations: bits the engine rounds inputs to, 16 for none.
+    wide: weights are beyond float16, so 16-bit scales are bfloat16.
     """
 
     bits: int
@@ -34,6 +35,7 @@ class Recipe:
     important_first: bool = True
     signed_scales: bool = True
     activations: int = 16
+    wide: bool = False
 
     def width(self, name: str) -> int:
         """Return a part's width in bits."""

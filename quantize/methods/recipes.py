@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from quantize.config import AwqOptions, Fp8Options, GptqOptions, Int8Options, RtnOptions
 from quantize.methods.formats import Layout, choose_format
@@ -11,18 +12,24 @@ from quantize.methods.recipe import Recipe
 WeightOptions = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options
 
 
-def layout_of(method: str, options: WeightOptions, widths: Mapping[str, int]) -> Layout:
-    """Return the layout of the finished checkpoint."""
+def layout_of(
+    method: str, options: WeightOptions, widths: Mapping[str, int], *, wide: bool = False
+) -> Layout:
+    """Return the layout of the finished checkpoint; `wide` where float16 cannot hold the base."""
     if isinstance(options, Int8Options | Fp8Options):
-        return Layout(choose_format(method, 8, symmetric=True, widths=widths), 8, -1, True, widths)
+        return Layout(choose_format(method, 8, symmetric=True, widths=widths), 8, -1, True, widths, wide)
     form = choose_format(
         method, options.bits, symmetric=options.symmetric, widths=widths, layout=options.layout
     )
-    return Layout(form, options.bits, options.group_size, options.symmetric, widths)
+    return Layout(form, options.bits, options.group_size, options.symmetric, widths, wide)
 
 
-def recipe_of(options: WeightOptions, widths: Mapping[str, int]) -> Recipe:
-    """Return how each layer is quantized."""
+def recipe_of(options: WeightOptions, widths: Mapping[str, int], *, wide: bool = False) -> Recipe:
+    """Return how each layer is quantized; `wide` where float16 cannot hold the base."""
+    return replace(_recipe(options, widths), wide=wide)
+
+
+def _recipe(options: WeightOptions, widths: Mapping[str, int]) -> Recipe:
     if isinstance(options, Int8Options | Fp8Options):
         int8 = options if isinstance(options, Int8Options) else Int8Options(smoothing=0.0)
         return Recipe(

@@ -21,8 +21,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from core.checkpoints import find_weights
 from core.files import remove_tree, write_json
 from quantize.calibration.pack import pack
 from quantize.config import AwqOptions, BitsAndBytesOptions, GptqOptions
@@ -37,8 +38,10 @@ from quantize.methods.layer_files import LayerFiles
 from quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
 from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
 from quantize.methods.recipes import WeightOptions, layout_of, recipe_of
+from quantize.models.checks import CheckpointError, read_json
 from quantize.models.inspect import decoder_layers
 from quantize.models.structure import Structure
+from quantize.models.tokenizer import load_tokenizer
 from quantize.proof.prove import ProofFailed, prove
 from quantize.stages import RESULT
 from quantize.worker.job import Job, Report
@@ -63,9 +66,10 @@ def quantize(job: Job, report: Report) -> dict[str, Any]:
     remove_tree(part)
     part.mkdir(parents=True)
     facts = _quantize(replace(job, output=str(part)), options, report)
-    for path in part.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
     result = {
         **facts,
         "seconds": round(perf_counter() - started, 1),
@@ -98,8 +102,10 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         return {"device": "cpu", **_counts(structure, {}, structure.kept)}
     if not needs_text(options):
         widths = _widths(structure, options, {})
-        layout = layout_of(job.method, options, widths)
-        quantize_plainly(job, report, layout, recipe_of(options, widths), list(structure.quantizable))
+        layout = layout_of(job.method, options, widths, wide=job.wide)
+        quantize_plainly(
+            job, report, layout, recipe_of(options, widths, wide=job.wide), list(structure.quantizable)
+        )
         return {
             "device": "cpu",
             **_counts(structure, widths, structure.kept),
@@ -111,7 +117,7 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
 
         widths = _widths(structure, options, {})
         facts = quantize_by_library(job, options, packed, report)
-        proof = _proved(job, layout_of(job.method, options, widths), structure, [], report)
+        proof = _proved(job, layout_of(job.method, options, widths, wide=job.wide), structure, [], report)
         return {**facts, **_counts(structure, widths, structure.kept), **proof}
     facts = {**packed["facts"], "device": "cuda:0" if torch.cuda.is_available() else "cpu"}
     return {**facts, **_quantize_by_layer(job, options, structure, torch.tensor(packed["ids"]), report)}
@@ -129,8 +135,8 @@ def _quantize_by_layer(
         flows = dataflows(model, ids, device)
         kept = {**structure.kept, **_read_elsewhere(structure, model, flows)}
         widths = _widths(structure, options, kept)
-        layout = layout_of(job.method, options, widths)
-        recipe = recipe_of(options, widths)
+        layout = layout_of(job.method, options, widths, wide=job.wide)
+        recipe = recipe_of(options, widths, wide=job.wide)
         if number and replace(recipe, **less) == replace(recipe, **_ATTEMPTS[number - 1]):
             continue
         recipe = replace(recipe, **less)
@@ -211,7 +217,7 @@ def _tokens(job: Job, report: Report) -> dict[str, Any]:
     if not path.is_file():
         report("stage", text="Reading the calibration text")
         packed = pack(
-            AutoTokenizer.from_pretrained(job.model_dir),
+            load_tokenizer(job.model_dir),
             job.groups,
             sequences=job.sequences,
             sequence_tokens=job.sequence_tokens,
@@ -237,6 +243,7 @@ def _with_adapter(job: Job, report: Report) -> Job:
 
 
 def _copy(model: Path, output: Path) -> None:
-    for path in [*model.glob("*.safetensors*"), model / "config.json"]:
+    weights = find_weights(model, read_json(model / "config.json"), error=CheckpointError)
+    for path in (*weights.files, *([weights.index] if weights.index else []), model / "config.json"):
         shutil.copyfile(path, output / path.name)
     copy_companions(model, output)

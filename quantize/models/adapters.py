@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.checkpoints import model_id
 from core.errors import InputError
 from quantize.artifact import Parent
 from quantize.models.checks import PICKLE_SUFFIXES, read_json, read_safetensors_header
+from quantize.models.source import ADAPTER_CONFIG as CONFIG
+from quantize.models.source import ADAPTER_WEIGHTS as WEIGHTS
 from quantize.models.source import content_hash
-
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 
 
 class AdapterError(InputError):
@@ -25,9 +25,14 @@ class Adapter:
     directory: Path
     base: str | None
 
+    @property
+    def weights(self) -> Path:
+        """The file with its tensors."""
+        return self.directory / WEIGHTS
+
     def parent(self, run_dir: Path) -> Parent:
         """Return how a manifest names it."""
-        return Parent(id=self.directory.resolve().name, sha256=content_hash(self.directory, run_dir))
+        return Parent(id=model_id(self.directory), sha256=content_hash(self.directory, run_dir))
 
 
 def check_adapter(directory: Path) -> Adapter:

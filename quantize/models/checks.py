@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import json_input, tensor_file
+from core.checkpoints import (
+    INDEX,
+    WEIGHTS,
+    WeightFiles,
+    find_weights,
+    has_tokenizer,
+    quantization_in_config,
+    tensor_infos,
+)
 from core.errors import InputError
+from core.tensor_file import TensorInfo as TensorInfo
+from quantize.models.settings import settings_of
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Pickles that a trainer leaves beside the weights and nobody loads with the model.
 _HARMLESS_PICKLES = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_LFS_PREFIX = b"version https://git-lfs"
+# Files that engines and transformers read as JSON objects.
+_JSON_OBJECTS = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
+# Sizes of a config.json that this program reckons with.
+_SIZES = ("hidden_size", "num_hidden_layers")
 _PARTIAL_PATTERNS = ("*.incomplete", "*.part", "*.tmp", "*.aria2", "*.crdownload")
-_MAX_HEADER_BYTES = 100 << 20
+_FETCH = "Fetch the model again"
+_CUT = "The download or copy was cut short: fetch the model again"
 
 
 class CheckpointError(InputError):
@@ -25,26 +38,21 @@ class CheckpointError(InputError):
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """A tensor as its file's header describes it; `shape` of a linear layer is (output, input)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
 class Checkpoint:
-    """What the checks learned about a directory."""
+    """What the checks learned about a directory.
+
+    weight_files: those that are the model, without others that lie beside them.
+    quantization: the settings of weights that are quantized already, wherever they stand, or None.
+    found_by_transformers: whether transformers, which calibrating loads the model with, finds the files.
+    """
 
     directory: Path
     config: dict[str, Any]
     tensors: dict[str, TensorInfo]
     weight_files: tuple[Path, ...]
+    quantization: dict[str, Any] | None = None
+    foreign: tuple[Path, ...] = ()
+    found_by_transformers: bool = True
 
     @property
     def elements(self) -> int:
@@ -59,63 +67,30 @@ class Checkpoint:
     @property
     def quantized(self) -> bool:
         """Whether the weights are quantized already."""
-        return "quantization_config" in self.config
+        return self.quantization is not None
+
+    @property
+    def settings_in_config(self) -> bool:
+        """Whether config.json itself says how the weights are quantized."""
+        return self.quantization is None or quantization_in_config(self.config) is not None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CheckpointError: the file is a Git LFS pointer, or not a JSON object.
+        CheckpointError: the file is a Git LFS pointer, not a JSON object, or nested or long beyond reason.
     """
-    data = path.read_bytes()
-    _refuse_lfs_pointer(path, data[: len(_LFS_PREFIX)])
-    try:
-        value = json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON", mend="Fetch the model again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not a JSON object", mend="Fetch the model again")
-    return value
-
-
-def _refuse_lfs_pointer(path: Path, first_bytes: bytes) -> None:
-    if first_bytes.startswith(_LFS_PREFIX):
-        raise CheckpointError(
-            f"{path} is a Git LFS pointer, not the file itself", mend=f"Run: git -C {path.parent} lfs pull"
-        )
+    return json_input.read_json_object(path, error=CheckpointError, mend=_FETCH)
 
 
 def read_safetensors_header(path: Path) -> dict[str, TensorInfo]:
     """Read a safetensors file's header and check that the file is as long as its tensors need.
 
-    Format: 8 bytes little-endian header length, JSON header with byte offsets, then the tensors.
-
     Raises:
-        CheckpointError: the file is a Git LFS pointer, truncated, or not safetensors at all.
+        CheckpointError: the file is a Git LFS pointer, truncated, damaged, or not safetensors at all.
     """
-    size_bytes = path.stat().st_size
-    mend = "The download or copy was cut short: fetch the model again"
-    with path.open("rb") as stream:
-        prefix = stream.read(len(_LFS_PREFIX))
-        _refuse_lfs_pointer(path, prefix)
-        header_bytes = int.from_bytes(prefix[:8], "little")
-        if size_bytes < 8 or not 2 <= header_bytes <= min(size_bytes - 8, _MAX_HEADER_BYTES):
-            raise CheckpointError(f"{path} is truncated or not a safetensors file", mend=mend)
-        stream.seek(8)
-        raw = stream.read(header_bytes)
-    try:
-        header: dict[str, Any] = json.loads(raw)
-        header.pop("__metadata__", None)
-        tensors = {name: TensorInfo(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{path} has a damaged safetensors header", mend=mend) from error
-    if size_bytes != 8 + header_bytes + end:
-        raise CheckpointError(
-            f"{path} has {size_bytes} bytes, its header asks for {8 + header_bytes + end}", mend=mend
-        )
-    return tensors
+    return tensor_file.read_tensor_infos(path, error=CheckpointError, mend=_CUT)
 
 
 def check_checkpoint(directory: Path) -> Checkpoint:
@@ -137,19 +112,27 @@ def check_checkpoint(directory: Path) -> Checkpoint:
         )
     config = read_json(directory / "config.json")
     _refuse_code(directory, config)
-    weight_files = _weight_files(directory)
-    tensors: dict[str, TensorInfo] = {}
-    for path in weight_files:
-        tensors.update(read_safetensors_header(path))
-    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
+    _refuse_odd_sizes(directory, config)
+    weights = checked_weights(directory, config)
+    tensors = tensor_infos(weights, error=CheckpointError)
+    if not has_tokenizer(directory):
         raise CheckpointError(
-            f"{directory} holds no tokenizer (none of {', '.join(_TOKENIZER_FILES)})",
+            f"{directory} holds no tokenizer (no tokenizer.json, vocab.json, vocab.txt or tokenizer.model)",
             mend="Copy the tokenizer's files beside the weights",
         )
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        if (directory / name).is_file():
-            read_json(directory / name)
-    return Checkpoint(directory, config, tensors, weight_files)
+    for path in sorted(directory.glob("*.json")):
+        if path.name in _JSON_OBJECTS or path.name.endswith(("_config.json", "chat_template.json")):
+            read_json(path)
+    quantization = settings_of(directory, config, tensors, read_json, CheckpointError)
+    return Checkpoint(
+        directory,
+        config,
+        tensors,
+        weights.files,
+        quantization,
+        weights.foreign,
+        weights.found_by_transformers,
+    )
 
 
 def _refuse_partial_download(directory: Path) -> None:
@@ -165,45 +148,55 @@ def _refuse_partial_download(directory: Path) -> None:
 
 def _refuse_code(directory: Path, config: dict[str, Any]) -> None:
     """Refuse what would execute code from the checkpoint when loaded."""
-    if "auto_map" in config:
+    for path in sorted(directory.glob("*config.json")):
+        if path.is_file() and "auto_map" in (config if path.name == "config.json" else read_json(path)):
+            raise CheckpointError(
+                f"{path} has an auto_map: loading it would run Python code from the checkpoint",
+                mend="Use a model whose architecture, tokenizer and processor transformers ships",
+            )
+
+
+def require_found_by_transformers(checkpoint: Checkpoint) -> None:
+    """Refuse weights under names that transformers does not look for, before it is asked to load them.
+
+    Raises:
+        CheckpointError: with the name that helps.
+    """
+    if not checkpoint.found_by_transformers:
+        one = len(checkpoint.weight_files) == 1
         raise CheckpointError(
-            f"{directory}/config.json has an auto_map: loading it would run Python code from the checkpoint",
-            mend="Use a model whose architecture transformers ships",
-        )
-    tokenizer_config = directory / "tokenizer_config.json"
-    if tokenizer_config.is_file() and "auto_map" in read_json(tokenizer_config):
-        raise CheckpointError(
-            f"{tokenizer_config} has an auto_map: loading it would run Python code from the checkpoint",
-            mend="Use a model whose tokenizer transformers ships",
+            f"{checkpoint.directory} holds {checkpoint.weight_files[0].name}; transformers, which loads the "
+            f"model to calibrate, looks for {WEIGHTS} or {INDEX}",
+            mend=f"Rename it to {WEIGHTS}" if one else "Fetch the index too; --method rtn and fp8 need none",
         )
 
 
-def _weight_files(directory: Path) -> tuple[Path, ...]:
-    """Return the safetensors files, all those that the index names among them."""
+def _refuse_odd_sizes(directory: Path, config: dict[str, Any]) -> None:
+    for name in _SIZES:
+        value = config.get(name)
+        if value is not None and (type(value) is not int or not 0 < value < 1 << 31):
+            raise CheckpointError(
+                f"{directory}/config.json: {name} is {tensor_file.shown(str(value))}, no count",
+                mend=_FETCH,
+            )
+
+
+def checked_weights(directory: Path, config: dict[str, Any]) -> WeightFiles:
+    """Return the weight files of a directory that holds no pickles.
+
+    Raises:
+        CheckpointError: it does, or a file is missing, or which are meant is not clear.
+    """
     pickles = sorted(
         path.name
         for path in directory.iterdir()
         if path.suffix in PICKLE_SUFFIXES and path.name not in _HARMLESS_PICKLES
     )
-    files = sorted(directory.glob("*.safetensors"))
     if pickles:
         raise CheckpointError(
             f"{directory} holds pickle weights ({pickles[0]}), which can run code when loaded",
-            mend="Delete them" if files else "Convert them to safetensors, or use a revision that has them",
+            mend="Delete them"
+            if any(directory.glob("*.safetensors"))
+            else "Convert them to safetensors, or use a revision that has them",
         )
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        needed = sorted(set(read_json(index).get("weight_map", {}).values()))
-        for name in needed:
-            if Path(name).name != name or not (directory / name).is_file():
-                raise CheckpointError(
-                    f"{directory} is incomplete: {name}, which its index names, is missing",
-                    mend="Run the same download again (it resumes)",
-                )
-        files = [directory / name for name in needed]
-    if not files:
-        raise CheckpointError(
-            f"{directory} is no checkpoint: it holds no *.safetensors",
-            mend="Name the folder with config.json, *.safetensors and the tokenizer in it",
-        )
-    return tuple(files)
+    return find_weights(directory, config, error=CheckpointError)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from core.checkpoints import hub_id
 from core.console import console, emit_json
+from core.sizes import decimal_size
 from quantize.config import DEFAULT_MODEL, MODELS_DIR, RUN_DIR
 from quantize.models.fetch import fetch
 from quantize.models.source import content_hash, read_source
@@ -27,14 +29,16 @@ def model(
     seconds = perf_counter() - started
     console.print(
         f"{checkpoint.directory}: {checkpoint.elements / 1e6:,.0f} M parameters, "
-        f"{checkpoint.weight_bytes / 1e6:,.0f} MB of weights, {seconds:.1f} s",
+        f"{decimal_size(checkpoint.weight_bytes)} of weights, {seconds:.1f} s",
         markup=False,
         soft_wrap=True,
     )
     emit_json(
         {
             "directory": str(checkpoint.directory),
-            "id": read_source(checkpoint.directory).get("id", str(checkpoint.directory)),
+            "id": read_source(checkpoint.directory).get(
+                "id", hub_id(checkpoint.directory) or str(checkpoint.directory)
+            ),
             "sha256": sha256,
             "parameters": checkpoint.elements,
             "weight_bytes": checkpoint.weight_bytes,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 
+from core.checkpoints import INDEX_SUFFIX, named_weights
 from core.console import console
 from core.errors import InputError, QuantserveError
 from core.files import exclusive_lock, fsync_directory, remove_tree, require_disk_space, staged_directory
 from quantize.config import DEFAULT_MODEL
 from quantize.hub_errors import hub_errors
 from quantize.models import smollm2
-from quantize.models.checks import Checkpoint, check_checkpoint
+from quantize.models.checks import Checkpoint, check_checkpoint, read_json
+from quantize.models.companions import carried_names
+from quantize.models.settings import SIDE_FILES
 from quantize.models.source import SOURCE, is_whole, write_source
 from quantize.worker.supervise import run_logged
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def fetch(model: str, models_dir: Path, run_dir: Path, *, revision: str | None = None) -> Checkpoint:
@@ -63,8 +66,6 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
 
     The files land in `models/.NAME.download` first, so models/NAME never exists in part.
     """
-    from huggingface_hub import snapshot_download
-
     directory = models_dir / model.rpartition("/")[2]
     with exclusive_lock(models_dir / f".{directory.name}.lock", f"downloading {model}"):
         if is_whole(directory):
@@ -77,9 +78,7 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
         partial = models_dir / f".{directory.name}.download"
         try:
             with hub_errors(model, otherwise="give a directory; the download resumes when run again"):
-                snapshot_download(
-                    model, revision=revision, local_dir=partial, allow_patterns=list(_HUB_FILES)
-                )
+                _download_files(model, revision, partial)
         except OSError as error:
             raise QuantserveError(
                 f"Downloading {model} failed: {error}",
@@ -91,3 +90,29 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
         partial.rename(directory)
         fsync_directory(models_dir)
     return check_checkpoint(directory)
+
+
+def _download_files(model: str, revision: str | None, partial: Path) -> None:
+    """Download what a checkpoint needs: first all that is small, then the weights that config or index name.
+
+    Weights in other formats, weights of another kind beside them and code are left where they are.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    info = HfApi().model_info(model, revision=revision)
+    names = [sibling.rfilename for sibling in info.siblings or []]
+    top = [name for name in names if "/" not in name]
+    small = carried_names(names)
+    small += [name for name in top if name in ("config.json", *SIDE_FILES) or name.endswith(INDEX_SUFFIX)]
+    snapshot_download(model, revision=info.sha, local_dir=partial, allow_patterns=_exactly(small))
+    weights = [name for name in top if name.endswith(".safetensors")]
+    config = partial / "config.json"
+    if config.is_file():
+        weights = named_weights(partial, read_json(config), weights)
+    if weights:
+        snapshot_download(model, revision=info.sha, local_dir=partial, allow_patterns=_exactly(weights))
+
+
+def _exactly(names: list[str]) -> list[str]:
+    """Return patterns that match these names alone."""
+    return [glob.escape(name) for name in names]

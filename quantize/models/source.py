@@ -7,23 +7,38 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints import find_weights
+from core.errors import InputError
 from core.files import sha256_file, write_json
+from core.json_input import read_json_object
+from quantize.models.checks import CheckpointError, read_json
+from quantize.models.companions import companions
+from quantize.models.settings import SIDE_FILES
 
 SOURCE = "source.json"
-_CONTENT_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _CACHE = "file-hashes.json"
 
 
 def content_files(directory: Path) -> list[Path]:
-    """Return the files that make a checkpoint what it is; documents and `source.json` do not count."""
-    return sorted(
-        path
-        for path in directory.iterdir()
-        if path.is_file()
-        and path.suffix in _CONTENT_SUFFIXES
-        and path.name != SOURCE
-        and not path.name.startswith(".")
-    )
+    """Return the files that make a checkpoint what it is: its weights, its config, and what goes with them.
+
+    These are the files that an artifact is made from, so the model's card, `source.json` and weights that
+    are not the model's do not count. An adapter's directory has its own config and weights.
+
+    Raises:
+        InputError: a file that belongs to it is missing, or which are the weights is not clear.
+    """
+    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
+        own = [directory / ADAPTER_CONFIG, directory / ADAPTER_WEIGHTS]
+    else:
+        config = read_json(directory / "config.json")
+        weights = find_weights(directory, config, error=CheckpointError)
+        side = [directory / name for name in ("config.json", *SIDE_FILES)]
+        own = [*weights.files, *([weights.index] if weights.index else []), *side]
+    found = {path for path in own if path.is_file()}
+    return sorted(found | {directory / name for name in companions(directory)})
 
 
 def content_hash(directory: Path, run_dir: Path) -> str:
@@ -41,7 +56,7 @@ def content_hash(directory: Path, run_dir: Path) -> str:
         if stamp not in cache:
             cache[stamp] = sha256_file(path)
             learned = True
-        digest.update(f"{path.name}\0{cache[stamp]}\n".encode())
+        digest.update(f"{path.relative_to(directory).as_posix()}\0{cache[stamp]}\n".encode())
     if learned:
         write_json(cache_path, cache)
     return digest.hexdigest()
@@ -58,17 +73,16 @@ def _read_cache(path: Path) -> dict[str, str]:
 
 def write_source(directory: Path, **facts: Any) -> None:
     """Write `source.json`, which says where a checkpoint came from and that it is whole; write it last."""
-    files = {path.name: path.stat().st_size for path in content_files(directory)}
+    files = {path.relative_to(directory).as_posix(): path.stat().st_size for path in content_files(directory)}
     write_json(directory / SOURCE, {**facts, "files": files})
 
 
 def read_source(directory: Path) -> dict[str, Any]:
     """Return `source.json`, or an empty dict when there is none or it is unreadable."""
     try:
-        value = json.loads((directory / SOURCE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_json_object(directory / SOURCE)
+    except InputError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def is_whole(directory: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from core.errors import QuantserveError
 from quantize.artifact import Proof
@@ -25,6 +25,7 @@ from quantize.methods.formats import Layout
 from quantize.methods.keep import KEPT_BITS
 from quantize.methods.layer import Moved
 from quantize.models.structure import Structure
+from quantize.models.tokenizer import load_tokenizer
 from quantize.proof.float_run import FloatRunner, Result, Weights
 from quantize.proof.stored import StoredWeights
 
@@ -146,8 +147,9 @@ def _largest(errors: list[float]) -> tuple[int, float]:
 def _token_ids(directory: Path, config: Any) -> torch.Tensor:
     """Return (1, tokens) of the text that is reserved for evaluation."""
     tokens = min(TOKENS, int(getattr(config, "max_position_embeddings", TOKENS) or TOKENS))
-    ids = AutoTokenizer.from_pretrained(directory)(evaluation_text()[: 40 * TOKENS], add_special_tokens=False)
-    return torch.tensor([ids["input_ids"][:tokens]])
+    tokenizer = load_tokenizer(directory)
+    ids = tokenizer(evaluation_text()[: 40 * TOKENS], add_special_tokens=False)["input_ids"]
+    return torch.tensor([ids[:tokens]])
 
 
 def _folded(base: Weights, moved: list[Moved]) -> Weights:
@@ -180,7 +182,7 @@ def _plain(base: Weights, quantized: frozenset[str], layout: Layout, storage: to
         tensor = base(name)
         module = name.removesuffix(".weight")
         if module not in quantized or layout.widths.get(module) == KEPT_BITS:
-            return tensor.to(storage).float() if tensor.is_floating_point() else tensor
+            return _stored(tensor, storage)
         form = layout.format_of(module)
         if form == "fp8":
             scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / 448.0
@@ -191,6 +193,14 @@ def _plain(base: Weights, quantized: frozenset[str], layout: Layout, storage: to
         return round_plainly(tensor, layout.bits, layout.group_size, symmetric=layout.symmetric)
 
     return weights
+
+
+def _stored(tensor: torch.Tensor, storage: torch.dtype) -> torch.Tensor:
+    """Return what is left of values that are not quantized: bfloat16 holds what float16 cannot."""
+    if not tensor.is_floating_point():
+        return tensor
+    cast = tensor.to(storage)
+    return (cast if bool(torch.isfinite(cast).all()) else tensor.to(torch.bfloat16)).float()
 
 
 def round_plainly(weights: torch.Tensor, bits: int, group_size: int, *, symmetric: bool) -> torch.Tensor:

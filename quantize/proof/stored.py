@@ -5,7 +5,6 @@ Written from the published formats alone and without the quantizer's own packing
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from safetensors import safe_open
 
 from quantize.importing.dequantize import dequantize_awq, dequantize_gptq, unpack
+from quantize.methods.checkpoint import tensor_files
+from quantize.models.checks import read_json
 
 _PACKED = ("qweight", "weight_packed")
 _PARTS = (
@@ -35,12 +36,9 @@ class StoredWeights:
 
     def __init__(self, directory: Path) -> None:
         """Open the files; nothing is read yet."""
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = read_json(directory / "config.json")
         self._settings: dict[str, Any] = config.get("quantization_config") or {}
-        self._files: dict[str, Path] = {}
-        for path in sorted(directory.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                self._files |= dict.fromkeys(file.keys(), path)
+        self._files = tensor_files(directory)
         self.quantized = frozenset(
             [name.rpartition(".")[0] for name in self._files if name.rpartition(".")[2] in _PACKED]
             + [

@@ -20,6 +20,7 @@ class Job:
 
     structure: what the checkpoint's matrices are, as `quantize.models.structure` writes it.
     work: a folder whose finished stages a killed run left; output: the directory to appear in it.
+    wide: the base has values that float16 cannot hold.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Job:
     seed: int
     structure: dict[str, Any]
     adapter: str | None = None
+    wide: bool = False
 
     @property
     def model_dir(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core.json_input import BadJson, parse_json
 from serving.guard.paths import ALLOWED
 
 URLS = tuple(
@@ -45,8 +46,8 @@ def read_request(number: int, text: str) -> Request:
         BadLine: it is no request that a batch can hold.
     """
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = parse_json(text)
+    except BadJson as error:
         raise BadLine(None, "invalid_json", f"line {number} is not JSON: {error}") from error
     given = data.get("custom_id") if isinstance(data, dict) else None
     name = given if isinstance(given, str) else None

@@ -7,12 +7,12 @@ import sys
 from rich.table import Table
 
 from core.console import console, emit_json
+from core.sizes import binary_size
 from serving.command import Item, Plan
 from serving.commands import parameters as p
 from serving.commands.say import warn
 from serving.config import RunDirectory
 from serving.guard.settings import VARIABLE
-from serving.memory import GIB
 from serving.prepare import prepare
 
 
@@ -57,11 +57,11 @@ def _print(decided: Plan) -> None:
     cache = "no KV cache"
     if decided.kv is not None:
         cache = (
-            f"KV cache {decided.kv.size_bytes / GIB:.2f} GiB a device = {decided.kv.tokens} tokens "
+            f"KV cache {binary_size(decided.kv.size_bytes)} a device = {decided.kv.tokens} tokens "
             f"= {decided.kv.sequences:g} requests of {decided.max_model_length}"
         )
     each = f", each of {decided.copies} times" if decided.copies > 1 else ""
-    console.print(f"weights {decided.weights_bytes / GIB:.2f} GiB, {cache}{each}")
+    console.print(f"weights {binary_size(decided.weights_bytes)}, {cache}{each}")
     warn(decided)
 
 

@@ -102,6 +102,17 @@ def tools(inputs: PlanInputs) -> list[Item]:
     ]
 
 
+def own_files(inputs: PlanInputs) -> list[Item]:
+    """Keep the engine from Mistral's own format where that lies beside the model in Hugging Face's.
+
+    Seeing a consolidated*.safetensors, vLLM 0.32 takes weights, config and tokenizer from there.
+    """
+    others = [name for name in inputs.target.facts.foreign_weights if name.startswith("consolidated")]
+    why = f"the engine would take {others[0]} instead of what the index names" if others else ""
+    flags = {"--load-format": "safetensors", "--config-format": "hf", "--tokenizer-mode": "hf"}
+    return [Item(name, value, "model", why) for name, value in flags.items()] if others else []
+
+
 def quantization(inputs: PlanInputs) -> list[Item]:
     """bitsandbytes in 4 bits is an artifact in 16 bits that the engine quantizes while it loads.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from core.errors import UsageError
+from core.sizes import binary_size
 from serving.dtype import DtypeChoice
 from serving.errors import HardwareError, NotEnoughMemory
 from serving.kv import KvEstimate, KvLayout, block_tokens, kv_bytes_for, kv_estimate
@@ -188,10 +189,10 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
     if left < least * workers:
         each = f"{parallel.copies} copies of it, " if parallel.copies > 1 else ""
         raise NotEnoughMemory(
-            f"{inputs.target.name} needs {(weights + working + least * workers) / GIB:.1f} GiB "
-            f"({each}weights {weights / GIB:.1f}, engine {working / GIB:.1f}, cache for one request of "
-            f"{shape.length} tokens {least * workers / GIB:.1f}), "
-            f"{inputs.available_bytes / GIB:.1f} GiB are free",
+            f"{inputs.target.name} needs {binary_size(weights + working + least * workers)} "
+            f"({each}weights {binary_size(weights)}, engine {binary_size(working)}, cache for one request of "
+            f"{shape.length} tokens {binary_size(least * workers)}), "
+            f"{binary_size(inputs.available_bytes)} are free",
             mend="Free memory, shorten requests (-- --max-model-len N), or quantize the model to fewer bits",
         )
     if not facts.causal:
@@ -208,7 +209,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
         size = int(given)
         if size * workers > left:
             raise NotEnoughMemory(
-                f"a KV cache of {size / GIB:.1f} GiB does not fit: {left / GIB:.1f} GiB are free beside "
+                f"a KV cache of {binary_size(size)} does not fit: {binary_size(left)} are free beside "
                 "the weights and the engine",
                 mend="Give a smaller --kv-cache-memory-bytes, or none",
             )
@@ -216,7 +217,7 @@ def on_cpu(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> Memor
     each = "in each copy: " if parallel.copies > 1 else ""
     reason = (
         f"{each}{estimate.tokens} tokens at {estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
-        f"{estimate.sequences:g} requests of full length; {left / GIB:.1f} GiB were free for it"
+        f"{estimate.sequences:g} requests of full length; {binary_size(left)} were free for it"
     )
     return MemoryChoice(parallel, estimate, (Item("--kv-cache-memory-bytes", str(size), "hardware", reason),))
 
@@ -241,9 +242,9 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
     weights = _weights(inputs, choice.dtype)
     usable = inputs.hardware.gpus[0].total_bytes * inputs.profile.gpu_memory_utilization
     raise NotEnoughMemory(
-        f"{inputs.target.name} does not fit: weights {weights / GIB:.1f} GiB and a cache of "
-        f"{least / GIB:.1f} GiB for {shape.length} tokens on {widest.devices} × "
-        f"{usable / GIB:.1f} usable GiB",
+        f"{inputs.target.name} does not fit: weights {binary_size(weights)} and a cache of "
+        f"{binary_size(least)} for {shape.length} tokens on {widest.devices} × "
+        f"{binary_size(usable)} usable",
         mend="Quantize it to fewer bits (make quantize METHOD=awq), shorten requests "
         "(-- --max-model-len N), or use more GPUs",
     )
@@ -269,7 +270,7 @@ def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, 
     estimate = _estimate(inputs, layout(inputs, choice, parallel), room)
     each = f" on each of {parallel.devices} GPUs" if parallel.devices > 1 else ""
     reason = (
-        f"leaves about {room / GIB:.1f} GiB{each} for the cache: {estimate.tokens} tokens at "
+        f"leaves about {binary_size(room)}{each} for the cache: {estimate.tokens} tokens at "
         f"{estimate.bytes_per_token:.0f} bytes ({facts.attention}), "
         f"{estimate.sequences:g} requests of full length"
     )

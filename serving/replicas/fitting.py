@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UsageError
+from core.sizes import binary_size
 from serving.command import Plan, PlanInputs, make_plan, parse_flags
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import NotEnoughMemory
@@ -15,7 +16,7 @@ from serving.forking import BINDING
 from serving.guard.planning import require_keys
 from serving.hardware import Hardware
 from serving.hardware.system import read_memory
-from serving.memory import FIXED_BYTES, GIB
+from serving.memory import FIXED_BYTES
 from serving.prepare import plan_inputs
 from serving.profiles import Profile
 from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
@@ -63,7 +64,7 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
         plan = make_plan(replace(inputs, available_bytes=share))
     except NotEnoughMemory as error:
         raise NotEnoughMemory(
-            f"{count} replicas do not fit: of {available / GIB:.1f} GiB free each gets {share / GIB:.1f}; "
+            f"{count} replicas do not fit: of {binary_size(available)} free each gets {binary_size(share)}; "
             f"{error.problem}",
             mend=f"Use fewer replicas, or: {error.mend}",
         ) from error

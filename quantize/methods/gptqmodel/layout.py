@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.files import write_json
-from quantize.methods.checkpoint import INDEX, copy_companions
+from quantize.methods.assemble import BEYOND_FLOAT16
+from quantize.methods.checkpoint import INDEX, copy_companions, storable
 from quantize.worker.job import Job
 
 # What GPTQModel saved is replaced by the base's own, byte for byte.
@@ -69,21 +70,25 @@ def finish(job: Job, *, awq_layout: bool) -> None:
     output = job.output_dir
     config: dict[str, Any] = json.loads((output / "config.json").read_text(encoding="utf-8"))
     quantization: dict[str, Any] = config["quantization_config"]
+    wide = job.wide
     for path in sorted(output.glob("*.safetensors")):
         tensors = load_file(path)
         if awq_layout:
             tensors = gptq_to_awq(tensors)
-        halved = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()}
+        halved = {k: storable(k, v, torch.float16).contiguous() for k, v in tensors.items()}
+        wide |= any(tensor.dtype == torch.bfloat16 for tensor in halved.values())
         save_file(halved, path, metadata={"format": "pt"})
     if (output / INDEX).is_file():
         _mend_index(output)
     if awq_layout:
         quantization.update(quant_method="awq", method="awq", format="gemm", checkpoint_format="gemm")
         quantization.update(version="gemm", zero_point=True)
-    config["dtype"] = "float16"
+    config["dtype"] = "bfloat16" if wide else "float16"
+    if wide:
+        config[BEYOND_FLOAT16] = True
     for name in ("quantize_config.json", "quant_log.csv"):
         (output / name).unlink(missing_ok=True)
-    write_json(output / "config.json", config)
+    write_json(output / "config.json", config, allow_nan=True)
     for pattern in _REPLACED:
         for stale in output.glob(pattern):
             stale.unlink()

@@ -3,7 +3,8 @@
     python make_foreign.py BASE OUT
 
 Runs in the quantize environment. OUT/autogptq has columns reordered on disk (desc_act), OUT/static has
-not; OUT/autoawq is AutoAWQ's; OUT/compressed is compressed-tensors'; OUT/adapter is a LoRA adapter.
+not; OUT/autoawq is AutoAWQ's; in OUT/old-autogptq and OUT/old-autoawq config.json does not say so, as these
+wrote it at first; OUT/compressed is compressed-tensors'; OUT/adapter is a LoRA adapter.
 """
 
 from __future__ import annotations
@@ -60,6 +61,15 @@ def write(base: Path, out: Path, pack: Any, settings: dict[str, Any]) -> None:
     (out / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
 
 
+def aside(out: Path, name: str, settings: dict[str, Any], weights: str) -> None:
+    """Move the settings out of config.json into a file of their own, and give the weights another name."""
+    config = json.loads((out / "config.json").read_text())
+    del config["quantization_config"]
+    (out / "config.json").write_text(json.dumps(config))
+    (out / name).write_text(json.dumps(settings))
+    (out / "model.safetensors").rename(out / weights)
+
+
 def main() -> None:
     base, out = Path(sys.argv[1]), Path(sys.argv[2])
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": SIZE, "sym": True}
@@ -67,6 +77,18 @@ def main() -> None:
     write(base, out / "static", lambda w: autogptq(w, desc_act=False), {**gptq, "desc_act": False})
     awq = {"quant_method": "awq", "bits": 4, "group_size": SIZE, "zero_point": True, "version": "gemm"}
     write(base, out / "autoawq", autoawq, awq)
+    write(base, out / "old-autogptq", lambda w: autogptq(w, desc_act=False), gptq)
+    old: dict[str, Any] = {
+        "bits": 4,
+        "group_size": SIZE,
+        "damp_percent": 0.01,
+        "desc_act": False,
+        "sym": True,
+    }
+    aside(out / "old-autogptq", "quantize_config.json", old, "gptq_model-4bit-32g.safetensors")
+    write(base, out / "old-autoawq", autoawq, awq)
+    old = {"zero_point": True, "q_group_size": SIZE, "w_bit": 4, "version": "GEMM"}
+    aside(out / "old-autoawq", "quant_config.json", old, "model.safetensors")
     group = {
         "targets": ["Linear"],
         "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},

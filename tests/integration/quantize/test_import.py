@@ -59,6 +59,30 @@ def test_a_checkpoint_is_taken_as_it_is(
     assert home.call("import", f"hub/{name}", "--target", "cpu")[1]["status"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "settings"),
+    [
+        ("old-autogptq", "gptq", {"bits": 4, "group_size": 32, "desc_act": False, "sym": True}),
+        ("old-autoawq", "awq", {"bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}),
+    ],
+)
+def test_settings_in_a_file_of_their_own_come_into_config_json(
+    home: Home, name: str, method: str, settings: dict[str, Any]
+) -> None:
+    status, result, err = home.call("import", f"hub/{name}", "--target", "cpu")
+    assert status == 0, err
+    directory = home.path / result["artifact"]
+    found = json.loads((directory / "config.json").read_text())["quantization_config"]
+    assert found["quant_method"] == method
+    assert {key: found[key] for key in settings} == settings
+    assert sorted(path.name for path in directory.glob("*.safetensors")) == ["model.safetensors"]
+
+
+def test_a_quantized_checkpoint_is_not_quantized_again(home: Home) -> None:
+    status, _, err = home.call("run", "--model", "hub/old-autogptq", *SMALL)
+    assert (status, "is quantized already" in err) == (2, True)
+
+
 def test_reordered_columns_are_refused_with_the_conversion(home: Home) -> None:
     status, _, err = home.call("import", "hub/autogptq", "--target", "cpu")
     assert status == 2

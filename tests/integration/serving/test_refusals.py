@@ -90,7 +90,7 @@ def test_settings_beyond_the_memory_are_refused_before_anything_starts(
     for words in (("plan", tiny_model), ("serve", tiny_model, "--port", "0")):
         code, line = refused(serving, *words, *wish)
         assert code == 6
-        assert "a KV cache of 1048576.0 GiB does not fit" in line
+        assert "a KV cache of 1.0 PiB does not fit" in line
 
 
 def test_restart_without_a_server_says_the_mend(serving: Serving, tmp_path: Path) -> None:

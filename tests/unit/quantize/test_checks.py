@@ -32,7 +32,7 @@ def test_the_command_line_and_the_checks_need_no_torch() -> None:
 def test_a_truncated_file_is_refused(checkpoint: Path, cut_bytes: int) -> None:
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-cut_bytes])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors has .* fetch the model again"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has .*Fetch the model again"):
         check_checkpoint(checkpoint)
 
 
@@ -110,7 +110,61 @@ def test_a_damaged_config_is_said(checkpoint: Path) -> None:
         check_checkpoint(checkpoint)
 
 
-def test_overlapping_shards_do_not_hide_a_damaged_one(checkpoint: Path) -> None:
+def test_a_damaged_shard_that_the_index_names_is_refused(checkpoint: Path) -> None:
     (checkpoint / "other.safetensors").write_bytes(safetensors_bytes(TENSORS)[:50])
+    index = {"weight_map": dict.fromkeys(TENSORS, "model.safetensors") | {"b": "other.safetensors"}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"other\.safetensors is truncated"):
         check_checkpoint(checkpoint)
+
+
+def test_a_damaged_file_that_is_not_the_models_does_not_matter(checkpoint: Path) -> None:
+    (checkpoint / "other.safetensors").write_bytes(safetensors_bytes(TENSORS)[:50])
+    found = check_checkpoint(checkpoint)
+    assert set(found.tensors) == set(TENSORS)
+    assert [path.name for path in found.foreign] == ["other.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+    ],
+)
+def test_deep_nesting_is_one_line(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).write_text('{"a":' + "[" * 100_000)
+    with pytest.raises(
+        CheckpointError, match=rf"{name} is not valid JSON: it is nested more than 100 levels"
+    ):
+        check_checkpoint(checkpoint)
+
+
+def test_deep_nesting_in_the_index_is_one_line(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"index\.json is not valid JSON: it is nested"):
+        check_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("value", ['"x"', "-1", "0", "1.5", "true", "[]", "1e400", "9" * 30])
+def test_a_size_that_is_no_count_is_said(checkpoint: Path, value: str) -> None:
+    (checkpoint / "config.json").write_text(f'{{"model_type": "llama", "hidden_size": {value}}}')
+    with pytest.raises(CheckpointError, match=r"config\.json: hidden_size is .*, no count"):
+        check_checkpoint(checkpoint)
+
+
+def test_code_named_by_a_processor_is_refused_too(checkpoint: Path) -> None:
+    (checkpoint / "preprocessor_config.json").write_text('{"auto_map": {"AutoProcessor": "processing.Evil"}}')
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json has an auto_map"):
+        check_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.model", "spiece.model", "vocab.txt", "vocab.json", "tekken.json", "qwen.tiktoken"]
+)
+def test_any_form_of_tokenizer_counts(checkpoint: Path, name: str) -> None:
+    (checkpoint / "tokenizer.json").rename(checkpoint / name)
+    assert check_checkpoint(checkpoint).elements

@@ -70,5 +70,8 @@ def test_a_newer_schema_says_update_whatever_else_it_holds(tmp_path: Path, versi
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"schema_version": "x"}', b"\xff"])
 def test_a_manifest_that_is_none_is_one_clear_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(data)
-    with pytest.raises(ArtifactError, match="is not a valid manifest"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"manifest\.json is not (a valid manifest|valid JSON|a JSON object).*Quantize again",
+    ):
         read_manifest(tmp_path)

@@ -104,7 +104,7 @@ def test_the_figures_are_said_beside_what_there_is(tmp_path: Path, monkeypatch: 
     preflight(needs, tmp_path / "not" / "yet", device="cpu", force=False)
     preflight(needs, tmp_path, device="cuda", force=False)
     on_cpu, on_cuda = said
-    assert on_cpu.startswith("Needs about 1.4 GB of memory (16.0 GB available), 0.12 GB on disk (")
+    assert on_cpu.startswith("Needs about 1.4 GB of memory (16.0 GB available), 120.0 MB on disk (")
     assert on_cpu.endswith(" s")
     assert on_cuda.endswith("GB free)"), "no time is promised where none was measured"
 
@@ -121,13 +121,13 @@ def test_too_little_memory_is_refused_with_figures_unless_forced(
 ) -> None:
     monkeypatch.setattr(module, "gemm_flops", lambda: 1e11)
     needs = Needs(memory_bytes=9 * 10**15, disk_bytes=1)
-    with pytest.raises(ResourceError, match=r"needs about 9000000\.0 GB of memory.*--force"):
+    with pytest.raises(ResourceError, match=r"needs about 9\.0 PB of memory.*--force"):
         preflight(needs, tmp_path, device="cpu", force=False)
     preflight(needs, tmp_path, device="cpu", force=True)
 
 
 def test_too_little_disk_is_said_with_figures(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"needs 10000000\.0 GB on"):
+    with pytest.raises(ResourceError, match=r"needs 10\.0 PB on"):
         check_resources(Needs(1, 9 * 10**15, scratch_bytes=10**15), tmp_path / "not" / "yet")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import InputError
 from quantize.models.fetch import fetch
-from quantize.models.source import content_hash, is_whole, write_source
+from quantize.models.source import content_hash, is_whole, read_source, write_source
 from tests.unit.quantize.checkpoints import make_checkpoint
 
 
@@ -47,6 +47,12 @@ def test_whole_means_every_listed_file_has_its_size(checkpoint: Path) -> None:
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert not is_whole(checkpoint)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"{", b"[]", b"\xff"])
+def test_a_source_file_that_is_none_says_nothing(checkpoint: Path, data: bytes) -> None:
+    (checkpoint / "source.json").write_bytes(data)
+    assert read_source(checkpoint) == {}
 
 
 def test_a_directory_is_used_in_place(checkpoint: Path, tmp_path: Path) -> None:

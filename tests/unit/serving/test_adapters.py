@@ -54,8 +54,8 @@ def _no_json(directory: Path) -> None:
     ("spoil", "says"),
     [
         (_pickle, "no adapter_model.safetensors"),
-        (_cut, "truncated or damaged"),
-        (_no_json, "adapter_config.json cannot be read"),
+        (_cut, "its header asks for"),
+        (_no_json, "adapter_config.json is not valid JSON"),
         (lambda path: write_adapter(path, peft_type="IA3"), "no LoRA adapter"),
         (lambda path: write_adapter(path, auto_map={}), "code of its own"),
         (lambda path: write_adapter(path, r=1000), "rank 1000"),

@@ -60,6 +60,13 @@ def test_model_that_overflows_in_float16_gets_float32_where_bfloat16_dies() -> N
     assert flag(plan, "--dtype") == "float32"
 
 
+def test_a_model_with_weights_beyond_float16_is_never_run_in_it() -> None:
+    wide = replace(SMOLLM2, beyond_float16=True)
+    assert make_plan(inputs(BROKEN_AMX, facts=SMOLLM2)).dtype == "float16"
+    assert make_plan(inputs(BROKEN_AMX, facts=wide)).dtype == "float32"
+    assert make_plan(inputs(T4, facts=replace(wide, weight_bytes=10**8))).dtype == "float32"
+
+
 def test_number_format_that_dies_is_refused_when_the_user_insists() -> None:
     with pytest.raises(HardwareError, match="bfloat16"):
         make_plan(inputs(BROKEN_AMX, options={"vllm_args": ("--dtype", "bfloat16")}))
@@ -166,7 +173,8 @@ def test_kv_cache_is_never_smaller_than_one_full_request() -> None:
 
 def test_memory_that_does_not_suffice_is_refused_with_the_figures() -> None:
     with pytest.raises(
-        NotEnoughMemory, match=r"weights 0\.3, engine .* one request of 8192 tokens 0\.2.* 1\.0"
+        NotEnoughMemory,
+        match=r"weights 256\.\d MiB, engine .* one request of 8192 tokens 180\.0 MiB.* 1\.0 GiB",
     ):
         make_plan(inputs(AMD, available_bytes=GIB))
 

@@ -226,3 +226,18 @@ def test_sliding_window_is_noted() -> None:
     notes = {note.name: note for note in make_plan(inputs(AMD, facts=facts)).notes}
     assert notes["sliding window"].value == "512"
     assert "25 of 30 layers" in notes["sliding window"].reason
+
+
+def test_mistrals_own_files_beside_the_model_are_not_taken_for_it() -> None:
+    facts = replace(SMOLLM2, foreign_weights=("consolidated.safetensors", "other.safetensors"))
+    plan = make_plan(inputs(AMD, facts=facts))
+    flags = {
+        name: item(plan, name).value for name in ("--load-format", "--config-format", "--tokenizer-mode")
+    }
+    assert flags == {"--load-format": "safetensors", "--config-format": "hf", "--tokenizer-mode": "hf"}
+
+
+@pytest.mark.parametrize("foreign", [(), ("other.safetensors",)])
+def test_other_files_beside_the_model_need_no_flag(foreign: tuple[str, ...]) -> None:
+    plan = make_plan(inputs(AMD, facts=replace(SMOLLM2, foreign_weights=foreign)))
+    assert not names(plan) & {"--load-format", "--config-format", "--tokenizer-mode"}

@@ -61,7 +61,7 @@ def test_70b_takes_as_few_gpus_as_it_needs(
 
 
 def test_70b_in_16_bit_on_one_gpu_is_refused_with_the_mend() -> None:
-    with pytest.raises(NotEnoughMemory, match=r"weights 131\.4 GiB .* 1 × 74\.\d usable GiB.*METHOD=awq"):
+    with pytest.raises(NotEnoughMemory, match=r"weights 131\.4 GiB .* 1 × 74\.\d GiB usable.*METHOD=awq"):
         make_plan(inputs(hoppers(1), "70b-awq", facts=LLAMA_70B))
 
 

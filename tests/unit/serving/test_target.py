@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import QuantserveError
 from quantize.artifact import ArtifactError, Manifest, file_records, now, write_manifest
@@ -145,3 +149,106 @@ def test_incomplete_checkpoint_is_refused(tmp_path: Path, missing: str) -> None:
 def test_missing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="not a directory"):
         resolve_target(tmp_path / "absent")
+
+
+def write_stray(directory: Path, name: str, tensors: tuple[str, ...] = ("w",)) -> None:
+    """Write another safetensors file beside the model's."""
+    header = {
+        tensor: {"dtype": "BF16", "shape": [4], "data_offsets": [i * 8, i * 8 + 8]}
+        for i, tensor in enumerate(tensors)
+    }
+    raw = json.dumps(header).encode()
+    (directory / name).write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(8 * len(tensors)))
+
+
+def write_index(directory: Path, weight_map: dict[str, str]) -> None:
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_files_that_the_index_does_not_name_are_neither_counted_nor_read(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    alone = resolve_target(directory).facts
+    write_index(directory, {"w": "model.safetensors"})
+    write_stray(directory, "consolidated.safetensors")
+    (directory / "other.safetensors").write_bytes(b"damaged")
+    facts = resolve_target(directory).facts
+    assert facts.weight_bytes == alone.weight_bytes == (directory / "model.safetensors").stat().st_size
+    assert facts.foreign_weights == ("consolidated.safetensors", "other.safetensors")
+
+
+def test_files_that_the_engine_would_read_as_the_models_are_refused(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    write_stray(directory, "consolidated.safetensors")
+    with pytest.raises(TargetError, match=r"consolidated\.safetensors beside .* would read both.*Move away"):
+        resolve_target(directory)
+
+
+def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    write_index(directory, {"w": "model.safetensors", "x": "model-2.safetensors"})
+    with pytest.raises(TargetError, match=r"model-2\.safetensors, which its index names, is missing"):
+        resolve_target(directory)
+
+
+def test_quantized_weights_of_which_config_json_says_nothing_are_refused(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    write_stray(directory, "model.safetensors", ("model.layers.0.q_proj.qweight",))
+    (directory / "quantize_config.json").write_text('{"bits": 4}')
+    with pytest.raises(TargetError, match="python -m quantize import"):
+        resolve_target(directory)
+
+
+def test_a_snapshot_of_the_hubs_cache_is_served_under_the_models_name(tmp_path: Path) -> None:
+    assert resolve_target(write_checkpoint(tmp_path / "models--o--Small/snapshots/0123")).name == "Small"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.txt", "tekken.json", "qwen.tiktoken"])
+def test_any_form_of_tokenizer_may_be_served(tmp_path: Path, name: str) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / "tokenizer.json").rename(directory / name)
+    assert resolve_target(directory).name == "m"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors.index.json"])
+def test_deep_nesting_is_one_line(tmp_path: Path, name: str) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / name).write_text('{"a":' + "[" * 100_000)
+    with pytest.raises(TargetError, match=rf"{name} is not valid JSON: it is nested"):
+        resolve_target(directory)
+
+
+def test_a_header_of_brackets_is_one_line(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    raw = b'{"a":' + b"[" * 1_000_000
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw)
+    with pytest.raises(TargetError, match="damaged safetensors header: it is nested"):
+        resolve_target(directory)
+
+
+def test_a_manifest_of_brackets_is_one_line(tmp_path: Path) -> None:
+    directory = write_artifact(tmp_path / "Small")
+    (directory / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match=r"manifest\.json is not valid JSON: it is nested"):
+        resolve_target(directory)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+KEYS = (
+    "text_config",
+    "quantization_config",
+    "sliding_window",
+    "layer_types",
+    "kv_lora_rank",
+    "id2label",
+    "head_dim",
+)
+
+
+@given(st.dictionaries(st.sampled_from((*CONFIG, *KEYS, "transformers_weights", "pad_token_id")), ANYTHING))
+def test_no_config_ends_in_a_traceback(changes: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(QuantserveError):
+        resolve_target(write_checkpoint(Path(folder) / "m", **changes))

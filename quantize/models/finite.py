@@ -1,0 +1,120 @@
+"""Whether every weight is a number, and whether float16 can hold it: read once, before any work.
+
+A NaN or an infinity makes an artifact silently worthless, and so does a bfloat16 or float32 value beyond
+float16's range once it is stored in float16. Both are read off the bits, without torch: a value is not finite
+where its exponent is all ones, and beyond float16 where its magnitude, as an integer, exceeds that of 65,504.
+What was found is remembered by path, size and time, so that a large model is read once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.files import write_json
+from core.tensor_file import TensorInfo, shown
+from quantize.models.checks import CheckpointError, read_safetensors_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CACHE = "finite-files.json"
+_CHUNK_BYTES = 64 << 20
+_RETRY = "Fetch the model again, or mend the training that made it: nothing was written"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a number format is read as unsigned integers.
+
+    lowest_bad: the least magnitude (the bits without the sign) that is infinite or no number.
+    beyond: the least magnitude that float16 rounds to infinity, or None where the format reaches less far.
+    """
+
+    bytes: int
+    lowest_bad: int
+    beyond: int | None = None
+
+
+# float16 rounds to infinity from 65,520 on, the middle between 65,504 and 65,536 (IEEE 754, ties to even).
+_KINDS = {
+    "F16": _Kind(2, 0x7C00),
+    "BF16": _Kind(2, 0x7F80, 0x4780),  # 65,536: bfloat16 has no value between 65,280 and that
+    "F32": _Kind(4, 0x7F80_0000, 0x477F_F000),
+    "F64": _Kind(8, 0x7FF0_0000_0000_0000, 0x40EF_FE00_0000_0000),
+    "F8_E4M3": _Kind(1, 0x7F),
+    "F8_E5M2": _Kind(1, 0x7C),
+}
+
+
+def beyond_float16(files: Iterable[Path], run_dir: Path) -> tuple[str, ...]:
+    """Read all weights of these files; return the names of the tensors that float16 cannot hold.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite, with the tensor's name.
+    """
+    cache_path = run_dir / _CACHE
+    cache = _read_cache(cache_path)
+    beyond: list[str] = []
+    learned = False
+    for path in files:
+        status = path.stat()
+        stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        if stamp not in cache:
+            cache[stamp] = _read_file(path)
+            learned = True
+        beyond += cache[stamp]
+    if learned:
+        write_json(cache_path, cache)
+    return tuple(sorted(set(beyond)))
+
+
+def _read_file(path: Path) -> list[str]:
+    beyond = []
+    for name, info in read_safetensors_header(path).items():
+        kind = _KINDS.get(info.dtype)
+        if kind is None or not info.elements:
+            continue
+        largest = max(int(chunk.max()) for chunk in _magnitudes(path, info, kind))
+        if largest >= kind.lowest_bad:
+            raise CheckpointError(
+                f"{path}: {shown(name)} holds a value that is NaN or infinite, so the model is broken",
+                mend=_RETRY,
+            )
+        if kind.beyond is not None and largest >= kind.beyond:
+            beyond.append(name)
+    return beyond
+
+
+def _magnitudes(path: Path, info: TensorInfo, kind: _Kind) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
+    """Yield a tensor's values as unsigned integers without their sign, piece by piece."""
+    import numpy as np
+
+    dtype = np.dtype(f"<u{kind.bytes}")
+    mask = dtype.type((1 << (kind.bytes * 8 - 1)) - 1)
+    left = info.size_bytes
+    with path.open("rb") as stream:
+        stream.seek(info.start)
+        while left:
+            data = stream.read(min(left, _CHUNK_BYTES))
+            if not data:
+                raise CheckpointError(f"{path} became shorter while it was read", mend="Fetch it again")
+            left -= len(data)
+            yield np.frombuffer(data, dtype) & mask
+
+
+def _read_cache(path: Path) -> dict[str, list[str]]:
+    """Return the cache; a damaged one is as good as none, since everything can be read again."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {
+        str(key): [str(name) for name in names] for key, names in value.items() if isinstance(names, list)
+    }
