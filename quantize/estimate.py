@@ -7,7 +7,7 @@ docs/quantize.md lists beside what these formulas say of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import statistics
 from dataclasses import dataclass
 
 from quantize.config import AwqOptions, BitsAndBytesOptions, CalibrationOptions, GptqOptions, Int8Options
@@ -69,7 +69,7 @@ def estimate(
         return Needs(_LIBRARIES_BYTES, checkpoint.elements * _HALF_BYTES + _COMPANION_BYTES)
     tokens = calibration.tokens if needs_text(options) else 0
     return Needs(
-        memory_bytes=_memory_bytes(checkpoint, linear, options, tokens),
+        memory_bytes=_memory_bytes(checkpoint, structure, options, tokens),
         disk_bytes=_disk_bytes(checkpoint, linear, options),
         # A byte for each code, and the float scales and zero points of each group.
         scratch_bytes=math.ceil(sum(t.elements for t in linear) * 1.25) if tokens else 0,
@@ -77,11 +77,12 @@ def estimate(
     )
 
 
-def _memory_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options, tokens: int) -> int:
+def _memory_bytes(checkpoint: Checkpoint, structure: Structure, options: Options, tokens: int) -> int:
     """Return libraries, file pages touched, one layer in float32, and the wider of its two hardest moments.
 
     Those are: the text at the layer's widest point, and the rounding of its widest part.
     """
+    linear = list(structure.tensors().values())
     in_layers = sum(tensor.elements for tensor in linear)
     pages = in_layers * _HALF_BYTES + (checkpoint.elements - in_layers) * _HALF_BYTES * _TOUCHED_SHARE
     largest = max(tensor.elements for tensor in linear)
@@ -90,20 +91,14 @@ def _memory_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Opt
         written = min(_disk_bytes(checkpoint, linear, options), _SHARD_BYTES)
         return round(_LIBRARIES_BYTES + pages + written + largest * _FLOAT_BYTES * _WEIGHT_COPIES)
     inner = max(tensor.shape[1] for tensor in linear)
-    hidden = int(checkpoint.config.get("hidden_size") or inner)
+    hidden = statistics.mode(tensor.shape[1] for tensor in linear)
     passing = tokens * _WIDE_COPIES * (inner + hidden)
     rounding = tokens * (inner + 2 * hidden) + inner * inner * _MOMENT_COPIES + largest * _WEIGHT_COPIES
-    floats = _layer_elements(checkpoint, linear) + max(passing, rounding)
+    floats = in_layers // max(structure.layers, 1) + max(passing, rounding)
     library = 0
     if getattr(options, "driver", "layers") == "gptqmodel":
         library = _GPTQMODEL_BYTES + checkpoint.elements * (_FLOAT_BYTES - _HALF_BYTES)
     return round(_LIBRARIES_BYTES + pages + floats * _FLOAT_BYTES + library)
-
-
-def _layer_elements(checkpoint: Checkpoint, linear: Iterable[TensorInfo]) -> int:
-    """Return the weights of one layer, which works in float32."""
-    layers = int(checkpoint.config.get("num_hidden_layers") or 1)
-    return sum(tensor.elements for tensor in linear) // max(layers, 1)
 
 
 def _disk_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options) -> int:

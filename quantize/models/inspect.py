@@ -25,6 +25,11 @@ from quantize.worker.lifeline import die_with_parent
 
 # Parts with fewer outputs are gates and routers: small, sensitive, and no kernel takes them.
 _LEAST_OUTPUTS = 32
+# What configurations that fit no model make transformers raise.
+_BUILD_ERRORS = (
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(ImportError, OSError, RuntimeError, AssertionError),
+)
 _OTHER = "Use a decoder-only language model, or serve this one as it is"
 
 
@@ -61,7 +66,7 @@ def empty_model(directory: Path, what: str) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(directory)
         with torch.device("meta"):
             model: PreTrainedModel = build(config)
-    except (ValueError, KeyError, TypeError, AttributeError, ImportError, OSError) as error:
+    except _BUILD_ERRORS as error:
         last = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(
             f"{directory} cannot be built as a language model ({what}): {last[:200]}", mend=_OTHER

@@ -47,7 +47,7 @@ def llama_structure(checkpoint: Checkpoint) -> Structure:
     }
     return Structure(
         architecture="LlamaForCausalLM",
-        layers=int(checkpoint.config.get("num_hidden_layers") or 1),
+        layers=len({name.split(".")[2] for name in linear}),
         linear=tuple(linear),
         experts=(),
         kept={},

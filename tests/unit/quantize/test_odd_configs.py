@@ -17,7 +17,7 @@ from quantize.estimate import estimate
 from quantize.importing.recognise import recognise, refuse_imported
 from quantize.models.checks import check_checkpoint
 from quantize.preflight import check_shapes
-from tests.unit.quantize.checkpoints import make_checkpoint
+from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
 ANYTHING = st.recursive(
@@ -66,9 +66,10 @@ def test_no_config_ends_in_a_traceback(config: dict[str, Any]) -> None:
         directory = make_checkpoint(Path(folder) / "m")
         (directory / "config.json").write_text(json.dumps(config))
         found = check_checkpoint(directory)
+        structure = llama_structure(found)
         for options in (GptqOptions(), Int8Options()):
-            estimate(found, options, CalibrationOptions())
-        check_shapes(found, GptqOptions())
+            estimate(found, structure, options, CalibrationOptions())
+        check_shapes(structure, GptqOptions())
 
 
 @given(SETTINGS, st.sampled_from(["cpu", "cuda"]))
