@@ -22,6 +22,7 @@ from quantize.gate.client import Client
 from quantize.gate.config import GateConfig
 from quantize.gate.engine import Engine, running
 from quantize.gate.errors import BadReply, EngineFailed, GateError
+from quantize.gate.facts import Fact
 from quantize.gate.measure import Cost, Prompt, View, cost, look
 from quantize.gate.speed import Round, Tick
 from quantize.gate.tasks import TaskScores
@@ -47,10 +48,20 @@ class Asked:
     prompts: tuple[Prompt, ...]
     questions: tuple[str, ...]
     tool_questions: tuple[str, ...]
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def fact_questions(self) -> tuple[str, ...]:
+        """The short prompts."""
+        return tuple(fact.question for fact in self.facts)
 
     def requests(self) -> int:
         """Return how many requests one look makes."""
-        return len(self.prompts) + len(self.questions) + len(self.tool_questions)
+        return len(self.prompts) + len(self.tool_questions) + self.reference_requests()
+
+    def reference_requests(self) -> int:
+        """Return how many requests the base in float32 is asked."""
+        return len(self.questions) + len(self.facts)
 
 
 @dataclass(frozen=True)
@@ -196,14 +207,16 @@ class Pairing:
     def _look(self, up: Up, prompts: Sequence[Prompt], role: str) -> View:
         asked = self.asked
         plan = self.config.measurement
-        tick = self._named(role)
-        return look(up.client, plan, prompts, asked.questions, asked.tool_questions, tick)
+        tick = self.named(role)
+        questions = (asked.questions, asked.tool_questions, asked.fact_questions)
+        return look(up.client, plan, prompts, *questions, tick)
 
     def _round(self, up: Up, view: View, number: int, role: str) -> Round:
         prompts = [passage.ids.tolist() for passage in view.passages]
-        return speed.measure_round(up.client, self.config.measurement, prompts, number, self._named(role))
+        return speed.measure_round(up.client, self.config.measurement, prompts, number, self.named(role))
 
-    def _named(self, role: str) -> Tick:
+    def named(self, role: str) -> Tick:
+        """Return a tick that says whose request was answered."""
         return lambda what: self.tick(f"{role}: {what}")
 
     def _room(self, engine: Engine) -> room.Room:

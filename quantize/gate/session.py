@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.console import console, progress
 from quantize.artifact import Manifest
 from quantize.gate import cache, found, keys, report, speed, tool_calls
-from quantize.gate.answers import compare, questions_for
+from quantize.gate.answers import compare, length_ratio, questions_for
 from quantize.gate.config import ROOT, GateConfig
 from quantize.gate.evaluation import Evaluation
+from quantize.gate.facts import Fact, verdict_facts
+from quantize.gate.facts.comparing import compare_facts
 from quantize.gate.figures import LanguageQuality, Quality, compare_passages
 from quantize.gate.identity import differences, read_identity
 from quantize.gate.measure import Prompt, View
 from quantize.gate.pairing import Asked, CandidateFailed, Measurements, Pairing, Up
+from quantize.gate.reference import EXACT, Reference, measure_reference
 from quantize.gate.run import Case
 from quantize.gate.scores import Passage
 from quantize.gate.speed import Tick
@@ -80,16 +83,28 @@ def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> fo
     try:
         with _progress() as (tick, set_total):
             pairing = _pairing(case, config, view, tick)
-            set_total(pairing.requests())
+            own = folder / f"{key}-{EXACT}.json"
+            kept = None if force or not own.is_file() else own
+            set_total(pairing.requests() + (0 if kept else pairing.asked.reference_requests()))
             measured = pairing.measure()
+            if view is None:
+                cache.store(folder, key, measured.base.view)
+            reference = measure_reference(
+                config,
+                case.base.directory,
+                measured.base.cost.dtype,
+                pairing.asked,
+                kept,
+                pairing.named(EXACT),
+            )
     except CandidateFailed as failure:
         if failure.base is not None:
             cache.store(folder, key, failure.base.view)
         raise
-    if view is None:
-        cache.store(folder, key, measured.base.view)
+    if reference.said is not None and kept is None:
+        cache.store_said(own, reference.said)
     result = found.Found(
-        findings_of(case, config, measured),
+        findings_of(case, config, measured, pairing.asked.facts, reference),
         {**_base_facts(case, view is not None), **report.measured_json(measured.base)},
         {**_candidate_facts(case), **report.measured_json(measured.candidate)},
         measured.room.reason,
@@ -105,15 +120,26 @@ def _found_key(case: Case, config: GateConfig) -> str:
     )
 
 
-def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findings:
-    """Put both measurements side by side."""
+def findings_of(
+    case: Case, config: GateConfig, measured: Measurements, facts: Sequence[Fact], reference: Reference
+) -> Findings:
+    """Put the measurements side by side."""
     base, candidate = measured.base, measured.candidate
+    own = reference.said
     samples = config.measurement.bootstrap_samples
     overall, languages = qualities(case.evaluation, base.view.passages, candidate.view.passages, samples)
     return Findings(
         quality=overall,
         languages=languages,
         pairs=compare(base.view.said.answers, candidate.view.said.answers),
+        facts=compare_facts(
+            facts,
+            base.view.said.facts,
+            candidate.view.said.facts,
+            None if own is None else own.facts,
+            reference.problem,
+        ),
+        own_length_ratio=None if own is None else length_ratio(compare(base.view.said.answers, own.answers)),
         calls=tool_calls.compare_calls(base.view.said.tool_calls, candidate.view.said.tool_calls),
         differences=differences(read_identity(case.base.directory), read_identity(case.directory)),
         size_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
@@ -156,6 +182,7 @@ def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> 
             tuple(Prompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
             questions_for(case.evaluation.judged),
             tool_calls.QUESTIONS,
+            verdict_facts(case.evaluation.judged, config.measurement.facts),
         ),
         known=known,
         on_gpu=bool(keys.machine()["gpus"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal, get_args
@@ -44,3 +45,10 @@ def facts(name: SetName) -> tuple[Fact, ...]:
 def _fact(row: dict[str, object]) -> Fact:
     listed = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
     return Fact(**{"reject": (), **row, **listed})  # type: ignore[arg-type]
+
+
+def verdict_facts(languages: Sequence[str], count: int | None = None) -> tuple[Fact, ...]:
+    """Return the gate's own prompts in these languages: all, or `count` of them, evenly spread."""
+    some = [fact for fact in facts("verdict") if fact.language in languages]
+    count = len(some) if count is None else min(count, len(some))
+    return tuple(some[i * len(some) // count] for i in range(count))
