@@ -21,7 +21,7 @@ from quantize.gate import room, speed
 from quantize.gate.client import Client
 from quantize.gate.config import GateConfig
 from quantize.gate.engine import Engine, running
-from quantize.gate.errors import BadReply, EngineFailed, GateError
+from quantize.gate.errors import BadReply, EngineFailed, GateError, NotFinite
 from quantize.gate.facts import Fact
 from quantize.gate.measure import Cost, Prompt, View, cost, look
 from quantize.gate.speed import Round, Tick
@@ -85,11 +85,15 @@ class Measurements:
 class CandidateFailed(Exception):
     """The candidate does not load, or died: a verdict, not an error. Carries what the base showed."""
 
-    def __init__(self, reason: str, base: Measured | None) -> None:
-        """`reason` is the log's telling line; `base` is None when the base was not measured yet."""
+    def __init__(self, reason: str, base: Measured | None, *, finite: bool = True) -> None:
+        """`reason` is the log's telling line; `base` is None when the base was not measured yet.
+
+        `finite` is False when it loads and answers, but with what is no number.
+        """
         super().__init__(reason)
         self.reason = reason
         self.base = base
+        self.finite = finite
 
 
 Tasks = Callable[[Up, str], TaskScores] | None
@@ -256,4 +260,4 @@ def _candidate_named(base: Measured | None, kinds: Kinds = _ALL) -> Iterator[Non
     try:
         yield
     except kinds as error:
-        raise CandidateFailed(str(error), base) from error
+        raise CandidateFailed(str(error), base, finite=not isinstance(error, NotFinite)) from error

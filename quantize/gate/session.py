@@ -46,15 +46,16 @@ def judge_case(
         try:
             known = _measure(case, config, folder, force=force)
         except CandidateFailed as failure:
+            verdict = Verdict.INFEASIBLE if failure.finite else Verdict.ANOMALOUS
             text = report.build(
-                verdict=Verdict.INFEASIBLE,
+                verdict=verdict,
                 reasons=[failure.reason],
                 base={**_base_facts(case, False), **report.measured_json(failure.base)},
                 candidate=_candidate_facts(case),
                 **common,
             )
             report.publish(case.directory, case.manifest, text, ())
-            return Verdict.INFEASIBLE, text
+            return verdict, text
     verdict, checks = judge(known.findings, case.thresholds)
     text = report.build(
         verdict=verdict,

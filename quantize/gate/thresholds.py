@@ -31,14 +31,14 @@ class Thresholds:
     """Highest size of the weight files: an artifact that saves nothing has no purpose."""
     max_new_bad_answers: int
     """How many of the eight chat answers may be bad where the base's is good."""
+    max_new_broken_calls: int = 0
+    """How many of the three tool calls may be unreadable where the base's are readable."""
     max_divergence: float = 0.06
     """How much likelier than the noise floor each greedy token may be the first that differs from the
     base's, as a fraction: see `facts.paired.Divergence`."""
     min_p: float = 0.05
     """Significance: fewer right answers than the base's are chance down to this p-value. It is the same
     for every class, since it grows with the number of prompts that were lost, not with what bits cost."""
-    max_new_broken_calls: int = 0
-    """How many of the three tool calls may be unreadable where the base's are readable."""
     max_answer_length_ratio: float = 4.0
     """The candidate's answers together may be longer by this factor, or shorter by its inverse. Short
     answers vary: a sound 4-bit SmolLM2-135M said 2.3 times as much as its base, the damaged one, which
