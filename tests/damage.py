@@ -118,6 +118,11 @@ def nan_in_a_norm(tensors: Tensors) -> None:
     tensors[f"{_middle(tensors)}input_layernorm.weight"][0] = float("nan")
 
 
+def nan_in_the_last_norm(tensors: Tensors) -> None:
+    """The same in the norm before the vocabulary, which no quantization washes away: every logit is NaN."""
+    tensors["model.norm.weight"][0] = float("nan")
+
+
 def infinite_norm(tensors: Tensors) -> None:
     """One weight of a norm is beyond the number format's range."""
     tensors[f"{_middle(tensors)}post_attention_layernorm.weight"][0] = float("inf")
@@ -150,7 +155,8 @@ WEIGHTS: dict[str, Callable[[Tensors], None]] = {
     change.__name__: change
     for change in (
         *(norm_folded_twice, norm_folded_twice_in_one_layer, scales_doubled, scales_zeroed, sign_flipped),
-        *(rows_permuted, layers_exchanged, coarse_codes, nan_in_a_scale, nan_in_a_norm, infinite_norm),
+        *(rows_permuted, layers_exchanged, coarse_codes, nan_in_a_scale, nan_in_a_norm),
+        *(nan_in_the_last_norm, infinite_norm),
     )
 }
 FILES: dict[str, Callable[[Path], None]] = {

@@ -5,7 +5,7 @@ short prompts       McNemar's one-sided exact test against the base as served an
                     does is itself a test of level α (intersection-union; Berger 1982, Technometrics 24),
                     and a base that was lucky in one of its arithmetics is not the measure.
 in one language     the same on one of several judged languages, at α over their number (Bonferroni)
-well formed         the same test on whether there is an answer that does not repeat itself
+short answers       the same two tests on whether there is an answer that does not repeat itself
 greedy divergence   how likely a token is the first that differs from the base's, beyond the noise floor
 """
 
@@ -31,11 +31,10 @@ def fact_checks(facts: FactFindings | None, limits: Thresholds) -> tuple[Check, 
     checks = [_right(facts, limits.min_p, None)]
     if len(languages) > 1:
         checks += [_right(facts, limits.min_p / len(languages), language) for language in languages]
-    formed = facts.well_formed()
     return (
         *checks,
         _floor(facts),
-        _paired("short answers", formed, limits.min_p, "well formed"),
+        _well_formed(facts, limits.min_p),
         _divergence(facts, limits.max_divergence),
     )
 
@@ -79,14 +78,17 @@ def _floor(facts: FactFindings) -> Check:
     )
 
 
-def _paired(name: str, one: Paired, alpha: float, what: str) -> Check:
+def _well_formed(facts: FactFindings, alpha: float) -> Check:
+    served, exact = facts.well_formed(), facts.well_formed_against_float32()
+    both = (served,) if exact is None else (served, exact)
     return Check(
-        name,
-        f"{one.before} of {one.asked} {what}",
-        f"{one.after} of {one.asked} {what}",
-        _change(one),
+        "short answers",
+        f"{served.before} of {served.asked} well formed",
+        f"{served.after} of {served.asked} well formed",
+        _change(served),
         f"p ≥ {alpha:.3g}",
-        one.p >= alpha,
+        any(one.p >= alpha for one in both),
+        detail="" if exact is None else f"against the base in float32 {_change(exact)}",
     )
 
 

@@ -107,6 +107,7 @@ def _facts(facts: FactFindings) -> dict[str, Any]:
         "candidate_against_float32": facts.candidate_against_float32(),
         "float32_against_base": facts.float32_against_base(),
         "well_formed": facts.well_formed(),
+        "well_formed_against_float32": facts.well_formed_against_float32(),
     }
     parted = {"divergence": facts.divergence, "divergence_floor": facts.floor}
     return {

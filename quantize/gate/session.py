@@ -17,9 +17,10 @@ from quantize.gate.evaluation import Evaluation
 from quantize.gate.facts import Fact, verdict_facts
 from quantize.gate.facts.comparing import compare_facts
 from quantize.gate.figures import LanguageQuality, Quality, compare_passages
+from quantize.gate.finite import not_finite
 from quantize.gate.identity import differences, read_identity
 from quantize.gate.measure import Prompt, View
-from quantize.gate.pairing import Asked, CandidateFailed, Measurements, Pairing, Up
+from quantize.gate.pairing import Asked, CandidateFailed, Measured, Measurements, Pairing, Up
 from quantize.gate.reference import EXACT, Reference, measure_reference
 from quantize.gate.run import Case
 from quantize.gate.scores import Passage
@@ -39,6 +40,8 @@ def judge_case(
     """
     folder = config.run_dir / "gate-cache"
     common = _common(case, overlap_checked)
+    if damaged := _damaged(case):
+        return _without_figures(case, common, Verdict.ANOMALOUS, damaged, None)
     known = None if force else found.load(folder / "found", _found_key(case, config))
     if known is not None:
         console.print("measured before; judged by today's limits (--force measures again)")
@@ -47,15 +50,7 @@ def judge_case(
             known = _measure(case, config, folder, force=force)
         except CandidateFailed as failure:
             verdict = Verdict.INFEASIBLE if failure.finite else Verdict.ANOMALOUS
-            text = report.build(
-                verdict=verdict,
-                reasons=[failure.reason],
-                base={**_base_facts(case, False), **report.measured_json(failure.base)},
-                candidate=_candidate_facts(case),
-                **common,
-            )
-            report.publish(case.directory, case.manifest, text, ())
-            return verdict, text
+            return _without_figures(case, common, verdict, failure.reason, failure.base)
     verdict, checks = judge(known.findings, case.thresholds)
     text = report.build(
         verdict=verdict,
@@ -68,6 +63,29 @@ def judge_case(
         **common,
     )
     report.publish(case.directory, case.manifest, text, checks)
+    return verdict, text
+
+
+def _damaged(case: Case) -> str:
+    """Return what weights of the artifact are no numbers where the base's are, or nothing."""
+    bad = not_finite(case.directory)
+    names = [name for name in bad if name not in not_finite(case.base.directory)] if bad else []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"weights that are no finite numbers: {names[0]}{more}" if names else ""
+
+
+def _without_figures(
+    case: Case, common: dict[str, Any], verdict: Verdict, reason: str, base: Measured | None
+) -> tuple[Verdict, dict[str, Any]]:
+    """Write the report of a candidate that could not be measured, and return it."""
+    text = report.build(
+        verdict=verdict,
+        reasons=[reason],
+        base={**_base_facts(case, False), **report.measured_json(base)},
+        candidate=_candidate_facts(case),
+        **common,
+    )
+    report.publish(case.directory, case.manifest, text, ())
     return verdict, text
 
 

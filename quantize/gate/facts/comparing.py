@@ -65,11 +65,16 @@ class FactFindings:
         return pair([one.right for one, _ in some], [other.right for _, other in some]) if some else None
 
     def well_formed(self) -> Paired:
-        """Compare whether there is an answer at all that does not repeat itself."""
+        """Compare with the base as it is served whether there is an answer that does not repeat itself."""
         return pair(
             [not mark.base.malformed for mark in self.marks],
             [not mark.candidate.malformed for mark in self.marks],
         )
+
+    def well_formed_against_float32(self) -> Paired | None:
+        """Compare the same with the base in float32."""
+        some = [(mark.float32, mark.candidate) for mark in self.marks if mark.float32]
+        return pair([not a.malformed for a, _ in some], [not b.malformed for _, b in some]) if some else None
 
     def lost(self) -> tuple[Mark, ...]:
         """Return the prompts that the base answers rightly, in float32 too, and the candidate does not."""

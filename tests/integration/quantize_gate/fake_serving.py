@@ -11,7 +11,7 @@ RUN_DIR/fake.json by the beginning of the target's name, says how the model beha
     knows      of the gate's short prompts in the order asked, [first, one after the last] answered rightly
     dtype      what it computes in, unless `-- --dtype` says otherwise; then the behaviour of that name,
                such as "float32": {"knows": [0, 5]}, goes before its own
-    nan        answer prompt log-probabilities as an engine does whose weights are not numbers
+    nan        "500" or "null": what an engine answers whose log-probabilities are no numbers
     slow_s     seconds each output token takes in a speed measurement
     alone      end with a complaint while another engine is up
     log        lines of the engine's log
@@ -109,7 +109,18 @@ class Handler(BaseHTTPRequestHandler):
             type(self).served += 1
             if self.served > self.behaviour.get("die_after", 1_000_000):
                 os._exit(9)
-        if fault == "cut":
+        if "nan" in self.behaviour and body.get("prompt_logprobs") and fault is None:
+            fault = "nan"
+        if fault == "nan" and self.behaviour["nan"] == "500":
+            self.reply(
+                500, b'{"error": {"message": "Out of range float values are not JSON compliant: nan"}}'
+            )
+        elif fault == "nan":
+            reply = answer(self.path, body, self.behaviour)
+            for entry in reply["choices"][0]["prompt_logprobs"][1:]:
+                next(iter(entry.values()))["logprob"] = None
+            self.reply(200, json.dumps(reply).encode())
+        elif fault == "cut":
             self.send_response(200)
             self.send_header("Content-Length", "100000")
             self.end_headers()
