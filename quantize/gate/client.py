@@ -57,7 +57,7 @@ class Client:
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__} {error}".strip()
                 continue
-            if reply.status_code >= 500 and _NO_NUMBER in reply.text:
+            if reply.status_code != 200 and _NO_NUMBER in reply.text:
                 raise NotFinite(f"{path}: the engine's figures are not finite: its weights are damaged")
             if reply.status_code >= 500:
                 problem = f"HTTP {reply.status_code}: {reply.text[:200]}"
