@@ -11,7 +11,7 @@ RUN_DIR/fake.json by the beginning of the target's name, says how the model beha
     knows      of the gate's short prompts in the order asked, [first, one after the last] answered rightly
     dtype      what it computes in, unless `-- --dtype` says otherwise; then the behaviour of that name,
                such as "float32": {"knows": [0, 5]}, goes before its own
-    nan        "400" (as vLLM does), "500" or "null": what an engine answers whose log-probabilities are no numbers
+    nan        "400" (as vLLM does), "500" or "null": what an engine answers whose figures are no numbers
     slow_s     seconds each output token takes in a speed measurement
     alone      end with a complaint while another engine is up
     log        lines of the engine's log
