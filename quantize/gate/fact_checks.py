@@ -5,7 +5,8 @@ short prompts       McNemar's one-sided exact test against the base as served an
                     does is itself a test of level α (intersection-union; Berger 1982, Technometrics 24),
                     and a base that was lucky in one of its arithmetics is not the measure.
 in one language     the same on one of several judged languages, at α over their number (Bonferroni)
-short answers       the same two tests on whether there is an answer that does not repeat itself
+short answers       the same two tests on whether there is an answer that does not repeat itself, at a
+                    fifth of α: it is there to find nonsense, and must not double the false alarms
 greedy divergence   how likely a token is the first that differs from the base's, beyond the noise floor
 """
 
@@ -34,8 +35,8 @@ def fact_checks(facts: FactFindings | None, limits: Thresholds) -> tuple[Check, 
     return (
         *checks,
         _floor(facts),
-        _well_formed(facts, limits.min_p),
-        _divergence(facts, limits.max_divergence),
+        _well_formed(facts, limits.min_p / 5),
+        _divergence(facts, limits.divergence_limit),
     )
 
 

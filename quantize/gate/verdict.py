@@ -66,7 +66,7 @@ def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check,
         *_quality_checks(findings.quality, limits),
         *_language_checks(findings.languages, limits),
         *fact_checks(findings.facts, limits),
-        *_answer_checks(findings.pairs, limits),
+        *_answer_checks(findings, limits),
         _call_check(findings.calls, limits),
         _identity_check(findings.differences),
         *_task_checks(findings.tasks, limits),
@@ -202,7 +202,8 @@ def _task_checks(tasks: Sequence[TaskPair], limits: Thresholds) -> tuple[Check, 
     return tuple(checks)
 
 
-def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ...]:
+def _answer_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]:
+    pairs, own = findings.pairs, findings.own_length_ratio
     new = [pair for pair in pairs if pair.newly_bad]
     detail = "; ".join(f"{pair.question!r} {', '.join(pair.candidate_problems)}" for pair in new)
     length = length_ratio(pairs)
@@ -225,6 +226,7 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
             "unknown" if length is None else f"×{length:.2f}",
             f"×{1 / bound:.2f}…×{bound:.2f}",
             None if length is None else 1 / bound <= length <= bound,
+            detail="" if own is None else f"the base's own in float32 ×{own:.2f}",
         ),
         Check(
             "chat prompts as tokens",

@@ -104,7 +104,7 @@ def test_answers_that_part_from_the_bases_at_once_are_a_regression(
     # a token each, and each the first that differs
     assert outcome.report["reasons"] == [
         "greedy divergence, a token: +100.0% (0% of the answers are the base's to the last token), "
-        "needed ≤ +6.0%"
+        "needed ≤ +18.0%"
     ]
 
 
@@ -114,7 +114,7 @@ def test_short_answers_that_repeat_themselves_are_a_regression(
     outcome = gate_artifact(make_artifact(answer="la femme " * 12), None, config, Limits())
 
     assert outcome.verdict is Verdict.REGRESSION
-    assert "short answers: 40 lost, 0 won, p = 9.1e-13, needed p ≥ 0.05" in outcome.report["reasons"]
+    assert "short answers: 40 lost, 0 won, p = 9.1e-13, needed p ≥ 0.01" in outcome.report["reasons"]
 
 
 def test_the_page_shows_the_prompts_that_changed(config: GateConfig, base: Path, make_artifact: Make) -> None:

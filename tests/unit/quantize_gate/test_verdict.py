@@ -70,10 +70,16 @@ def quality(**changes: object) -> Findings:
         ),
         (replace(FINE, pairs=compare([ENDLESS] * 2, [ENDLESS] * 2)), Verdict.ACCEPT, None),
         (
-            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=41)])),
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=23)]), own_length_ratio=1.05),
             Verdict.REGRESSION,
-            "answer length: ×4.10",
+            "answer length: ×2.30 (the base's own in float32 ×1.05), needed ×0.50…×2.00",
         ),
+        (
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=4)])),
+            Verdict.REGRESSION,
+            "answer length",
+        ),
+        (replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=20)])), Verdict.ACCEPT, None),
         (
             replace(FINE, pairs=compare([GOOD], [replace(GOOD, prompt_ids=(1, 3))])),
             Verdict.REGRESSION,
