@@ -176,7 +176,7 @@ def damage(artifact: Path, out: Path, kind: str) -> Path:
         FILES[kind](directory)
     else:
         for path in directory.glob("*.safetensors"):
-            with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, "pt") as file:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             WEIGHTS[kind](tensors)

@@ -96,6 +96,7 @@ def compare_facts(
     no_floor: str = "",
 ) -> FactFindings:
     """Mark every answer and compare the models."""
+    exact: Sequence[Answer | None] = [None] * len(facts) if float32 is None else float32
     marks = tuple(
         Mark(
             fact.id,
@@ -104,11 +105,9 @@ def compare_facts(
             fact.question,
             _reply(fact, one),
             _reply(fact, other),
-            None if exact is None else _reply(fact, exact),
+            None if own is None else _reply(fact, own),
         )
-        for fact, one, other, exact in zip(
-            facts, base, candidate, float32 or [None] * len(facts), strict=True
-        )
+        for fact, one, other, own in zip(facts, base, candidate, exact, strict=True)
     )
     return FactFindings(
         marks, _divergence(base, candidate), None if float32 is None else _divergence(base, float32), no_floor

@@ -48,7 +48,8 @@ def pair(before: Sequence[bool], after: Sequence[bool]) -> Paired:
 def p_of_losses(lost: int, won: int) -> float:
     """Return P(X ≥ lost) for X ~ Binomial(lost + won, 1/2); 1 where nothing changed."""
     changed = lost + won
-    return sum(math.comb(changed, k) for k in range(lost, changed + 1)) / 2**changed
+    at_least = sum(math.comb(changed, k) for k in range(lost, changed + 1))
+    return at_least / (1 << changed)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def main(argv: list[str]) -> int:
     server = start(behaviour)
     ready_file = Path(option(argv, "--ready-file"))
     url = f"http://127.0.0.1:{server.server_port}"
-    ready = {
+    ready: dict[str, Any] = {
         "url": url,
         "model": target.name,
         "dtype": dtype,
