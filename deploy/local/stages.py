@@ -135,7 +135,9 @@ def _gate_words(result: dict[str, Any]) -> str:
     if not figures:  # the engine did not even load it
         return str(result["verdict"])
     ratio, kl, top1 = (figures[name]["value"] for name in ("perplexity_ratio", "mean_kl", "top1_agreement"))
-    return f"{result['verdict']}  perplexity ×{ratio:.3f}  KL {kl:.3f}  top-1 agreement {top1:.1%}"
+    facts = result["facts"] and result["facts"]["candidate_against_base"]
+    known = f"  short prompts {facts['before']} → {facts['after']} right" if facts else ""
+    return f"{result['verdict']}  perplexity ×{ratio:.3f}  KL {kl:.3f}  top-1 agreement {top1:.1%}{known}"
 
 
 def _unchanged(result: dict[str, Any]) -> str:

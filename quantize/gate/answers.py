@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 NGRAM_WORDS = 4
@@ -41,6 +41,8 @@ class Answer:
     tokens: int
     prompt_ids: tuple[int, ...] | None
     """The prompt after the chat template, as the engine saw it; None when it does not tell."""
+    ids: tuple[int, ...] | None = None
+    """The answer as tokens; None when the engine does not tell."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,20 @@ def repetition(text: str, n: int = NGRAM_WORDS) -> float:
     This is rep-n of Su et al. 2022 (A Contrastive Framework for Neural Text Generation), after seq-rep-n
     of Welleck et al. 2019. A text of fewer than MIN_NGRAMS runs is too short to call repetitive: 0.
     """
-    words = text.casefold().split()
-    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return _repeated(text.casefold().split(), n)
+
+
+def malformed(answer: Answer) -> bool:
+    """Whether an answer, cut off or not, is empty or repeats itself, by tokens where they are known.
+
+    Tokens and not words, since nonsense is often one long word.
+    """
+    by_tokens = _repeated(answer.ids, NGRAM_WORDS) if answer.ids else repetition(answer.text)
+    return not answer.text.strip() or by_tokens > MAX_REPETITION
+
+
+def _repeated(parts: Sequence[Hashable], n: int) -> float:
+    runs = [tuple(parts[i : i + n]) for i in range(len(parts) - n + 1)]
     return 1 - len(set(runs)) / len(runs) if len(runs) >= MIN_NGRAMS else 0.0
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 
-from quantize.gate.errors import BadReply, EngineFailed
+from quantize.gate.errors import BadReply, EngineFailed, NotFinite
 
 _ATTEMPTS = 3
+# What Python's json says of NaN and infinity, and so a server that was to send them.
+_NO_NUMBER = "Out of range float values are not JSON compliant"
 _PAUSE_S = 1.0
 
 
@@ -44,6 +46,7 @@ class Client:
         Raises:
             EngineFailed: the connection broke, or the server reported its own failure, three times.
             BadReply: the request was refused, or the reply is not a JSON object with a choice.
+            NotFinite: the server could not write its figures down.
         """
         problem = ""
         for attempt in range(_ATTEMPTS):
@@ -54,6 +57,8 @@ class Client:
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__} {error}".strip()
                 continue
+            if reply.status_code != 200 and _NO_NUMBER in reply.text:
+                raise NotFinite(f"{path}: the engine's figures are not finite: its weights are damaged")
             if reply.status_code >= 500:
                 problem = f"HTTP {reply.status_code}: {reply.text[:200]}"
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +42,20 @@ def gate(
     max_new_bad_answers: Annotated[
         int | None, typer.Option(help="Chat answers that may be bad where the base's are good")
     ] = None,
+    max_divergence: Annotated[
+        float | None,
+        typer.Option(
+            parser=fraction,
+            help="How much likelier than in the base itself a greedy token may be the first that differs"
+            + _AS_FRACTION,
+        ),
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Significance of fewer right answers to short prompts")
+    ] = None,
+    max_answer_length_ratio: Annotated[
+        float | None, typer.Option(help="Highest length of the chat answers, ×base")
+    ] = None,
     min_speed_ratio: Annotated[
         float | None, typer.Option(help="Lowest output speed, ×base; default: reported, not judged")
     ] = None,
@@ -62,6 +76,9 @@ def gate(
         max_size_ratio,
         max_new_bad_answers,
         min_speed_ratio,
+        max_divergence,
+        min_p,
+        max_answer_length_ratio,
     )
     config = GateConfig(models_dir=models_dir, run_dir=run_dir)
     plan = TaskPlan(tuple(tasks.split(",")), tasks_dir, tasks_limit) if tasks else None
@@ -72,12 +89,18 @@ def gate(
     raise typer.Exit(outcome.verdict.exit_code)
 
 
+def _counts(facts: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the short prompts came to, without the answers."""
+    return None if facts is None else {name: value for name, value in facts.items() if name != "answers"}
+
+
 def _summary(artifact: Path, outcome: Outcome) -> dict[str, object]:
     report = outcome.report
     return {
         "verdict": outcome.verdict.value,
         "reasons": report["reasons"],
         "figures": report["figures"],
+        "facts": _counts(report["facts"]),
         "speed": report["speed"],
         "report": str(artifact.resolve() / REPORT),
         "page": str(artifact.resolve() / PAGE),

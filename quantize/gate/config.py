@@ -37,6 +37,15 @@ class Measurement:
     """A chat answer must end by itself before this. The prompts ask for a sentence or a short list."""
     max_call_tokens: int = 96
     """Of the answer to a request that calls for a tool; with the request itself it fits a context of 512."""
+    facts: int | None = None
+    """Short prompts with a checkable answer to ask, evenly from the verdict's set; None: all of the
+    languages that are judged."""
+    max_fact_tokens: int = 32
+    """Of the answer to one of those: what is not said by then counts as not said."""
+    fact_concurrency: int = 32
+    """Short prompts in flight together: what a batch changes is in the noise floor, as it is in service."""
+    float32: bool = True
+    """Ask the base in float32 too, for the noise floor; not where it is served in float32 anyway."""
     speed_concurrencies: tuple[int, ...] = (1, 8, 32)
     """How many requests at once the speed is measured with."""
     speed_tokens: int = 32

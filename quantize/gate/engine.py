@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,19 +61,25 @@ class Engine:
         return total
 
 
-def serving_command(config: GateConfig, target: Path, ready_file: Path, log: Path) -> list[str]:
-    """Return the command that serves `target` on a spare port until it is told to stop."""
+def serving_command(
+    config: GateConfig, target: Path, ready_file: Path, log: Path, options: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that serves `target` on a spare port until it is told to stop.
+
+    `options` are the engine's own, such as ("--dtype", "float32"); they go before what would be chosen.
+    """
     return [
         str(config.serving_python.absolute()),
         *("-m", "serving", "serve", str(target)),
         *("--port", "0", "--ready-file", str(ready_file), "--log", str(log), "--die-with-parent"),
         "--private",
         *("--run-dir", str(config.run_dir)),
+        *(("--", *options) if options else ()),
     ]
 
 
 @contextlib.contextmanager
-def running(config: GateConfig, target: Path, role: str) -> Iterator[Engine]:
+def running(config: GateConfig, target: Path, role: str, options: Sequence[str] = ()) -> Iterator[Engine]:
     """Serve `target` for the length of the block; `role` names its logs in `run/gate/`.
 
     However the block ends, the server is gone afterwards; should this process be killed, the server
@@ -95,7 +101,7 @@ def running(config: GateConfig, target: Path, role: str) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="quantserve-gate-") as folder, said.open("wb") as output:
         ready_file = Path(folder) / "ready.json"
         process = subprocess.Popen(
-            serving_command(config, target, ready_file, log),
+            serving_command(config, target, ready_file, log, options),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

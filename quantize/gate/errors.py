@@ -3,6 +3,7 @@
 GateError                the gate cannot come to a verdict; says why
 ├── EngineFailed         an engine did not start or died; carries the log's telling line
 ├── BadReply             an engine answered with something that is no answer
+│   └── NotFinite        its log-probabilities are no numbers: its weights are damaged
 └── TasksFailed          lm-evaluation-harness did not come to a result
 """
 
@@ -21,6 +22,10 @@ class EngineFailed(GateError):
 
 class BadReply(GateError):
     """An engine's reply is not what the OpenAI API promises."""
+
+
+class NotFinite(BadReply):
+    """An engine's log-probabilities are no finite numbers."""
 
 
 class TasksFailed(GateError):

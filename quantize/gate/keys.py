@@ -14,10 +14,11 @@ from quantize.artifact import Manifest
 from quantize.gate import tool_calls
 from quantize.gate.answers import QUESTIONS
 from quantize.gate.config import Measurement
+from quantize.gate.facts import facts
 from quantize.gate.tasks import TaskPlan
 from quantize.gate.thresholds import Thresholds
 
-REVISION = 4
+REVISION = 5
 """Raise it when a formula or a rule changes: older reports are then measured again."""
 _ASKED = (QUESTIONS, tool_calls.QUESTIONS)
 _SERVING_SOURCES = ("*.py", "*.yaml")
@@ -61,7 +62,7 @@ def serving_sources(root: Path) -> str:
 
 def base_key(measurement: Measurement, evaluation: str, base: str, engine: str | None, root: Path) -> str:
     """Return the key of a base's cached view."""
-    parts = [REVISION, dataclasses.asdict(measurement), *_ASKED, evaluation, base, engine]
+    parts = [REVISION, dataclasses.asdict(measurement), *_ASKED, _facts(), evaluation, base, engine]
     return digest([*parts, machine(), serving_sources(root)])[:24]
 
 
@@ -92,8 +93,13 @@ def report_key(
 ) -> str:
     """Return the key of a report: the same key means that measuring again would judge the same thing."""
     files = {name: record.sha256 for name, record in manifest.files.items()}
-    settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), *_ASKED]
+    settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), *_ASKED, _facts()]
     return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files, _asked(tasks)])
+
+
+def _facts() -> list[dict[str, Any]]:
+    """Return the short prompts with what answers them: another rule marks the same answers differently."""
+    return [dataclasses.asdict(fact) for fact in facts("verdict")]
 
 
 def _asked(tasks: TaskPlan | None) -> list[Any] | None:

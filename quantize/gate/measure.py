@@ -33,6 +33,8 @@ class Said:
     tool_calls: tuple[Answer, ...]
     seconds: float
     """How long asking took, the held-out text included."""
+    facts: tuple[Answer, ...] = ()
+    """To the short prompts with a checkable answer."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def look(
     prompts: Sequence[Prompt],
     questions: Sequence[str],
     tool_questions: Sequence[str],
+    fact_questions: Sequence[str],
     tick: Tick,
 ) -> View:
     """Measure one engine's quality.
@@ -74,8 +77,23 @@ def look(
     passages = score_passages(client, plan, prompts, tick)
     asked = [(question, plan.max_answer_tokens) for question in questions]
     answers = ask(client, [*asked, *((call, plan.max_call_tokens) for call in tool_questions)], tick)
-    said = Said(answers[: len(questions)], answers[len(questions) :], time.perf_counter() - start)
-    return View(said, passages)
+    facts = ask_facts(client, plan, fact_questions, tick)
+    seconds = time.perf_counter() - start
+    return View(Said(answers[: len(questions)], answers[len(questions) :], seconds, facts), passages)
+
+
+def look_again(
+    client: Client, plan: Measurement, questions: Sequence[str], fact_questions: Sequence[str], tick: Tick
+) -> Said:
+    """Ask only what has an answer: of the base in float32, to see what rounding to 16 bits alone changes.
+
+    Raises:
+        EngineFailed, BadReply: from the client.
+    """
+    start = time.perf_counter()
+    answers = ask(client, [(question, plan.max_answer_tokens) for question in questions], tick)
+    facts = ask_facts(client, plan, fact_questions, tick)
+    return Said(answers, (), time.perf_counter() - start, facts)
 
 
 def cost(engine: Engine, rounds: Sequence[Round]) -> Cost:
@@ -121,8 +139,22 @@ def score_passages(
         return tuple(pool.map(one, prompts))
 
 
-def ask(client: Client, questions: Sequence[tuple[str, int]], tick: Tick) -> tuple[Answer, ...]:
-    """Return the greedy answer to each question and most tokens it may take, all asked at once."""
+def ask_facts(client: Client, plan: Measurement, questions: Sequence[str], tick: Tick) -> tuple[Answer, ...]:
+    """Return the greedy, short answers to prompts whose answer can be checked."""
+    asked = [(question, plan.max_fact_tokens) for question in questions]
+    return ask(client, asked, tick, plan.fact_concurrency, "short prompts")
+
+
+def ask(
+    client: Client,
+    questions: Sequence[tuple[str, int]],
+    tick: Tick,
+    concurrency: int | None = None,
+    what: str = "chat answers",
+) -> tuple[Answer, ...]:
+    """Return the greedy answer to each question and most tokens it may take; None: all asked at once."""
+    if not questions:
+        return ()
 
     def one(asked: tuple[str, int]) -> Answer:
         question, max_tokens = asked
@@ -136,11 +168,12 @@ def ask(client: Client, questions: Sequence[tuple[str, int]], tick: Tick) -> tup
                 finish_reason=choice["finish_reason"],
                 tokens=int(reply["usage"]["completion_tokens"]),
                 prompt_ids=tuple(ids) if ids else None,
+                ids=tuple(choice["token_ids"]) if choice.get("token_ids") else None,
             )
         except (KeyError, TypeError) as error:
             raise BadReply(f"the engine's chat answer lacks {error}") from error
-        tick("chat answers")
+        tick(what)
         return answer
 
-    with ThreadPoolExecutor(len(questions)) as pool:
+    with ThreadPoolExecutor(concurrency or len(questions)) as pool:
         return tuple(pool.map(one, questions))

@@ -21,7 +21,8 @@ from quantize.gate import room, speed
 from quantize.gate.client import Client
 from quantize.gate.config import GateConfig
 from quantize.gate.engine import Engine, running
-from quantize.gate.errors import BadReply, EngineFailed, GateError
+from quantize.gate.errors import BadReply, EngineFailed, GateError, NotFinite
+from quantize.gate.facts import Fact
 from quantize.gate.measure import Cost, Prompt, View, cost, look
 from quantize.gate.speed import Round, Tick
 from quantize.gate.tasks import TaskScores
@@ -47,10 +48,20 @@ class Asked:
     prompts: tuple[Prompt, ...]
     questions: tuple[str, ...]
     tool_questions: tuple[str, ...]
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def fact_questions(self) -> tuple[str, ...]:
+        """The short prompts."""
+        return tuple(fact.question for fact in self.facts)
 
     def requests(self) -> int:
         """Return how many requests one look makes."""
-        return len(self.prompts) + len(self.questions) + len(self.tool_questions)
+        return len(self.prompts) + len(self.tool_questions) + self.reference_requests()
+
+    def reference_requests(self) -> int:
+        """Return how many requests the base in float32 is asked."""
+        return len(self.questions) + len(self.facts)
 
 
 @dataclass(frozen=True)
@@ -74,11 +85,15 @@ class Measurements:
 class CandidateFailed(Exception):
     """The candidate does not load, or died: a verdict, not an error. Carries what the base showed."""
 
-    def __init__(self, reason: str, base: Measured | None) -> None:
-        """`reason` is the log's telling line; `base` is None when the base was not measured yet."""
+    def __init__(self, reason: str, base: Measured | None, *, finite: bool = True) -> None:
+        """`reason` is the log's telling line; `base` is None when the base was not measured yet.
+
+        `finite` is False when it loads and answers, but with what is no number.
+        """
         super().__init__(reason)
         self.reason = reason
         self.base = base
+        self.finite = finite
 
 
 Tasks = Callable[[Up, str], TaskScores] | None
@@ -196,14 +211,16 @@ class Pairing:
     def _look(self, up: Up, prompts: Sequence[Prompt], role: str) -> View:
         asked = self.asked
         plan = self.config.measurement
-        tick = self._named(role)
-        return look(up.client, plan, prompts, asked.questions, asked.tool_questions, tick)
+        tick = self.named(role)
+        questions = (asked.questions, asked.tool_questions, asked.fact_questions)
+        return look(up.client, plan, prompts, *questions, tick)
 
     def _round(self, up: Up, view: View, number: int, role: str) -> Round:
         prompts = [passage.ids.tolist() for passage in view.passages]
-        return speed.measure_round(up.client, self.config.measurement, prompts, number, self._named(role))
+        return speed.measure_round(up.client, self.config.measurement, prompts, number, self.named(role))
 
-    def _named(self, role: str) -> Tick:
+    def named(self, role: str) -> Tick:
+        """Return a tick that says whose request was answered."""
         return lambda what: self.tick(f"{role}: {what}")
 
     def _room(self, engine: Engine) -> room.Room:
@@ -243,4 +260,4 @@ def _candidate_named(base: Measured | None, kinds: Kinds = _ALL) -> Iterator[Non
     try:
         yield
     except kinds as error:
-        raise CandidateFailed(str(error), base) from error
+        raise CandidateFailed(str(error), base, finite=not isinstance(error, NotFinite)) from error

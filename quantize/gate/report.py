@@ -16,12 +16,14 @@ from core.files import write_json, write_text
 from core.speed import crossover, sentence
 from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
 from quantize.gate.card import card
+from quantize.gate.check import Check
+from quantize.gate.facts.comparing import FactFindings
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.measure import Cost, Said, View
 from quantize.gate.pairing import Measured
 from quantize.gate.speed import totals
 from quantize.gate.thresholds import Thresholds
-from quantize.gate.verdict import Check, Findings, Verdict
+from quantize.gate.verdict import Findings, Verdict
 
 _COLORS = {
     Verdict.ACCEPT: "green",
@@ -79,6 +81,7 @@ def build(
             }
             for pair in findings.calls
         ],
+        "facts": None if findings is None or findings.facts is None else _facts(findings.facts),
         "tasks": []
         if findings is None
         else [{**dataclasses.asdict(pair), "recovery": pair.recovery} for pair in findings.tasks],
@@ -94,6 +97,25 @@ def _speed(findings: Findings) -> dict[str, Any]:
         "pairs": [{**dataclasses.asdict(pair), "ratio": pair.ratio} for pair in findings.speeds],
         "crossover": change,
         "sentence": sentence(findings.speeds),
+    }
+
+
+def _facts(facts: FactFindings) -> dict[str, Any]:
+    """Return the short prompts: the comparisons, the lost prompts first, and every answer."""
+    compared = {
+        "candidate_against_base": facts.candidate_against_base(),
+        "candidate_against_float32": facts.candidate_against_float32(),
+        "float32_against_base": facts.float32_against_base(),
+        "well_formed": facts.well_formed(),
+        "well_formed_against_float32": facts.well_formed_against_float32(),
+    }
+    parted = {"divergence": facts.divergence, "divergence_floor": facts.floor}
+    return {
+        **{name: one and {**dataclasses.asdict(one), "p": one.p} for name, one in compared.items()},
+        **{name: one and {**dataclasses.asdict(one), "rate": one.rate} for name, one in parted.items()},
+        "no_floor": facts.no_floor or None,
+        "lost": [mark.id for mark in facts.lost()],
+        "answers": [dataclasses.asdict(mark) for mark in facts.marks],
     }
 
 

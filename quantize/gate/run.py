@@ -31,6 +31,9 @@ class Limits:
     max_size_ratio: float | None = None
     max_new_bad_answers: int | None = None
     min_speed_ratio: float | None = None
+    max_divergence: float | None = None
+    min_p: float | None = None
+    max_answer_length_ratio: float | None = None
     max_new_broken_calls: int | None = None
     min_task_recovery: float | None = None
     min_mean_recovery: float | None = None

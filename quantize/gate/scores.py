@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quantize.gate.errors import BadReply
+from quantize.gate.errors import BadReply, NotFinite
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,7 +38,8 @@ def parse_passage(choice: Mapping[str, Any], ids: Sequence[int], top_k: int) -> 
     k + 1 entries. The actual token's entry comes first; its rank beyond k is the true one.
 
     Raises:
-        BadReply: the reply has another shape, or a log-probability is not a finite number.
+        BadReply: the reply has another shape.
+        NotFinite: a log-probability is not a finite number.
     """
     entries = choice.get("prompt_logprobs")
     if not isinstance(entries, list) or len(entries) < len(ids):
@@ -46,7 +47,7 @@ def parse_passage(choice: Mapping[str, Any], ids: Sequence[int], top_k: int) -> 
     actual, top_ids, top = [], [], []
     try:
         for token, entry in zip(ids[1:], entries[1 : len(ids)], strict=True):
-            known = {int(key): float(value["logprob"]) for key, value in entry.items()}
+            known = {int(key): _number(value["logprob"]) for key, value in entry.items()}
             best = sorted(known.items(), key=lambda item: -item[1])[:top_k]
             actual.append(known[token])
             top_ids.append([key for key, _ in best])
@@ -60,8 +61,13 @@ def parse_passage(choice: Mapping[str, Any], ids: Sequence[int], top_k: int) -> 
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadReply(f"the engine's prompt log-probabilities cannot be read: {error!r}") from error
     if not (np.isfinite(passage.actual).all() and np.isfinite(passage.top).all()):
-        raise BadReply("the engine gave log-probabilities that are not finite: its weights are damaged")
+        raise NotFinite("the engine gave log-probabilities that are not finite: its weights are damaged")
     return passage
+
+
+def _number(value: Any) -> float:
+    """Return a log-probability; a server may write what is no number as null."""
+    return float("nan") if value is None else float(value)
 
 
 def pack(passages: Sequence[Passage]) -> bytes:

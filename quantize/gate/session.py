@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.console import console, progress
 from quantize.artifact import Manifest
 from quantize.gate import cache, found, keys, report, speed, tool_calls
-from quantize.gate.answers import compare, questions_for
+from quantize.gate.answers import compare, length_ratio, questions_for
 from quantize.gate.config import ROOT, GateConfig
 from quantize.gate.evaluation import Evaluation
+from quantize.gate.facts import Fact, verdict_facts
+from quantize.gate.facts.comparing import compare_facts
 from quantize.gate.figures import LanguageQuality, Quality, compare_passages
+from quantize.gate.finite import not_finite
 from quantize.gate.identity import differences, read_identity
 from quantize.gate.measure import Prompt, View
-from quantize.gate.pairing import Asked, CandidateFailed, Measurements, Pairing, Up
+from quantize.gate.pairing import Asked, CandidateFailed, Measured, Measurements, Pairing, Up
+from quantize.gate.reference import EXACT, Reference, measure_reference
 from quantize.gate.run import Case
 from quantize.gate.scores import Passage
 from quantize.gate.speed import Tick
@@ -36,6 +40,8 @@ def judge_case(
     """
     folder = config.run_dir / "gate-cache"
     common = _common(case, overlap_checked)
+    if damaged := _damaged(case):
+        return _without_figures(case, common, Verdict.ANOMALOUS, damaged, None)
     known = None if force else found.load(folder / "found", _found_key(case, config))
     if known is not None:
         console.print("measured before; judged by today's limits (--force measures again)")
@@ -43,15 +49,8 @@ def judge_case(
         try:
             known = _measure(case, config, folder, force=force)
         except CandidateFailed as failure:
-            text = report.build(
-                verdict=Verdict.INFEASIBLE,
-                reasons=[failure.reason],
-                base={**_base_facts(case, False), **report.measured_json(failure.base)},
-                candidate=_candidate_facts(case),
-                **common,
-            )
-            report.publish(case.directory, case.manifest, text, ())
-            return Verdict.INFEASIBLE, text
+            verdict = Verdict.INFEASIBLE if failure.finite else Verdict.ANOMALOUS
+            return _without_figures(case, common, verdict, failure.reason, failure.base)
     verdict, checks = judge(known.findings, case.thresholds)
     text = report.build(
         verdict=verdict,
@@ -64,6 +63,29 @@ def judge_case(
         **common,
     )
     report.publish(case.directory, case.manifest, text, checks)
+    return verdict, text
+
+
+def _damaged(case: Case) -> str:
+    """Return what weights of the artifact are no numbers where the base's are, or nothing."""
+    bad = not_finite(case.directory)
+    names = [name for name in bad if name not in not_finite(case.base.directory)] if bad else []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"weights that are no finite numbers: {names[0]}{more}" if names else ""
+
+
+def _without_figures(
+    case: Case, common: dict[str, Any], verdict: Verdict, reason: str, base: Measured | None
+) -> tuple[Verdict, dict[str, Any]]:
+    """Write the report of a candidate that could not be measured, and return it."""
+    text = report.build(
+        verdict=verdict,
+        reasons=[reason],
+        base={**_base_facts(case, False), **report.measured_json(base)},
+        candidate=_candidate_facts(case),
+        **common,
+    )
+    report.publish(case.directory, case.manifest, text, ())
     return verdict, text
 
 
@@ -80,16 +102,28 @@ def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> fo
     try:
         with _progress() as (tick, set_total):
             pairing = _pairing(case, config, view, tick)
-            set_total(pairing.requests())
+            own = folder / f"{key}-{EXACT}.json"
+            kept = None if force or not own.is_file() else own
+            set_total(pairing.requests() + (0 if kept else pairing.asked.reference_requests()))
             measured = pairing.measure()
+            if view is None:
+                cache.store(folder, key, measured.base.view)
+            reference = measure_reference(
+                config,
+                case.base.directory,
+                measured.base.cost.dtype,
+                pairing.asked,
+                kept,
+                pairing.named(EXACT),
+            )
     except CandidateFailed as failure:
         if failure.base is not None:
             cache.store(folder, key, failure.base.view)
         raise
-    if view is None:
-        cache.store(folder, key, measured.base.view)
+    if reference.said is not None and kept is None:
+        cache.store_said(own, reference.said)
     result = found.Found(
-        findings_of(case, config, measured),
+        findings_of(case, config, measured, pairing.asked.facts, reference),
         {**_base_facts(case, view is not None), **report.measured_json(measured.base)},
         {**_candidate_facts(case), **report.measured_json(measured.candidate)},
         measured.room.reason,
@@ -105,15 +139,26 @@ def _found_key(case: Case, config: GateConfig) -> str:
     )
 
 
-def findings_of(case: Case, config: GateConfig, measured: Measurements) -> Findings:
-    """Put both measurements side by side."""
+def findings_of(
+    case: Case, config: GateConfig, measured: Measurements, facts: Sequence[Fact], reference: Reference
+) -> Findings:
+    """Put the measurements side by side."""
     base, candidate = measured.base, measured.candidate
+    own = reference.said
     samples = config.measurement.bootstrap_samples
     overall, languages = qualities(case.evaluation, base.view.passages, candidate.view.passages, samples)
     return Findings(
         quality=overall,
         languages=languages,
         pairs=compare(base.view.said.answers, candidate.view.said.answers),
+        facts=compare_facts(
+            facts,
+            base.view.said.facts,
+            candidate.view.said.facts,
+            None if own is None else own.facts,
+            reference.problem,
+        ),
+        own_length_ratio=None if own is None else length_ratio(compare(base.view.said.answers, own.answers)),
         calls=tool_calls.compare_calls(base.view.said.tool_calls, candidate.view.said.tool_calls),
         differences=differences(read_identity(case.base.directory), read_identity(case.directory)),
         size_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
@@ -156,6 +201,7 @@ def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> 
             tuple(Prompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
             questions_for(case.evaluation.judged),
             tool_calls.QUESTIONS,
+            verdict_facts(case.evaluation.judged, config.measurement.facts),
         ),
         known=known,
         on_gpu=bool(keys.machine()["gpus"]),

@@ -33,10 +33,16 @@ class Thresholds:
     """How many of the eight chat answers may be bad where the base's is good."""
     max_new_broken_calls: int = 0
     """How many of the three tool calls may be unreadable where the base's are readable."""
-    max_answer_length_ratio: float = 4.0
-    """The candidate's answers together may be longer by this factor, or shorter by its inverse. Short
-    answers vary: a sound 4-bit SmolLM2-135M said 2.3 times as much as its base, the damaged one, which
-    no longer stops, 5.6 times."""
+    max_divergence: float | None = None
+    """How much likelier than the noise floor each greedy token may be the first that differs from the
+    base's, as a fraction (see `facts.paired.Divergence`). None: `divergence_limit` takes it from the
+    agreement, of which it is the other side."""
+    min_p: float = 0.05
+    """Significance: fewer right answers than the base's are chance down to this p-value. It is the same
+    for every class, since it grows with the number of prompts that were lost, not with what bits cost."""
+    max_answer_length_ratio: float = 2.0
+    """The candidate's chat answers together may be longer by this factor, or shorter by its inverse. The
+    base in float32 said 1.05 times as much as in bfloat16, its INT8 artifacts 1.08 to 1.37 times."""
     suspicious_ppl_gain: float = 0.02
     """A candidate better than its base by this fraction cannot agree poorly with it as well: rounding
     adds noise, and noise does not teach. Both together are ANOMALOUS."""
@@ -51,6 +57,19 @@ class Thresholds:
     min_speed_ratio: float | None = None
     """Lowest output tokens per second, at any measured concurrency. None: reported, not judged, since
     a 4-bit artifact is made for memory first and is slower than 16 bits in a batch on CPU."""
+
+    @property
+    def divergence_limit(self) -> float:
+        """`max_divergence`, or what the agreement on held-out text allows.
+
+        A model is surer of its own greedy text than of others' prose: SmolLM2-135M in bfloat16 and float32
+        differ in 3.4 % of the top tokens on held-out text and part at 2.1 % of their greedy tokens, its
+        INT8 artifact in 8.3 % and at 5.8 %: six to seven parts in ten.
+        """
+        return _SURER * (1 - self.min_top1_agreement) if self.max_divergence is None else self.max_divergence
+
+
+_SURER = 0.6
 
 
 _SMALL, _MEDIUM, _LARGE = 500e6, 2e9, 10e9

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from core.speed import SpeedPair, sign
 from quantize.gate.answers import Pair, length_ratio, same_prompts
+from quantize.gate.check import Check, Fault
+from quantize.gate.fact_checks import fact_checks
+from quantize.gate.facts.comparing import FactFindings
 from quantize.gate.figures import LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.tasks import TaskPair, mean_recovery
@@ -29,35 +32,6 @@ class Verdict(enum.StrEnum):
         return {"ACCEPT": 0, "REGRESSION": 3, "ANOMALOUS": 4, "INFEASIBLE": 5}[self.value]
 
 
-class Fault(enum.Enum):
-    """What a failed check means."""
-
-    REGRESSION = "the artifact is worse than its threshold"
-    ANOMALY = "the figures cannot be trusted"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One figure against its threshold."""
-
-    name: str
-    base: str
-    candidate: str
-    value: str
-    limit: str
-    passed: bool | None
-    """None: reported, not judged."""
-    fault: Fault = Fault.REGRESSION
-    detail: str = ""
-    """What a reason adds to the value."""
-
-    @property
-    def reason(self) -> str:
-        """The check as a sentence, for the list of reasons."""
-        told = f"{self.value} ({self.detail})" if self.detail else self.value
-        return f"{self.name}: {told}, needed {self.limit}"
-
-
 @dataclass(frozen=True)
 class Findings:
     """Everything a verdict rests on; unknown is None."""
@@ -75,6 +49,10 @@ class Findings:
     """Whether the artifact claims to be quantized, so that a quantized kernel is expected."""
     speeds: tuple[SpeedPair, ...]
     tasks: tuple[TaskPair, ...] = ()
+    facts: FactFindings | None = None
+    """What the short prompts showed; None where none were asked."""
+    own_length_ratio: float | None = None
+    """The base's answers in float32 over its own as served, in tokens: the noise floor of the length."""
     while_loading: bool = False
     """Whether the engine quantizes while loading: the files are the base's, and their size says nothing."""
 
@@ -87,7 +65,8 @@ def judge(findings: Findings, limits: Thresholds) -> tuple[Verdict, tuple[Check,
     checks = (
         *_quality_checks(findings.quality, limits),
         *_language_checks(findings.languages, limits),
-        *_answer_checks(findings.pairs, limits),
+        *fact_checks(findings.facts, limits),
+        *_answer_checks(findings, limits),
         _call_check(findings.calls, limits),
         _identity_check(findings.differences),
         *_task_checks(findings.tasks, limits),
@@ -223,7 +202,8 @@ def _task_checks(tasks: Sequence[TaskPair], limits: Thresholds) -> tuple[Check, 
     return tuple(checks)
 
 
-def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ...]:
+def _answer_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]:
+    pairs, own = findings.pairs, findings.own_length_ratio
     new = [pair for pair in pairs if pair.newly_bad]
     detail = "; ".join(f"{pair.question!r} {', '.join(pair.candidate_problems)}" for pair in new)
     length = length_ratio(pairs)
@@ -246,6 +226,7 @@ def _answer_checks(pairs: Sequence[Pair], limits: Thresholds) -> tuple[Check, ..
             "unknown" if length is None else f"×{length:.2f}",
             f"×{1 / bound:.2f}…×{bound:.2f}",
             None if length is None else 1 / bound <= length <= bound,
+            detail="" if own is None else f"the base's own in float32 ×{own:.2f}",
         ),
         Check(
             "chat prompts as tokens",

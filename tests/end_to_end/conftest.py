@@ -16,11 +16,12 @@ from tests.tiny_llama import write_tiny_llama
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "tiny-llama"
 # A random model of a megabyte: the whole path is real, only the weights are small.
-# What it babbles ends, or repeats itself, by chance; its figures are judged as ever.
+# What it babbles ends, repeats itself and parts from the base's by chance; its figures are judged as ever.
 QUICK = {
     "MODEL": f"models/{NAME}",
     "QUANTIZE": "--sequences 4 --sequence-tokens 128",
-    "GATE": "--max-new-bad-answers 12 --min-top1-agreement 60%",
+    "GATE": "--max-new-bad-answers 12 --min-top1-agreement 60% --max-divergence 100% --min-p 0 "
+    "--max-answer-length-ratio 100",
     "DOCS": " ".join(
         f"samples/documents/{n}" for n in ("company-handbook.pdf", "serving-guide.md", "faq.html")
     ),

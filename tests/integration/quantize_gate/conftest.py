@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
 from quantize.gate.config import GateConfig, Measurement
 from quantize.models.source import content_hash
+from tests.integration.quantize_gate.fake_serving import ASKED
 
 Make = Callable[..., Path]
 KERNEL_LOG = [
@@ -57,7 +58,9 @@ def config(tmp_path: Path) -> GateConfig:
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
     interpreter.chmod(0o755)
     return GateConfig(
-        measurement=Measurement(passages=4, reported_passages=2, speed_concurrencies=(1, 4), speed_tokens=8),
+        measurement=Measurement(
+            passages=4, reported_passages=2, facts=ASKED, speed_concurrencies=(1, 4), speed_tokens=8
+        ),
         serving_python=interpreter,
         models_dir=tmp_path / "models",
         run_dir=tmp_path / "run",

@@ -8,6 +8,10 @@ RUN_DIR/fake.json by the beginning of the target's name, says how the model beha
     reads      added to each token id of a text, as by another tokenizer
     answer     every chat answer, with finish_reason stop; finish_reason, prompt_ids override
     call       the answer to a request that calls for a tool
+    knows      of the gate's short prompts in the order asked, [first, one after the last] answered rightly
+    dtype      what it computes in, unless `-- --dtype` says otherwise; then the behaviour of that name,
+               such as "float32": {"knows": [0, 5]}, goes before its own
+    nan        "400" (as vLLM does), "500" or "null": what an engine answers whose figures are no numbers
     slow_s     seconds each output token takes in a speed measurement
     alone      end with a complaint while another engine is up
     log        lines of the engine's log
@@ -28,7 +32,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from quantize.gate.facts import verdict_facts
+
 VOCABULARY = 1000
+ASKED = 40
+# Question → number in the order asked, those with a plain answer only, and that answer.
+FACTS = {
+    fact.question: (number, fact.accept[0])
+    for number, fact in enumerate(f for f in verdict_facts(["en"], ASKED) if f.rule in ("contains", "number"))
+}
 
 
 def option(argv: list[str], name: str) -> str:
@@ -62,7 +74,15 @@ def answer(path: str, body: dict[str, Any], behaviour: dict[str, Any]) -> dict[s
         said = (
             behaviour.get("call", "I cannot.") if "FUNCTION" in question else behaviour.get("answer", "Good.")
         )
-        choice = {"message": {"content": said}, "finish_reason": behaviour.get("finish_reason", "stop")}
+        first, last = behaviour.get("knows", (0, 0))
+        known = FACTS.get(question, (-1, ""))
+        if first <= known[0] < last:
+            said = known[1]
+        choice = {
+            "message": {"content": said},
+            "finish_reason": behaviour.get("finish_reason", "stop"),
+            "token_ids": tokens_of(said),
+        }
         ids = behaviour.get("prompt_ids", tokens_of(question))
         return {"choices": [choice], "usage": usage, "prompt_token_ids": ids}
     prompt = body["prompt"]
@@ -89,7 +109,19 @@ class Handler(BaseHTTPRequestHandler):
             type(self).served += 1
             if self.served > self.behaviour.get("die_after", 1_000_000):
                 os._exit(9)
-        if fault == "cut":
+        if "nan" in self.behaviour and body.get("prompt_logprobs") and fault is None:
+            fault = "nan"
+        if fault == "nan" and self.behaviour["nan"] != "null":
+            self.reply(
+                int(self.behaviour["nan"]),
+                b'{"error": {"message": "Out of range float values are not JSON compliant: nan"}}',
+            )
+        elif fault == "nan":
+            reply = answer(self.path, body, self.behaviour)
+            for entry in reply["choices"][0]["prompt_logprobs"][1:]:
+                next(iter(entry.values()))["logprob"] = None
+            self.reply(200, json.dumps(reply).encode())
+        elif fault == "cut":
             self.send_response(200)
             self.send_header("Content-Length", "100000")
             self.end_headers()
@@ -145,13 +177,18 @@ def main(argv: list[str]) -> int:
     if "complaint" in behaviour:
         sys.stderr.write("a line before\n" + behaviour["complaint"] + "\n")
         return 1
+    dtype = option(argv, "--dtype") if "--dtype" in argv else behaviour.get("dtype", "float32")
+    behaviour = {**behaviour, **behaviour.get(dtype, {})}
+    if "complaint" in behaviour:
+        sys.stderr.write(behaviour["complaint"] + "\n")
+        return 1
     server = start(behaviour)
     ready_file = Path(option(argv, "--ready-file"))
     url = f"http://127.0.0.1:{server.server_port}"
-    ready = {
+    ready: dict[str, Any] = {
         "url": url,
         "model": target.name,
-        "dtype": "float32",
+        "dtype": dtype,
         "ready_s": 1.5,
         "kv_cache_tokens": 64,
         "argv": [],

@@ -17,6 +17,8 @@ SMALL = Measurement(
     reported_passages=2,
     max_answer_tokens=16,
     max_call_tokens=16,
+    facts=12,
+    float32=False,
     speed_concurrencies=(1, 4),
     speed_tokens=8,
 )

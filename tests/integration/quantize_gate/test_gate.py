@@ -33,7 +33,7 @@ from tests.integration.quantize_gate.conftest import Make
 
 KEYS = {
     *("verdict", "reasons", "figures", "languages", "speed", "checks", "thresholds", "base", "candidate"),
-    *("evaluation", "answers", "tool_calls", "tasks", "environment", "created", "key"),
+    *("evaluation", "answers", "tool_calls", "facts", "tasks", "environment", "created", "key"),
 }
 
 

@@ -61,3 +61,17 @@ def test_tasks_are_judged_where_they_are_above_chance(
     bits: int, parameters: float, recovery: float | None
 ) -> None:
     assert thresholds_for(bits, parameters).min_task_recovery == recovery
+
+
+def test_the_divergence_limit_follows_the_agreement_unless_it_is_given() -> None:
+    limits = thresholds_for(8, 135e6)
+
+    assert limits.divergence_limit == pytest.approx(0.078)  # 0.6 of 13 %; measured: 3.7 % beyond the floor
+    assert Limits(min_top1_agreement=0.5).over(limits).divergence_limit == pytest.approx(0.3)
+    assert Limits(max_divergence=0.01).over(limits).divergence_limit == 0.01
+    assert Limits(max_divergence=0.0).over(limits).divergence_limit == 0.0
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8, 16])
+def test_answers_of_twice_the_length_are_the_most_that_is_allowed(bits: int) -> None:
+    assert thresholds_for(bits, 135e6).max_answer_length_ratio == 2.0

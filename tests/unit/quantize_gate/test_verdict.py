@@ -6,12 +6,13 @@ import pytest
 
 from core.speed import SpeedPair
 from quantize.gate.answers import Answer, compare
+from quantize.gate.check import Fault
 from quantize.gate.figures import Estimate, LanguageQuality, Quality
 from quantize.gate.kernel import KernelEvidence
 from quantize.gate.tasks import TaskPair
 from quantize.gate.thresholds import Thresholds
 from quantize.gate.tool_calls import compare_calls
-from quantize.gate.verdict import Fault, Findings, Verdict, judge, reasons
+from quantize.gate.verdict import Findings, Verdict, judge, reasons
 
 LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1)
 QUALITY = Quality(
@@ -70,10 +71,16 @@ def quality(**changes: object) -> Findings:
         ),
         (replace(FINE, pairs=compare([ENDLESS] * 2, [ENDLESS] * 2)), Verdict.ACCEPT, None),
         (
-            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=41)])),
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=23)]), own_length_ratio=1.05),
             Verdict.REGRESSION,
-            "answer length: ×4.10",
+            "answer length: ×2.30 (the base's own in float32 ×1.05), needed ×0.50…×2.00",
         ),
+        (
+            replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=4)])),
+            Verdict.REGRESSION,
+            "answer length",
+        ),
+        (replace(FINE, pairs=compare([GOOD], [replace(GOOD, tokens=20)])), Verdict.ACCEPT, None),
         (
             replace(FINE, pairs=compare([GOOD], [replace(GOOD, prompt_ids=(1, 3))])),
             Verdict.REGRESSION,
