@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
+from core.home import found_at_home
 
 # Into a file or a pipe a table takes the width it needs; a terminal says its own.
 _WIDTH_OF_A_FILE = 140
@@ -47,7 +48,7 @@ def emit_json(value: dict[str, Any]) -> None:
 def run_app(app: typer.Typer, program: str) -> NoReturn:
     """Run a typer application; an expected failure becomes one line on stderr and its exit code."""
     try:
-        app(prog_name=program)
+        app(found_at_home(sys.argv[1:]), prog_name=program)
     except QuantserveError as error:
         console.print(f"[bold red]{program}:[/] ", end="")
         console.print(str(error), markup=False, soft_wrap=True)

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.home import generated
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -97,7 +99,7 @@ class LauncherOptions:
 class RunDirectory:
     """The files of a background server, all in one folder."""
 
-    path: Path = Path("run")
+    path: Path = field(default_factory=lambda: generated("run"))
 
     @property
     def state(self) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core import home
 from core.errors import QuantserveError
 from deploy.local.environments import HOME, ROOT, VENVS
 from deploy.local.settings import Settings
@@ -63,7 +64,11 @@ def program(environment: str, *words: str) -> list[str]:
 def run_program(command: list[str], stdout: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our programs where the generated files are kept."""
     HOME.mkdir(parents=True, exist_ok=True)
-    paths = {"QUANTSERVE_SERVING_PYTHON": program("serving")[0], "PYTHONPATH": str(ROOT)}
+    paths = {
+        "QUANTSERVE_SERVING_PYTHON": program("serving")[0],
+        "PYTHONPATH": str(ROOT),
+        home.VARIABLE: str(HOME),  # made absolute, for it is read from there
+    }
     return subprocess.run(
         command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
     )
