@@ -54,6 +54,23 @@ def run_app(app: typer.Typer, program: str) -> NoReturn:
         console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print(f"{program}: interrupted; nothing half-written was left", markup=False)
+        _say_interrupted(program)
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        # typer takes a Ctrl-C for itself and exits with 130, without a word
+        if end.code == EXIT_INTERRUPTED and _was_interrupted(end):
+            _say_interrupted(program)
+        raise
     sys.exit(0)
+
+
+def _say_interrupted(program: str) -> None:
+    console.print(f"{program}: interrupted; nothing half-written was left", markup=False)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 
-from core.errors import QuantserveError
 from deploy.local.environments import ROOT
 from deploy.local.setup import bootstrap_uv, run
-from deploy.local.terminal import say
+from deploy.local.terminal import run_main, say
 
 _REQUIREMENTS = ROOT / "requirements"
 
@@ -59,8 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except QuantserveError as error:
-        say(f"pins: {error}")
-        sys.exit(error.exit_code)
+    run_main(main)

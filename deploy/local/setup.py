@@ -21,7 +21,7 @@ from deploy.local.environments import (
     environments,
     tcmalloc_installed,
 )
-from deploy.local.terminal import paint, say, warn
+from deploy.local.terminal import paint, run_main, say, warn
 
 UV_HOME = VENVS / "uv"
 _BOOTSTRAP = ROOT / "requirements" / "bootstrap.txt"
@@ -138,11 +138,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except QuantserveError as error:
-        say(f"{paint('setup:', 'red')} {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("setup: interrupted; run it again to go on")
-        sys.exit(130)
+    run_main(main)
