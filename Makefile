@@ -26,7 +26,7 @@ no_python = { echo "make $@: there is no $(PYTHON). Name one: make $@ PYTHON=/pa
 LOCAL = command -v "$(PYTHON)" >/dev/null || $(no_python); MAKE_TARGET=$@ exec "$(PYTHON)" -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME
+export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME AUDIT_SERVICE
 export UV_LINK_MODE := copy
 # Every program here is started many times: without cached bytecode each start takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -119,6 +119,8 @@ lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) mypy core quantize serving rag benchmarks deploy samples tests
 pins: ## compile requirements/*.txt from requirements/*.in
 	@$(LOCAL).pins
+audit: ## ask the advisory database about every pin; the result goes to docs/advisories.md (AUDIT_SERVICE=pypi|osv)
+	@$(LOCAL).audit
 bench-quantize: ## every method's seconds, memory, quality and speed on the default model, and the targets met
 	@$(call environment,quantize) quantize.ladder.bench $(ARGS)
 clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)

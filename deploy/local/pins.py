@@ -29,6 +29,7 @@ PINS = (
     Pins("serving-gpu.txt", ("core.in", "serving-gpu.in"), "", "pypi"),
     Pins("rag.txt", ("core.in", "rag.in", "dev.in"), "rag-overrides.txt", "cpu"),
     Pins("eval.txt", ("eval.in",), "", "cpu"),
+    Pins("audit.txt", ("audit.in",), "", "cpu"),
 )
 
 
