@@ -1,8 +1,8 @@
 """Ask the advisory database about every pin, and write what it answered down. Run as: make audit
 
-pip-audit (PyPA) asks; AUDIT_SERVICE chooses whom: pypi (default) or osv. First it is asked about a release with
-known advisories: a service that is not there, or knows nothing, must not look like a clean result. A pin that
-could not be looked up is not known, never clean. An advisory stands as accepted only with a reason, in
+pip-audit (PyPA) asks; AUDIT_SERVICE chooses whom: pypi (default) or osv. First it is asked about a release
+with known advisories: a service that is not there, or knows nothing, must not look like a clean result. A pin
+that could not be looked up is not known, never clean. An advisory stands as accepted only with a reason, in
 requirements/advisories.toml. The result is written to docs/advisories.md.
 """
 
@@ -84,7 +84,7 @@ def read_report(text: str, service: str) -> Result:
     try:
         entries = json.loads(text)["dependencies"]
         advisories = tuple(
-            Advisory(e["name"], e["version"], v["id"], tuple(v["aliases"]), tuple(v["fix_versions"]))
+            Advisory(e["name"], e["version"], v["id"], tuple(v.get("aliases", ())), tuple(v["fix_versions"]))
             for e in entries
             for v in e.get("vulns", ())
         )
@@ -156,16 +156,14 @@ def ask(python: Path, wanted: Iterable[str], service: str) -> Result:
         listed = Path(folder) / "pins.txt"
         listed.write_text("".join(f"{pin}\n" for pin in wanted), encoding="utf-8")
         words = [str(python), "-m", "pip_audit", "-r", str(listed), "--no-deps", "--disable-pip"]
-        words += ["-s", service, "-f", "json", "--progress-spinner", "off"]
+        words += ["-s", service, "-f", "json", "--progress-spinner", "off", "--aliases", "on"]
         try:
             done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             raise AuditFailed(f"the advisory service did not answer within {_TIMEOUT_S} s") from error
     if not done.stdout.strip():
-        said = done.stderr.strip().splitlines()
-        raise AuditFailed(
-            f"the advisory service ({service}) cannot be asked: {said[-1] if said else 'no word'}"
-        )
+        said = done.stderr.strip().splitlines() or ["no word"]
+        raise AuditFailed(f"the advisory service ({service}) cannot be asked: {said[-1]}")
     return read_report(done.stdout, service)
 
 

@@ -10,6 +10,7 @@ import pytest
 from core.errors import InputError
 from deploy.local import audit
 from deploy.local.audit import AuditFailed, Result
+from tests.programs import ROOT
 
 FOUND = {
     "dependencies": [
@@ -119,6 +120,6 @@ def test_an_advisory_is_accepted_only_with_a_reason(tmp_path: Path) -> None:
 
 def test_an_unknown_service_is_refused_before_anything_is_installed() -> None:
     words = ["make", "audit", "AUDIT_SERVICE=moon"]
-    done = subprocess.run(words, cwd=audit.ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr.startswith("make audit: AUDIT_SERVICE=moon is unknown. Use one of: pypi, osv\n")
     assert done.returncode == 2
