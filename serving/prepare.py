@@ -39,6 +39,8 @@ def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Tar
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
     resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
     plan = make_plan(plan_inputs(resolved, options, run))
+    if plan.tls is not None:
+        plan.tls.server_context()  # refuses files that do not go together
     return resolved, guarded(plan, resolved, options, run)
 
 

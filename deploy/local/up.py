@@ -61,7 +61,7 @@ def ask(settings: Settings, found: Found) -> float:
     if memory.is_file() and json.loads(memory.read_text(encoding="utf-8")) == asked:
         say(f"{_head(_COUNT, 'ask')} {paint('ok', 'green')} asked and answered before: unchanged")
         return time.perf_counter() - started
-    command = program("rag", "rag", "ask", settings.Q, "--base-url", settings.base_url)
+    command = program("rag", "rag", "ask", settings.Q, "--base-url", found["serve"]["base_url"])
     done = run_program(command)
     if done.returncode != 0:
         raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")

@@ -14,6 +14,7 @@ from serving.kv import KvEstimate
 from serving.model import ModelFacts, Task
 from serving.profiles import Profile
 from serving.target import Target
+from serving.tls import Tls
 
 ENGINE_MODULE = "serving.vllm_server"
 
@@ -97,6 +98,9 @@ class Plan:
     """What clients may have loaded, by name."""
     copies: int = 1
     """Engines in the server, each with the whole model and a cache of its own."""
+
+    tls: Tls | None = None
+    """What the public address speaks TLS with."""
 
     @property
     def kv_tokens(self) -> int | None:

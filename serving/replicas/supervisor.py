@@ -111,7 +111,8 @@ class Supervisor:
 
     async def _listen(self) -> web.ServerRunner:
         host, port = self.settings.options.host, self._state.port
-        return await listen(self._front.handle, host, port, float(self.fit.plan.drain_s))
+        tls = self.fit.tls.server_context() if self.fit.tls is not None else None
+        return await listen(self._front.handle, host, port, float(self.fit.plan.drain_s), tls)
 
     async def _until_all_ready(self, router: asyncio.Task[None]) -> None:
         async def all_ready() -> None:

@@ -138,7 +138,8 @@ def main() -> None:
         scope["app"] = engine
         await guard(scope, receive, send)
 
-    engine.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    tls: Any = json.loads(os.environ.get("TLS", "{}"))
+    engine.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **tls))
     report = reporter()
     watch_children(report)
     if "core" in sys.argv:
