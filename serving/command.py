@@ -14,8 +14,9 @@ from serving.memory import weights_in_memory
 from serving.model import ModelFacts
 from serving.planning import attention, features, kv_memory, parallel, tasks
 from serving.planning.environment import cpu_parallel, environment, executor
-from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs, parse_flags, parse_words
+from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs
 from serving.planning.options import require_known
+from serving.planning.words import parse_flags, parse_words
 from serving.tls import FLAGS as TLS_FLAGS
 from serving.tls import tls_of
 

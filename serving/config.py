@@ -127,6 +127,11 @@ class RunDirectory:
         return self.path / "keys.json"
 
     @property
+    def views(self) -> Path:
+        """What the engine said of checkpoints, beside the machine's probe."""
+        return self.hardware.with_name("models.json")
+
+    @property
     def hardware(self) -> Path:
         """The last probe of this machine; QUANTSERVE_HARDWARE names one file for several run directories."""
         return Path(os.environ.get("QUANTSERVE_HARDWARE") or self.path / "hardware.json")

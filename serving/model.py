@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from serving.errors import TargetError
+from serving.inspection import EngineView
 
 Task = Literal["generate", "embed", "score", "classify", "transcribe"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -156,6 +157,13 @@ def task_of(config: dict[str, Any], directory: Path) -> Task:
     return "embed" if architecture.endswith("Model") else "generate"
 
 
+def _task(raw: dict[str, Any], directory: Path, view: EngineView | None) -> Task:
+    task = task_of(raw, directory)
+    if view is not None and view.runner == "pooling" and task == "generate":
+        return "classify" if view.convert == "classify" else "embed"
+    return task
+
+
 def _sliding(config: dict[str, Any], layers: int) -> tuple[int | None, int]:
     """Return the window and how many layers have it, as transformers' configs say it."""
     window = config.get("sliding_window")
@@ -170,8 +178,8 @@ def _sliding(config: dict[str, Any], layers: int) -> tuple[int | None, int]:
     return int(window), layers
 
 
-def read_model_facts(directory: Path) -> ModelFacts:
-    """Read config.json and the sizes of the weight files.
+def read_model_facts(directory: Path, view: EngineView | None = None) -> ModelFacts:
+    """Read config.json and the sizes of the weight files; where vLLM was asked, its view goes before ours.
 
     Raises:
         TargetError: config.json is missing, no JSON object, or lacks the model's shape.
@@ -189,7 +197,7 @@ def read_model_facts(directory: Path) -> ModelFacts:
     if not isinstance(raw, dict):
         raise TargetError(f"{path} is not a JSON object", mend="Fetch the checkpoint again")
     try:
-        return _facts(raw, directory)
+        return _facts(raw, directory, view)
     except KeyError as error:
         raise TargetError(
             f"{path} lacks {error}, so it is no model this program can plan for",
@@ -199,17 +207,26 @@ def read_model_facts(directory: Path) -> ModelFacts:
         raise TargetError(f"{path} holds an impossible value: {error}", mend="Fetch it again") from error
 
 
-def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
+def _facts(raw: dict[str, Any], directory: Path, view: EngineView | None) -> ModelFacts:
     config = _text_config(raw)
+    if view is not None:  # GPT-2 and others name their shape in their own way
+        config |= {name: value for name, value in view.shape.items() if config.get(name) is None}
     kind = str(config.get("model_type", "unknown"))
     if kind in _SPEECH:
         config = _decoder_of_speech(config)
     heads, layers = int(config["num_attention_heads"]), int(config["num_hidden_layers"])
+    if heads == 0 and view is not None:
+        raise TargetError(
+            f"{directory.name} has no attention heads, so its memory cannot be planned for",
+            mend="Serve a model with attention; state-space models are not",
+        )
     hidden = int(config["hidden_size"])
     quantization = raw.get("quantization_config") or {}
     length = int(config.get("max_position_embeddings") or 2048)
     if kind in _SHIFTED_POSITIONS:
         length -= int(config.get("pad_token_id") or 0) + 1
+    if view is not None:
+        length = min(view.max_length, length) if kind in _SHIFTED_POSITIONS else view.max_length
     window, sliding_layers = _sliding(config, layers)
     latent = config.get("kv_lora_rank")
     return ModelFacts(
@@ -226,8 +243,8 @@ def _facts(raw: dict[str, Any], directory: Path) -> ModelFacts:
         weight_bytes=sum(file.stat().st_size for file in directory.glob("*.safetensors")),
         quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        task=task_of(raw, directory),
-        causal=kind not in _ENCODERS,
+        task=_task(raw, directory, view),
+        causal=kind not in _ENCODERS if view is None else view.attention != "encoder_only",
         sliding_window=window if sliding_layers else None,
         sliding_layers=sliding_layers,
         latent_width=int(latent) + int(config["qk_rope_head_dim"]) if latent else None,

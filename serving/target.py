@@ -10,6 +10,7 @@ from typing import Any
 
 from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
+from serving.inspection import Views, not_served
 from serving.model import ModelFacts, read_model_facts
 from serving.verify import verify
 
@@ -29,10 +30,13 @@ class Target:
     facts: ModelFacts
 
 
-def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool = False) -> Target:
+def resolve_target(
+    given: Path, *, stamps: Path | None = None, full_check: bool = False, views: Views | None = None
+) -> Target:
     """Resolve symlinks once, check the files and read what the plan needs.
 
-    `stamps` remembers what was found right, so that it need not be hashed again (serving.verify).
+    `stamps` remembers what was found right, so that it need not be hashed again (serving.verify). `views`
+    asks the engine; without it only what our own reading refuses is refused.
 
     Raises:
         TargetError, ArtifactError: the directory is missing, unsafe, damaged or no checkpoint.
@@ -47,14 +51,18 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
         method, bits = manifest.method, manifest.bits
     else:
         name, version, method, bits = directory.name, None, None, None
+    _refuse_code(directory)
+    view = views.of(directory) if views is not None and (directory / "config.json").is_file() else None
     _refuse_unsafe(directory)
     for file in sorted(directory.glob("*.safetensors")):
         check_safetensors(file)
-    return Target(directory, name, version, method, bits, read_model_facts(directory))
+    return Target(directory, name, version, method, bits, read_model_facts(directory, view))
 
 
-def _refuse_unsafe(directory: Path) -> None:
-    """Refuse weights that run code when loaded, and checkpoints that bring their own code."""
+def _refuse_code(directory: Path) -> None:
+    """Refuse checkpoints that bring their own code, and pipelines, which are no single model."""
+    if (directory / "model_index.json").is_file():
+        raise not_served(directory, "it is a pipeline of diffusion models")
     for name in ("config.json", "tokenizer_config.json"):
         path = directory / name
         try:
@@ -66,6 +74,10 @@ def _refuse_unsafe(directory: Path) -> None:
                 f"{path} has an auto_map: the checkpoint wants to run code of its own",
                 mend="Use a model whose architecture vLLM knows",
             )
+
+
+def _refuse_unsafe(directory: Path) -> None:
+    """Refuse weights that run code when loaded, and directories that lack what a model needs."""
     if not any(directory.glob("*.safetensors")):
         pickles = [path.name for pattern in _PICKLES for path in directory.glob(pattern)]
         if pickles:

@@ -16,10 +16,10 @@ from serving.guard.planning import require_keys
 from serving.hardware import Hardware
 from serving.hardware.system import read_memory
 from serving.memory import FIXED_BYTES, GIB
-from serving.prepare import plan_inputs
+from serving.prepare import plan_inputs, resolved_target
 from serving.profiles import Profile
 from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
-from serving.target import Target, resolve_target
+from serving.target import Target
 from serving.tls import REFRESH, Tls, without_tls
 from serving.waiting import VARIABLE as WAIT_VARIABLE
 
@@ -57,7 +57,7 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
     for name in _OWN_ADDRESS:
         if name in parse_flags(options.vllm_args):
             raise UsageError(f"{name} after -- cannot be used with --replicas", mend="Leave it out")
-    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
+    resolved = resolved_target(target, options, run)
     count = options.replicas
     inputs = plan_inputs(resolved, replace(options, host=LOOPBACK), run)
     available, on_cpu = inputs.available_bytes, not inputs.on_gpu
@@ -127,7 +127,7 @@ def fit_again(before: Fit, target: Path, run: RunDirectory) -> Fit:
     Raises:
         NotEnoughMemory: it would not fit even in the place of an old one.
     """
-    resolved = resolve_target(target, stamps=run.verified, full_check=before.options.full_check)
+    resolved = resolved_target(target, before.options, run)
     freed = _need(before) if before.plan.device == "cpu" else 0
     after = replace(before, target=resolved)
     return replace(after, plan=make_plan(_inputs(after, run, read_memory().available_bytes + freed)))
