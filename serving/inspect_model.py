@@ -45,7 +45,7 @@ def view_of(directory: str, flags: list[str]) -> EngineView:
         convert=config.convert_type,
         max_length=config.max_model_len,
         refusal=_refusal(config, info),
-        attention=info.attn_type,
+        attention=str(config.attn_type),
         shape={
             "hidden_size": shape.hidden_size,
             "num_hidden_layers": shape.total_num_hidden_layers,

@@ -244,7 +244,7 @@ def _facts(raw: dict[str, Any], directory: Path, view: EngineView | None) -> Mod
         quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
         task=_task(raw, directory, view),
-        causal=kind not in _ENCODERS if view is None else view.attention != "encoder_only",
+        causal=kind not in _ENCODERS and (view is None or view.attention != "encoder_only"),
         sliding_window=window if sliding_layers else None,
         sliding_layers=sliding_layers,
         latent_width=int(latent) + int(config["qk_rope_head_dim"]) if latent else None,
