@@ -66,8 +66,12 @@ def _refusal(config: Any, info: Any) -> str:
     from transformers.models.auto import modeling_auto
 
     original = (config.hf_config.architectures or [config.architecture])[0]
-    if original in modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
-        return "it labels single tokens, for which there is no endpoint"
+    of_tokens = (
+        *modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values(),
+        *modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values(),
+    )
+    if info.architecture in of_tokens:  # vLLM makes embedding models of some, under other names
+        return "it labels or fills in single tokens, for which there is no endpoint"
     if config.is_encoder_decoder and not info.supports_transcription:
         return "it is an encoder-decoder, of which vLLM runs those that transcribe speech alone"
     if not config.using_transformers_backend():
