@@ -2,26 +2,37 @@
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
 # Generated files (models, artifacts, run, runs) are kept here; the programs work in this folder.
 QUANTSERVE_HOME ?= $(CURDIR)
-IN_HOME = cd $(QUANTSERVE_HOME) && $(CURDIR)/.venvs
-QUANT_CMD = $(IN_HOME)/quantize/bin/python -m quantize
-SERVE_CMD = $(IN_HOME)/serving/bin/python -m serving
-RAG_CMD = $(IN_HOME)/rag/bin/python -m rag
-BENCH_CMD = $(IN_HOME)/rag/bin/python -m benchmarks
+override QUANTSERVE_HOME := $(shell realpath -ms -- "$(QUANTSERVE_HOME)")
+# A program of an environment; one line where that is not made yet. exec: its exit code is what make sees.
+no_environment = { echo "make $@: the environments are not made yet. Run make setup" >&2; exit 2; }
+no_home = { echo "make $@: QUANTSERVE_HOME=$(QUANTSERVE_HOME) cannot be used" >&2; exit 2; }
+environment = test -x "$(CURDIR)/.venvs/$(1)/bin/python" || $(no_environment); \
+	{ mkdir -p "$(QUANTSERVE_HOME)" && cd "$(QUANTSERVE_HOME)"; } 2>/dev/null || $(no_home); \
+	exec "$(CURDIR)/.venvs/$(1)/bin/python" -m
+SERVE_CMD = $(call environment,serving) serving
+RAG_CMD = $(call environment,rag) rag
+BENCH_CMD = $(call environment,rag) benchmarks
+# $(call wanted,NAME,words): a variable that must be given; $(call number,NAME): one that is a number, if given
+wanted = test -n "$$$(1)" || { echo "make $@: $(2)" >&2; exit 2; }
+number = [[ "$($(1))" =~ ^[0-9]*$$ ]] || { echo "make $@: $(1)=$($(1)) is no whole number" >&2; exit 2; }
 BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 BENCH_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-throughput))
 PEERS_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-speculative))
 BENCH_TARGET := $(or $(TARGET),models/$(BENCH_NAME))
-DEV := .venvs/rag/bin/python -m
+DEV = test -x .venvs/rag/bin/python || $(no_environment); exec .venvs/rag/bin/python -m
 # Three workers (tests/conftest.py deals the folders), in the order of the folders: the long ones come first.
 WORKERS := -n 3 --no-loadscope-reorder
-LOCAL := $(PYTHON) -m deploy.local
+no_python = { echo "make $@: there is no $(PYTHON). Name one: make $@ PYTHON=/path/to/python3.11" >&2; exit 2; }
+LOCAL = command -v "$(PYTHON)" >/dev/null || $(no_python); MAKE_TARGET=$@ exec "$(PYTHON)" -m deploy.local
 
 # Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME
+export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME AUDIT_SERVICE
 export UV_LINK_MODE := copy
 # Every program here is started many times: without cached bytecode each start takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
-HOST_IN_URL := $(or $(BIND),127.0.0.1)
+# The programs of this folder, from whatever folder they work in.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+HOST_IN_URL := $(or $(if $(findstring :,$(BIND)),[$(BIND)],$(BIND)),127.0.0.1)
 URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -35,11 +46,11 @@ help: ## this list
 up: ## everything: environments, model, quantize, gate, promote, serve, index, one question (MODEL= METHOD= DOCS= PORT=)
 	@$(LOCAL).up
 ask: ## ask the documents: make ask Q="…"
-	@$(RAG_CMD) ask "$${Q:?say what to ask: make ask Q=\"…\"}" --base-url $(URL)
+	@$(call wanted,Q,say what to ask: make ask Q=\"…\"); $(call number,PORT); $(RAG_CMD) ask "$$Q" --base-url "$(URL)"
 chat: ## chat with the documents in the terminal; ends on 종료 or Ctrl-D
-	@$(RAG_CMD) chat --base-url $(URL)
+	@$(call number,PORT); $(RAG_CMD) chat --base-url "$(URL)"
 web: ## the web page and the answering API on WEB_PORT (8001), in the foreground
-	@$(RAG_CMD) serve --base-url $(URL) --port $(or $(WEB_PORT),8001)
+	@$(call number,PORT); $(call number,WEB_PORT); $(RAG_CMD) serve --base-url "$(URL)" --port $(or $(WEB_PORT),8001)
 status: ## what runs, where, and whether it decodes
 	@$(SERVE_CMD) status
 logs: ## follow the server's log
@@ -71,7 +82,7 @@ index: ## index documents (DOCS='files and folders', EMBED_MODEL=)
 
 ## Benchmarks (QUICK=1: under three minutes on two cores; ARGS='further options'; reports in runs/)
 bench: ## curves, knee and highest good rate of the running server (PORT=)
-	@$(BENCH_CMD) latency --base-url $(URL) $(ARGS)
+	@$(call number,PORT); $(BENCH_CMD) latency --base-url "$(URL)" $(ARGS)
 bench-batching: ## one at a time, static, dynamic and continuous batches
 	@$(BENCH_CMD) batching $(ARGS)
 bench-quant: ## quality, speed, memory and price of the current artifact against its base (NAME=)
@@ -90,7 +101,7 @@ bench-serving: ## ours with profile cpu-throughput against vLLM's defaults at 1 
 bench-guard: ## what the guard costs over HTTP; fails above 0.3 ms at the median or 1 ms at p99 (TARGET=)
 	@$(BENCH_CMD) guard $(BENCH_TARGET) $(ARGS)
 soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, leaks, drift (TARGET= PROFILE=)
-	@$(BENCH_CMD) soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+	@$(call number,MINUTES); $(BENCH_CMD) soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 ## Development
 test: ## every test, in the environments they need
@@ -108,8 +119,10 @@ lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) mypy core quantize serving rag benchmarks deploy samples tests
 pins: ## compile requirements/*.txt from requirements/*.in
 	@$(LOCAL).pins
+audit: ## ask the advisory database about every pin; the result goes to docs/advisories.md (AUDIT_SERVICE=pypi|osv)
+	@$(LOCAL).audit
 bench-quantize: ## every method's seconds, memory, quality and speed on the default model, and the targets met
-	@$(IN_HOME)/quantize/bin/python -m quantize.ladder.bench $(ARGS)
+	@$(call environment,quantize) quantize.ladder.bench $(ARGS)
 clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)
 	@$(LOCAL).clean
 distclean: ## clean, and remove models and environments too

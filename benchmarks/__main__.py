@@ -5,6 +5,9 @@ Exit codes of what measures: 0 valid, 7 not valid, 8 not known, 1 a target was m
 
 from __future__ import annotations
 
+import core.interrupt  # noqa: F401  before all that takes a while
+
+# isort: split
 import signal
 import sys
 from collections.abc import Callable

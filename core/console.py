@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
+from core.home import found_at_home
 
 # Into a file or a pipe a table takes the width it needs; a terminal says its own.
 _WIDTH_OF_A_FILE = 140
@@ -47,12 +48,29 @@ def emit_json(value: dict[str, Any]) -> None:
 def run_app(app: typer.Typer, program: str) -> NoReturn:
     """Run a typer application; an expected failure becomes one line on stderr and its exit code."""
     try:
-        app(prog_name=program)
+        app(found_at_home(sys.argv[1:]), prog_name=program)
     except QuantserveError as error:
         console.print(f"[bold red]{program}:[/] ", end="")
         console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        console.print(f"{program}: interrupted; nothing half-written was left", markup=False)
+        _say_interrupted(program)
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        # typer takes a Ctrl-C for itself and exits with 130, without a word
+        if end.code == EXIT_INTERRUPTED and _was_interrupted(end):
+            _say_interrupted(program)
+        raise
     sys.exit(0)
+
+
+def _say_interrupted(program: str) -> None:
+    console.print(f"{program}: interrupted; nothing half-written was left", markup=False)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

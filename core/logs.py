@@ -17,7 +17,12 @@ _FATAL = re.compile(r"(Segmentation fault|Illegal instruction|Killed|Bus error|O
 _INVALID = re.compile(r"\d+ validation errors? for \S+$")
 _PROCESS = re.compile(r"^\(\w+ pid=\d+\)")
 # These only say that something else failed.
-_ECHOES = ("Engine core initialization failed", "See root cause above", "WorkerProc initialization failed")
+_ECHOES = (
+    "Engine core initialization failed",
+    "See root cause above",
+    "WorkerProc initialization failed",
+    "See stack trace (above) for the root cause",
+)
 
 
 def read_tail(path: Path, limit_bytes: int = _TAIL_BYTES) -> str:
@@ -41,6 +46,17 @@ def telling_line(log: str) -> str:
     return lines[-1].strip()[:400] if lines else ""
 
 
+def last_raised(log: str) -> str:
+    """Return the last exception that is not an echo of another; "" for none."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    for number in range(len(lines), 0, -1):
+        line = lines[number - 1]
+        found = _RAISED.search(line)
+        if found and not any(echo in line for echo in _ECHOES):
+            return (found.group(0).strip() + _invalid(line, lines[number:]))[:400]
+    return ""
+
+
 def _invalid(line: str, after: Sequence[str]) -> str:
     """Return what a pydantic error says in the lines after its first; "" for another error."""
     if not _INVALID.search(line):
@@ -52,6 +68,12 @@ def _invalid(line: str, after: Sequence[str]) -> str:
         if marked:
             break
     return said
+
+
+def last_words(log: str, program: str = "serving") -> str:
+    """Return the error a program of ours ended with, as `core.console.run_app` prints it; "" for none."""
+    said = [line for line in log.splitlines() if line.startswith(f"{program}: ")]
+    return said[-1].removeprefix(f"{program}: ") if said else ""
 
 
 def follow(path: Path, *, from_end: bool = False, poll_s: float = 0.3) -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import core.interrupt  # noqa: F401  before all that takes a while
+
+# isort: split
 import typer
 
 from core.console import run_app

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-MODELS_DIR = Path("models")
-ARTIFACTS_DIR = Path("artifacts")
-RUN_DIR = Path("run")
+from core.home import generated
+
+MODELS_DIR = generated("models")
+ARTIFACTS_DIR = generated("artifacts")
+RUN_DIR = generated("run")
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 
 

@@ -14,6 +14,9 @@ python -m rag embedding-model       make the default embedding model
 
 from __future__ import annotations
 
+import core.interrupt  # noqa: F401  before all that takes a while
+
+# isort: split
 import typer
 
 from core.console import run_app

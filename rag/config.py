@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from core.home import generated
+
 RetrieveMode = Literal["hybrid", "hybrid-rrf", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]
 AnswerMode = Literal["auto", "generate", "extract"]
 Backend = Literal["auto", "onnx", "onnx-int8", "huggingface", "openai"]
+_EMBEDDING_MODEL = generated("models/multilingual-e5-small")
+_INDEX = generated("run/index")
 SplitMethod = Literal["sentence", "characters"]
 
 
@@ -18,7 +22,7 @@ SplitMethod = Literal["sentence", "characters"]
 class EmbeddingConfig:
     """Which model embeds, and how much at once."""
 
-    model: Path = Path("models/multilingual-e5-small")
+    model: Path = _EMBEDDING_MODEL
     backend: Backend = "auto"
     batch_tokens: int = 4096
     """huggingface: padded tokens in one batch; texts of like length share a batch."""
@@ -196,7 +200,7 @@ class AnswerConfig:
 class RagConfig:
     """All of it; `index_dir` holds the generations of the local store."""
 
-    index_dir: Path = Path("run/index")
+    index_dir: Path = _INDEX
     store: str = field(default_factory=lambda: os.environ.get("RAG_STORE", "faiss"), repr=False)
     """"faiss": the local store; or a shared one's address, postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
     From the environment, since it holds a password and every command and server must agree on it."""

@@ -12,6 +12,9 @@ python -m serving batch IN.jsonl OUT.jsonl       answer a file of requests, resu
 
 from __future__ import annotations
 
+import core.interrupt  # noqa: F401  before all that takes a while
+
+# isort: split
 import typer
 
 from core.console import run_app

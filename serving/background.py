@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from core.console import console
-from core.logs import read_tail, telling_line
+from core.logs import last_words, read_tail, telling_line
 from serving.config import RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, ServingError
 from serving.health import decode_probe
@@ -135,9 +135,8 @@ def wait_ready(pid: int, run: RunDirectory, ready_timeout_s: float) -> ServerSta
 def _why_it_died(log: Path) -> ServingError:
     """The launcher's own last words, which already name the engine's complaint, or the telling line."""
     text = read_tail(log)
-    for line in reversed(text.splitlines()):
-        if line.startswith("serving: "):
-            return EngineDied(line.removeprefix("serving: "))
+    if words := last_words(text):
+        return EngineDied(words)
     return EngineDied(f"the server died while starting: {telling_line(text)}", mend=f"Read {log}")
 
 

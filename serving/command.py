@@ -14,8 +14,11 @@ from serving.memory import weights_in_memory
 from serving.model import ModelFacts
 from serving.planning import attention, features, kv_memory, parallel, tasks
 from serving.planning.environment import cpu_parallel, environment, executor
-from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs, parse_flags, parse_words
+from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs
 from serving.planning.options import require_known
+from serving.planning.words import parse_flags, parse_words
+from serving.tls import FLAGS as TLS_FLAGS
+from serving.tls import tls_of
 
 __all__ = ["ENGINE_MODULE", "Item", "Plan", "PlanInputs", "default_profile", "make_plan", "parse_flags"]
 
@@ -42,7 +45,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         HardwareError: the profile's device is not here, or no number format works.
         ProfileError: the profile is for another kind of model.
         TargetError: an adapter or draft model does not go with the model.
-        UsageError: a length is beyond the model's, or vLLM has no such option.
+        UsageError: a length is beyond the model's, vLLM has no such option, or TLS is told half.
     """
     if inputs.on_gpu and not inputs.hardware.gpus:
         raise HardwareError(
@@ -82,6 +85,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
         *features.speculation(inputs),
         *features.tools(inputs),
     ]
+    settled = _override(_merge(flags, features.passed_through(inputs)), inputs)
+    if inputs.options.private:  # asked by the program that started it, over loopback
+        settled = [item for item in settled if item.name.replace("_", "-") not in TLS_FLAGS]
     return Plan(
         profile=inputs.profile_name,
         device="gpu" if inputs.on_gpu else "cpu",
@@ -92,13 +98,14 @@ def make_plan(inputs: PlanInputs) -> Plan:
         drain_s=inputs.profile.drain_s,
         weights_bytes=kv_memory.own_weights(inputs, choice.dtype),
         kv=memory.kv,
-        flags=tuple(_override(_merge(flags, features.passed_through(inputs)), inputs)),
+        flags=tuple(settled),
         environment=(*environment(inputs, choice, memory.parallel), *lora_environment),
         warnings=(*_warnings(inputs, choice), *parallel.warnings(inputs, memory.parallel)),
         task=inputs.profile.task,
         notes=(*notes, *_notes(inputs)),
         adapters=inputs.adapters,
         copies=memory.parallel.copies,
+        tls=tls_of({item.name: item.value for item in settled}),
     )
 
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.home import generated
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -97,7 +99,7 @@ class LauncherOptions:
 class RunDirectory:
     """The files of a background server, all in one folder."""
 
-    path: Path = Path("run")
+    path: Path = field(default_factory=lambda: generated("run"))
 
     @property
     def state(self) -> Path:
@@ -123,6 +125,11 @@ class RunDirectory:
     def keys(self) -> Path:
         """API keys, hashed; used where it exists."""
         return self.path / "keys.json"
+
+    @property
+    def views(self) -> Path:
+        """What the engine said of checkpoints, beside the machine's probe."""
+        return self.hardware.with_name("models.json")
 
     @property
     def hardware(self) -> Path:

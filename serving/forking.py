@@ -15,10 +15,12 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker, util
+from multiprocessing import connection, forkserver, popen_forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from serving import zen
@@ -68,8 +70,24 @@ def _computes_itself() -> bool:
     return any(ONE_PROCESS in word for word in sys.argv)
 
 
+class _Popen(popen_forkserver.Popen):
+    """Its exit code comes once, through a pipe: of two threads that ask, CPython 3.11 tells one 255."""
+
+    _one_reader = threading.Lock()
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        if flag != os.WNOHANG and self.returncode is None:
+            connection.wait([self.sentinel])
+        with self._one_reader:
+            return super().poll(os.WNOHANG)
+
+
 class _Process(ForkServerProcess):
     """A process that begins as its parent wishes, not as the fork server is."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
 
     def start(self) -> None:
         self._environment = dict(os.environ)

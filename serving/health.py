@@ -28,7 +28,7 @@ def _client() -> httpx.Client:
     """One client for all probes: to make one costs more than a probe. No connection is kept between two."""
     return httpx.Client(
         trust_env=False,  # a proxy must not stand between us and this machine
-        verify=False,  # it speaks plain HTTP; otherwise the certificates of the web are read for nothing
+        verify=False,  # our own server on this machine: what is asked is whether it lives, not who it is
         limits=httpx.Limits(max_keepalive_connections=0),
     )
 

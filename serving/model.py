@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from core.checkpoints import WeightFiles, find_weights, quantization_in_config
 from core.json_input import read_json_object
 from serving.errors import TargetError
+from serving.inspection import EngineView
 
 Task = Literal["generate", "embed", "score", "classify", "transcribe"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -164,6 +165,13 @@ def task_of(config: dict[str, Any], directory: Path) -> Task:
     return "embed" if architecture.endswith("Model") else "generate"
 
 
+def _task(raw: dict[str, Any], directory: Path, view: EngineView | None) -> Task:
+    task = task_of(raw, directory)
+    if view is not None and view.runner == "pooling" and task == "generate":
+        return "classify" if view.convert == "classify" else "embed"
+    return task
+
+
 def _sliding(config: dict[str, Any], layers: int) -> tuple[int | None, int]:
     """Return the window and how many layers have it, as transformers' configs say it."""
     window = config.get("sliding_window")
@@ -194,9 +202,15 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def read_model_facts(
-    directory: Path, config: dict[str, Any] | None = None, weights: WeightFiles | None = None
+    directory: Path,
+    view: EngineView | None = None,
+    *,
+    config: dict[str, Any] | None = None,
+    weights: WeightFiles | None = None,
 ) -> ModelFacts:
     """Read config.json and the sizes of the weight files, unless they are given.
+
+    Where vLLM was asked, its view goes before ours.
 
     Raises:
         TargetError: config.json is missing, no JSON object, or lacks the model's shape; or a weight file
@@ -206,7 +220,7 @@ def read_model_facts(
     raw = read_config(directory) if config is None else config
     files = weights or _weights(directory, raw)
     try:
-        return _facts(raw, directory, files)
+        return _facts(raw, directory, files, view)
     except KeyError as error:
         raise TargetError(
             f"{path} lacks {error}, so it is no model this program can plan for",
@@ -223,17 +237,26 @@ def _weights(directory: Path, config: dict[str, Any]) -> WeightFiles:
     return find_weights(directory, config, error=TargetError)
 
 
-def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles) -> ModelFacts:
+def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles, view: EngineView | None) -> ModelFacts:
     config = _text_config(raw)
+    if view is not None:  # GPT-2 and others name their shape in their own way
+        config |= {name: value for name, value in view.shape.items() if config.get(name) is None}
     kind = str(config.get("model_type", "unknown"))
     if kind in _SPEECH:
         config = _decoder_of_speech(config)
     heads, layers = int(config["num_attention_heads"]), int(config["num_hidden_layers"])
+    if heads == 0 and view is not None:
+        raise TargetError(
+            f"{directory.name} has no attention heads, so its memory cannot be planned for",
+            mend="Serve a model with attention; state-space models are not",
+        )
     hidden = int(config["hidden_size"])
     quantization = quantization_in_config(raw) or {}
     length = int(config.get("max_position_embeddings") or 2048)
     if kind in _SHIFTED_POSITIONS:
         length -= int(config.get("pad_token_id") or 0) + 1
+    if view is not None:
+        length = min(view.max_length, length) if kind in _SHIFTED_POSITIONS else view.max_length
     window, sliding_layers = _sliding(config, layers)
     latent = config.get("kv_lora_rank")
     return ModelFacts(
@@ -250,8 +273,8 @@ def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles) -> ModelF
         weight_bytes=weights.size_bytes,
         quantization=str(quantization["quant_method"]) if "quant_method" in quantization else None,
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        task=task_of(raw, directory),
-        causal=kind not in _ENCODERS,
+        task=_task(raw, directory, view),
+        causal=kind not in _ENCODERS and (view is None or view.attention != "encoder_only"),
         sliding_window=window if sliding_layers else None,
         sliding_layers=sliding_layers,
         latent_width=int(latent) + int(config["qk_rope_head_dim"]) if latent else None,

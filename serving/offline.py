@@ -136,11 +136,13 @@ def connect(
         NotRunning: nothing answers there.
     """
     if model is None:
-        model = first_model(base_url, api_key)
+        import openai
+
+        model = first_model(openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0))
     return Model(base_url, model, api_key=api_key, concurrency=concurrency)
 
 
-def first_model(base_url: str, api_key: str) -> str:
+def first_model(client: openai.OpenAI) -> str:
     """Return the name of the first model a server has.
 
     Raises:
@@ -148,10 +150,9 @@ def first_model(base_url: str, api_key: str) -> str:
     """
     import openai
 
-    client: openai.OpenAI = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0)
     try:
         return client.models.list().data[0].id
     except openai.OpenAIError as error:
         raise NotRunning(
-            f"no server answers at {base_url}: {error}", mend="Start one: python -m serving up TARGET"
+            f"no server answers at {client.base_url}: {error}", mend="Start one: python -m serving up TARGET"
         ) from error

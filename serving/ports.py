@@ -8,7 +8,7 @@ import psutil
 
 from serving.errors import PortTaken
 
-_BACKLOG = 2048
+BACKLOG = 2048
 """Connections the kernel keeps for us; uvicorn, whose engines inherit the socket, uses the same."""
 
 
@@ -39,7 +39,7 @@ def listen_on(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OverflowError as error:
         listener.close()
         raise PortTaken(f"{port} is no port", mend="Give one from 1 to 65535") from error
@@ -64,7 +64,8 @@ def claim_port(host: str, port: int) -> int:
         return chosen
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
     """Return the address a client on this machine uses."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"

@@ -14,6 +14,7 @@ from serving.errors import ServingError
 from serving.guard.prepare import guarded
 from serving.hardware import load_or_probe
 from serving.hardware.system import read_memory
+from serving.inspection import Views
 from serving.profiles import load_profile
 from serving.target import Target, resolve_target
 
@@ -37,9 +38,17 @@ def require_engine() -> None:
 
 def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Target, Plan]:
     """Check the target, probe or recall the machine, and plan. Nothing is started."""
-    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
+    resolved = resolved_target(target, options, run)
     plan = make_plan(plan_inputs(resolved, options, run))
+    if plan.tls is not None:
+        plan.tls.server_context()  # refuses files that do not go together
     return resolved, guarded(plan, resolved, options, run)
+
+
+def resolved_target(target: Path, options: ServeOptions, run: RunDirectory) -> Target:
+    """Check the target, and ask the engine about it."""
+    views = Views(run.views, options.vllm_args)
+    return resolve_target(target, stamps=run.verified, full_check=options.full_check, views=views)
 
 
 def plan_inputs(resolved: Target, options: ServeOptions, run: RunDirectory) -> PlanInputs:

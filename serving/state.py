@@ -70,6 +70,8 @@ class ServerState:
     last_probe: LastProbe | None = None
     copies: int = 1
     """Engines in the server; each is probed."""
+    tls_certificate: str | None = None
+    """File of the certificate it shows; None where it speaks plain HTTP."""
 
     @property
     def alive(self) -> bool:

@@ -19,6 +19,7 @@ from core.json_input import read_json_object
 from core.tensor_file import read_tensor_infos
 from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
+from serving.inspection import Views, not_served
 from serving.model import ModelFacts, read_config, read_model_facts
 from serving.verify import verify
 
@@ -37,10 +38,13 @@ class Target:
     facts: ModelFacts
 
 
-def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool = False) -> Target:
+def resolve_target(
+    given: Path, *, stamps: Path | None = None, full_check: bool = False, views: Views | None = None
+) -> Target:
     """Resolve symlinks once, check the files and read what the plan needs.
 
-    `stamps` remembers what was found right, so that it need not be hashed again (serving.verify).
+    `stamps` remembers what was found right, so that it need not be hashed again (serving.verify). `views`
+    asks the engine; without it only what our own reading refuses is refused.
 
     Raises:
         TargetError, ArtifactError: the directory is missing, unsafe, damaged or no checkpoint.
@@ -55,7 +59,9 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
         method, bits = manifest.method, manifest.bits
     else:
         name, version, method, bits = model_name(directory), None, None, None
+    _refuse_code(directory)
     config = read_config(directory)
+    view = views.of(directory) if views is not None else None
     _refuse_unsafe(directory)
     weights = find_weights(directory, config, error=TargetError)
     _refuse_foreign(weights)
@@ -65,17 +71,24 @@ def resolve_target(given: Path, *, stamps: Path | None = None, full_check: bool 
             f"{directory} is quantized, but its config.json does not say how, so the engine cannot know",
             mend=f"Import it: python -m quantize import {directory}",
         )
-    return Target(directory, name, version, method, bits, read_model_facts(directory, config, weights))
+    facts = read_model_facts(directory, view, config=config, weights=weights)
+    return Target(directory, name, version, method, bits, facts)
 
 
-def _refuse_unsafe(directory: Path) -> None:
-    """Refuse weights that run code when loaded, and checkpoints that bring their own code."""
+def _refuse_code(directory: Path) -> None:
+    """Refuse checkpoints that bring their own code, and pipelines, which are no single model."""
+    if (directory / "model_index.json").is_file():
+        raise not_served(directory, "it is a pipeline of diffusion models")
     for path in sorted(directory.glob("*config.json")):
         if path.is_file() and "auto_map" in read_json_object(path, error=TargetError):
             raise TargetError(
                 f"{path} has an auto_map: the checkpoint wants to run code of its own",
                 mend="Use a model whose architecture vLLM knows",
             )
+
+
+def _refuse_unsafe(directory: Path) -> None:
+    """Refuse weights that run code when loaded, and directories that lack what a model needs."""
     if not any(directory.glob("*.safetensors")):
         pickles = [path.name for pattern in _PICKLES for path in directory.glob(pattern)]
         if pickles:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.logs import read_tail, telling_line
+from core.logs import last_words, read_tail, telling_line
 from serving.config import LauncherOptions, RunDirectory
 from serving.errors import EngineDied, EngineNotReady
 
@@ -82,7 +82,6 @@ def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path, timeou
             return Address(state["base_url"], state["model"])
         if process.poll() is not None:
             text = read_tail(log)
-            said = [line for line in text.splitlines() if line.startswith("serving: ")]
-            raise EngineDied(said[-1].removeprefix("serving: ") if said else telling_line(text))
+            raise EngineDied(last_words(text) or telling_line(text))
         time.sleep(_POLL_S)
     raise EngineNotReady(f"no token came within {timeout_s:.0f} s", mend=telling_line(read_tail(log)))

@@ -16,6 +16,7 @@ import sys
 from serving import forking, zen
 from serving.amx import request_tiles
 from serving.processes import die_with_parent
+from serving.supervise.children import reporter, reporting_uncaught, watch_children
 from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 from serving.waiting import sleep_while_waiting
 
@@ -50,7 +51,10 @@ def main() -> None:
         # vLLM 0.32 has no option for a socket that exists; were this function renamed, its own bind would
         # fail loudly, since the launcher holds the port.
         setattr(launcher, "create_server_socket", lambda _address, *, reuse_port: listener)  # noqa: B010
-    serve()
+    report = reporter()
+    watch_children(report)
+    with reporting_uncaught(report):
+        serve()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.errors import BadOption
+from core.home import generated
 
 if TYPE_CHECKING:
     from benchmarks.programs.common import RunOptions
@@ -38,8 +39,8 @@ Quick = Annotated[
 ]
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_WORKLOAD = "synthetic:prompt=128,output=64"
-RUNS = Path("runs")
-BASE = "models/SmolLM2-135M-Instruct"
+RUNS = generated("runs")
+BASE = str(generated("models/SmolLM2-135M-Instruct"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.home import generated
 from core.options import spread
+
+INDEX = generated("run/index")
 
 
 @spread
@@ -17,7 +20,7 @@ def rag(
         str | None, typer.Option(help="a running server; otherwise TARGET is started")
     ] = None,
     target: Annotated[str, typer.Option(help="checkpoint or artifact to start")] = p.BASE,
-    index: Annotated[Path, typer.Option(help="rag's index folder")] = Path("run/index"),
+    index: Annotated[Path, typer.Option(help="rag's index folder")] = INDEX,
     questions: Annotated[Path | None, typer.Option(help="JSON lines with a question each")] = None,
     rerank_model: Annotated[
         str, typer.Option(help="cross-encoder (directory or hub id) to rerank with; by default none")

@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands import parameters as p
+from core.home import generated
 from core.options import spread
+
+MODEL = generated("models/multilingual-e5-small")
 
 
 @spread
 def retrieval(
-    model: Annotated[Path, typer.Option(help="directory of the embedding model")] = Path(
-        "models/multilingual-e5-small"
-    ),
+    model: Annotated[Path, typer.Option(help="directory of the embedding model")] = MODEL,
     sizes: Annotated[str | None, typer.Option(help="corpus sizes, as 1000,1000000")] = None,
     part: Annotated[list[str] | None, typer.Option(help="only embed, or only search")] = None,
     *,

@@ -21,13 +21,16 @@ from benchmarks.servers import Server, public
 from benchmarks.store import Run
 from benchmarks.workload.spec import Workload
 from core.console import console, emit_json
+from core.home import generated
+
+RUNS = generated("runs")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
     """What every program can be told."""
 
-    root: Path = Path("runs")
+    root: Path = RUNS
     name: str | None = None
     seed: int | None = None
     """None draws one, so that a second run does not meet the first one's prefix cache."""

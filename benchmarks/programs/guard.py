@@ -36,6 +36,7 @@ from benchmarks.report import show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
 from benchmarks.workload.spec import parse as parse_workload
+from core.home import generated
 
 BARE, GUARDED = "bare", "guarded"
 _TEXT = "the quick brown fox jumps over the lazy dog " * 4
@@ -133,7 +134,7 @@ def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, An
 
 def _subjects(target: str, folder: Path) -> list[Subject]:
     keys, secret = guarded.new_key(folder)
-    probe = Path("run/hardware.json")
+    probe = generated("run/hardware.json")
     if probe.is_file():  # the machine need not be measured again
         shutil.copy(probe, folder)
 

@@ -29,6 +29,7 @@ from benchmarks.records import Failure, Record
 from benchmarks.servers import Server
 from benchmarks.store import Measured, Run
 from core.console import console
+from core.home import generated
 from rag.answer.answerer import Answerer
 from rag.config import AnswerConfig, RagConfig, RerankConfig
 from rag.errors import ServerUnavailable
@@ -36,6 +37,7 @@ from rag.llm import ModelServer
 from rag.retrieve import Searcher
 from rag.trust.calibration import Calibration
 
+INDEX = generated("run/index")
 QUESTIONS = servers.ROOT / "samples/questions.jsonl"
 
 
@@ -43,7 +45,7 @@ QUESTIONS = servers.ROOT / "samples/questions.jsonl"
 class RagOptions:
     """What is asked, and of how large a corpus."""
 
-    index: Path = Path("run/index")
+    index: Path = INDEX
     questions: Path = QUESTIONS
     """JSON lines with a question each; those that say that nothing answers them are left out."""
     rerank_model: str = ""

@@ -21,7 +21,9 @@ from benchmarks.report import plots, show
 from benchmarks.report.table import Section, Table
 from benchmarks.store import Run
 from core.console import console
+from core.home import generated
 
+MODEL = generated("models/multilingual-e5-small")
 _TIMEOUT_S = 3600.0
 PARTS = ("embed", "search")
 
@@ -51,7 +53,7 @@ class Outcome:
 class RetrievalOptions:
     """What is measured."""
 
-    model: Path = Path("models/multilingual-e5-small")
+    model: Path = MODEL
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     dimension: int = 384
     searches: int = 400

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.files import remove_tree
 from deploy.local.environments import HOME, ROOT, VENVS
 from deploy.local.stages import program, run_program
-from deploy.local.terminal import say
+from deploy.local.terminal import run_main, say
 
 GENERATED = ("artifacts", "run", "runs")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache")
@@ -27,4 +27,4 @@ def main(everything: bool) -> None:
 
 
 if __name__ == "__main__":
-    main("--all" in sys.argv[1:])
+    run_main(lambda: main("--all" in sys.argv[1:]))

@@ -13,12 +13,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from core.errors import QuantserveError
 from deploy.local import settings as make_variables
 from deploy.local.environments import ROOT, VENVS, accelerator, environments, tcmalloc_installed
 from deploy.local.port import problem_with
 from deploy.local.stages import program, run_program
-from deploy.local.terminal import paint, say
+from deploy.local.terminal import paint, run_main, say
 
 _SETUP_DISK_GB = 14
 _MEMORY_GB = 8
@@ -104,8 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except QuantserveError as error:
-        say(f"doctor: {error}")
-        sys.exit(error.exit_code)
+    run_main(main)

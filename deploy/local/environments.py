@@ -11,11 +11,12 @@ from pathlib import Path
 
 from core.errors import UsageError
 from core.files import write_json
+from core.home import home
 
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
-# Where models/, artifacts/, run/ and runs/ are kept; the repository unless the variable says otherwise.
-HOME = Path(os.environ.get("QUANTSERVE_HOME") or ROOT).resolve()
+# Where models/, artifacts/, run/ and runs/ are kept; the repository unless QUANTSERVE_HOME says otherwise.
+HOME = home(ROOT)
 ACCELERATORS = ("cpu", "cuda")
 # gptqmodel looks at the torch it is built beside, so it is installed last and without isolation.
 BUILT_LAST = ("gptqmodel",)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 
-from core.errors import QuantserveError
 from deploy.local.environments import ROOT
 from deploy.local.setup import bootstrap_uv, run
-from deploy.local.terminal import say
+from deploy.local.terminal import run_main, say
 
 _REQUIREMENTS = ROOT / "requirements"
 
@@ -31,6 +29,7 @@ PINS = (
     Pins("serving-gpu.txt", ("core.in", "serving-gpu.in"), "", "pypi"),
     Pins("rag.txt", ("core.in", "rag.in", "dev.in"), "rag-overrides.txt", "cpu"),
     Pins("eval.txt", ("eval.in",), "", "cpu"),
+    Pins("audit.txt", ("audit.in",), "", "cpu"),
 )
 
 
@@ -59,8 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except QuantserveError as error:
-        say(f"pins: {error}")
-        sys.exit(error.exit_code)
+    run_main(main)

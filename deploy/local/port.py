@@ -12,12 +12,12 @@ from deploy.local.settings import Settings
 
 def problem_with(host: str, port: int) -> str | None:
     """Return why nothing can listen there, in the system's words; None when it is free."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            return error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
+            return getattr(error, "strerror", None) or str(error)
     return None
 
 
@@ -32,7 +32,7 @@ def require_port(settings: Settings) -> None:
     ours = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
     if problem is None or str(ours.get("port")) == settings.PORT:
         return
-    raise ResourceError(
-        f"Port {settings.PORT} on {settings.BIND} cannot be used: {problem}",
-        mend=f"End what listens there, or choose another: make up PORT={int(settings.PORT) % 65535 + 1}",
-    )
+    mend = f"End what listens there, or choose another: make up PORT={int(settings.PORT) % 65535 + 1}"
+    if problem_with(settings.BIND, 0) is not None:
+        mend = "BIND is an address of this machine: 127.0.0.1 for itself alone, 0.0.0.0 for all"
+    raise ResourceError(f"Port {settings.PORT} on {settings.BIND} cannot be used: {problem}", mend=mend)

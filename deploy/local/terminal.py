@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from core.errors import EXIT_INTERRUPTED, QuantserveError
 
 _COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
@@ -23,3 +27,21 @@ def say(text: str = "") -> None:
 def warn(text: str) -> None:
     """Print a warning that stops nothing."""
     say(f"{paint('warning:', 'yellow')} {text}")
+
+
+def target() -> str:
+    """Return what the user typed: the make target that runs this program."""
+    return f"make {os.environ.get('MAKE_TARGET') or 'up'}"
+
+
+def run_main(main: Callable[[], int | None]) -> NoReturn:
+    """Run a program; an expected failure becomes one line on stderr and its exit code."""
+    try:
+        sys.exit(main())
+    except QuantserveError as error:
+        if error.problem:  # else a stage's program has said it all
+            say(f"{paint(f'{target()}:', 'red')} {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say(f"{target()}: interrupted; run it again to go on where it stopped")
+        sys.exit(EXIT_INTERRUPTED)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 
-from core.errors import EXIT_INTERRUPTED, QuantserveError
+from core.errors import EXIT_INTERRUPTED
 from core.files import write_json
 from deploy.local import settings as make_variables
 from deploy.local.environments import HOME
@@ -19,7 +18,7 @@ from deploy.local.memory import PeakMemory
 from deploy.local.port import require_port
 from deploy.local.settings import Settings
 from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
-from deploy.local.terminal import paint, say
+from deploy.local.terminal import paint, run_main, say
 
 _COUNT = len(STAGES) + 1  # the question is the last stage
 _NAMES = tuple(stage.name for stage in STAGES)
@@ -62,7 +61,7 @@ def ask(settings: Settings, found: Found) -> float:
     if memory.is_file() and json.loads(memory.read_text(encoding="utf-8")) == asked:
         say(f"{_head(_COUNT, 'ask')} {paint('ok', 'green')} asked and answered before: unchanged")
         return time.perf_counter() - started
-    command = program("rag", "rag", "ask", settings.Q, "--base-url", settings.base_url)
+    command = program("rag", "rag", "ask", settings.Q, "--base-url", found["serve"]["base_url"])
     done = run_program(command)
     if done.returncode != 0:
         raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")
@@ -104,24 +103,25 @@ def main() -> None:
     memory = PeakMemory()
     if options.until in (None, "serve", "index") and not options.only:
         require_port(settings)
+    if options.only == "index" or options.until == "index" or not (options.only or options.until):
+        make_variables.require_documents(settings)
     if options.until:
         run_stages(settings, memory, options.until)
         return
     if options.only:
         run_stage(STAGES[_NAMES.index(options.only)], settings, {})
         return
-    found, seconds = run_stages(settings, memory)
+    try:
+        found, seconds = run_stages(settings, memory)
+    except StageFailed as failed:
+        if failed.problem or failed.exit_code == EXIT_INTERRUPTED:
+            raise
+        mend = "Mend that and run make up again; finished stages are kept"
+        raise StageFailed(failed.stage, failed.exit_code, mend) from failed
     with memory.during("ask"):
         seconds["ask"] = ask(settings, found)
     say(summary(settings, found, seconds, memory.peaks))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except QuantserveError as error:
-        say(f"{paint('make up:', 'red')} {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("make up: interrupted; run it again to go on where it stopped")
-        sys.exit(EXIT_INTERRUPTED)
+    run_main(main)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.console import console, emit_json, progress
+from core.home import generated
 from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import WritingOptions
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
     from rag.trust.calibration import Entry
 
 QUESTIONS = Path("samples/questions.jsonl")
+REPORT = generated("runs/rag-eval")
 
 
 @spread
 def evaluate(
     questions: Annotated[Path, typer.Argument(help="JSON lines, as samples/README.md says.")] = QUESTIONS,
-    report: Annotated[Path, typer.Option(help="Folder for report.html and evaluation.json.")] = Path(
-        "runs/rag-eval"
-    ),
+    report: Annotated[Path, typer.Option(help="Folder for report.html and evaluation.json.")] = REPORT,
     answers: Annotated[int, typer.Option(min=0, help="Answer and judge so many of the questions, too.")] = 24,
     judge_url: Annotated[
         str, typer.Option(help="OpenAI-compatible server that judges; none: shared words are counted.")

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.home import generated
+
 MIB = 1 << 20
+_LOG = generated("run/logs/rag.jsonl")
+_DOCUMENTS = generated("run/documents")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Bounds:
 class LogConfig:
     """Where each request is written down, one JSON object a line."""
 
-    file: Path | None = Path("run/logs/rag.jsonl")
+    file: Path | None = _LOG
     max_bytes: int = 32 * MIB
     files: int = 5
     """Old files that are kept."""
@@ -48,7 +52,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8001
     keys_file: Path | None = None
-    upload_dir: Path = Path("run/documents")
+    upload_dir: Path = _DOCUMENTS
     """Where uploaded documents are kept; deleting one in the page deletes it here."""
     model_name: str = "quantserve-rag"
     """The name in /v1/models."""
@@ -63,5 +67,5 @@ class ServerConfig:
     """Time that running answers get when the server is told to end."""
 
 
-DEFAULT_KEYS_FILE = Path("run/rag-keys.json")
+DEFAULT_KEYS_FILE = generated("run/rag-keys.json")
 """Used when it exists and no other is named."""

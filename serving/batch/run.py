@@ -12,6 +12,7 @@ from core.errors import InputError
 from serving.batch.lines import BadLine, Request, error_line, read_request, response_line
 from serving.batch.output import Output, open_output
 from serving.errors import ServingError
+from serving.tls import client_context
 
 if TYPE_CHECKING:
     import httpx
@@ -65,22 +66,31 @@ def run_batch(
     api_key: str,
     options: BatchOptions,
     advance: Callable[[], None] = lambda: None,
+    certificate: str | None = None,
 ) -> BatchResult:
     """Answer `source` into `target`; `advance` is called after each line.
+
+    `certificate` is the only one that is trusted, None what the system trusts.
 
     Raises:
         InputError: a file cannot be read or written.
         ServingError: the server is gone; what was answered is in the output.
     """
     with open_output(target) as output:
-        batch = _Batch(source, output, options, advance)
+        batch = _Batch(source, output, options, advance, certificate)
         return asyncio.run(batch.run(base_url, api_key))
 
 
 class _Batch:
     def __init__(
-        self, source: Path, output: Output, options: BatchOptions, advance: Callable[[], None]
+        self,
+        source: Path,
+        output: Output,
+        options: BatchOptions,
+        advance: Callable[[], None],
+        certificate: str | None,
     ) -> None:
+        self._certificate = certificate
         self._output = output
         self._options = options
         self._advance = advance
@@ -120,6 +130,7 @@ class _Batch:
         async with (
             httpx.AsyncClient(
                 trust_env=False,  # a proxy must not stand between us and this machine
+                verify=client_context(self._certificate),
                 limits=httpx.Limits(max_connections=limit),
                 timeout=httpx.Timeout(self._options.timeout_s, connect=10.0),
             ) as transport,

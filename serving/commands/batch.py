@@ -51,7 +51,10 @@ def batch(
         progress() as bar,
     ):
         task = bar.add_task(source.name, total=total)
-        result = run_batch(source, output, address.base_url, api_key, options, lambda: bar.advance(task))
+        certificate = p.certificate_of(run_dir, address.base_url)
+        result = run_batch(
+            source, output, address.base_url, api_key, options, lambda: bar.advance(task), certificate
+        )
     console.print(
         f"{result.answered} answered, {result.refused} refused, {result.bad_lines} bad lines, "
         f"{result.skipped} finished before: {output}",

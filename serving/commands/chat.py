@@ -16,6 +16,7 @@ from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
 from serving.errors import ServingError
 from serving.offline import first_model
+from serving.tls import client_context
 
 if TYPE_CHECKING:
     import openai  # takes a second to import; the other commands need not wait for it
@@ -37,10 +38,16 @@ def chat(
     """Talk to the running model: streaming, history, /system, /reset, /save FILE, /help; 종료 ends."""
     import openai
 
+    url = base_url or p.running_url(run_dir)
+    trusted = client_context(p.certificate_of(run_dir, url))
     client = openai.OpenAI(
-        base_url=base_url or p.running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
+        base_url=url,
+        api_key=api_key,
+        timeout=_READ_TIMEOUT_S,
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(verify=trusted),
     )
-    chosen = model or first_model(str(client.base_url), api_key)
+    chosen = model or first_model(client)
     console.print(f"[bold]{chosen}[/] at {client.base_url}  (/help; 종료 or Ctrl-D ends)")
     talk(Conversation(system), _completer(client, chosen, max_tokens, temperature))
 

@@ -13,6 +13,7 @@ from serving.adapters import parse_adapters
 from serving.config import LauncherOptions, RunDirectory, ServeOptions
 from serving.replicas.config import POLICIES
 from serving.state import ServerState, read_state
+from serving.tls import with_absolute_files
 
 SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()
@@ -74,6 +75,13 @@ def running_url(run: Path) -> str:
     return state.base_url if state is not None else f"http://{SERVE.host}:{SERVE.port}/v1"
 
 
+def certificate_of(run: Path, base_url: str) -> str | None:
+    """Return the certificate of the server `up` started, where that is the one at `base_url`."""
+    state = read_state(RunDirectory(run).state)
+    same = state is not None and state.base_url.rstrip("/") == base_url.rstrip("/")
+    return state.tls_certificate if state is not None and same else None
+
+
 def with_lora(options: ServeOptions, lora: list[str] | None) -> ServeOptions:
     """Add the adapters, their directories made absolute."""
     wanted = parse_adapters(tuple(lora or ()))
@@ -127,7 +135,7 @@ def serve_options(
         profile=profile,
         served_model_name=served_model_name,
         full_check=full_check,
-        vllm_args=tuple(vllm_args or ()),
+        vllm_args=with_absolute_files(vllm_args or ()),
     )
 
 

@@ -15,9 +15,9 @@ from serving.commands import parameters as p
 from serving.commands.up import report
 from serving.config import RunDirectory
 from serving.errors import NotRunning
+from serving.prepare import resolved_target
 from serving.replicas.control import ask_to_roll
 from serving.state import read_state
-from serving.target import resolve_target
 
 
 def restart(
@@ -46,7 +46,7 @@ def restart(
             return
         options = request_options(running)
         # Refuse what cannot work while the old one still serves; its memory is not free yet, so no plan.
-        resolve_target(chosen, stamps=run.verified, full_check=options.full_check)
+        resolved_target(chosen, options, run)
         console.print(f"stopping {running.model} {running.version or ''} (running requests finish)")
         stop(running)
         report(start(chosen, options, run, p.LAUNCHER.ready_timeout_s), "is up again")

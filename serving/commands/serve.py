@@ -70,8 +70,8 @@ def serve(
         resolved, plan = prepare(target, replace(options, port=listener.port), RunDirectory(run_dir))
         require_engine()
         warn(plan)
-        listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]))
-        url = url_of(host, listener.port)
+        listener.know(GuardSettings.model_validate_json(plan.env()[VARIABLE]), plan.tls)
+        url = url_of(host, listener.port, tls=plan.tls is not None)
         state = ServerState(
             status="starting",
             url=url,
@@ -93,6 +93,7 @@ def serve(
             started_at=started_at,
             kv_cache_tokens_planned=plan.kv_tokens,
             copies=plan.copies,
+            tls_certificate=plan.tls.certfile if plan.tls is not None else None,
             drain_s=plan.drain_s,
             given_target=str(target.absolute()),
         )

@@ -6,14 +6,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from core.errors import UsageError
 from serving.adapters import Adapter
 from serving.config import ServeOptions
 from serving.hardware.facts import Hardware
 from serving.kv import KvEstimate
 from serving.model import ModelFacts, Task
+from serving.planning.words import parse_flags
 from serving.profiles import Profile
 from serving.target import Target
+from serving.tls import Tls
 
 ENGINE_MODULE = "serving.vllm_server"
 
@@ -98,6 +99,9 @@ class Plan:
     copies: int = 1
     """Engines in the server, each with the whole model and a cache of its own."""
 
+    tls: Tls | None = None
+    """What the public address speaks TLS with."""
+
     @property
     def kv_tokens(self) -> int | None:
         """Tokens that all caches hold together; None where there is none."""
@@ -118,31 +122,3 @@ class Plan:
         """Return plain data for `plan --json`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return plain
-
-
-def parse_words(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Read vLLM flags: `--a 1`, `--a=1`, `--a` (no value), `--a x y`.
-
-    Raises:
-        UsageError: a word stands where a flag was expected.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    current: str | None = None
-    for word in words:
-        if word.startswith("--"):
-            current, equals, value = word.partition("=")
-            found[current] = (value,) if equals else ()
-        elif current is None:
-            raise UsageError(f"{word!r} is no vLLM flag", mend="Write them as -- --name value")
-        else:
-            found[current] = (*found[current], word)
-    return found
-
-
-def parse_flags(words: tuple[str, ...]) -> dict[str, str | None]:
-    """Read vLLM flags as `parse_words` does; several values are joined by a blank, none is None.
-
-    Raises:
-        UsageError: a word stands where a flag was expected.
-    """
-    return {name: " ".join(values) if values else None for name, values in parse_words(words).items()}

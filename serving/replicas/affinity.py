@@ -61,4 +61,7 @@ def tokens_of(text: str) -> list[int]:
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value)[:_HEAD_BYTES].decode(errors="replace")
+    try:
+        return orjson.dumps(value)[:_HEAD_BYTES].decode(errors="replace")
+    except orjson.JSONEncodeError:  # nested deeper than it writes, though it reads it: no prompt looks so
+        return ""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from serving.guard.exchange import body_too_large
 from serving.guard.paths import Endpoint
@@ -49,17 +49,19 @@ class Body:
         self._held = held
         self.size = 0
 
-    async def read(self, request: web.Request, endpoint: Endpoint) -> bytes:
+    async def read(self, request: web.BaseRequest, endpoint: Endpoint) -> bytes:
         """Read it.
 
         Raises:
-            Refusal: 413 too long, 408 too slow, 429 too many bodies at once.
+            Refusal: 413 too long, 408 too slow, 417 unknown expectation, 429 too many bodies at once.
+            web.RequestPayloadError, http_exceptions.HttpProcessingError: it is not whole, or no HTTP.
         """
         if endpoint.body == "none":
             return b""
         limit = _LIMITS.max_upload_bytes if endpoint.body == "upload" else _MOST_JSON_BYTES
         if (request.content_length or 0) > limit:
             raise body_too_large(limit)
+        await _invite(request)
         pieces: list[bytes] = []
         try:
             async with asyncio.timeout(_LIMITS.body_timeout_s):
@@ -79,3 +81,18 @@ class Body:
         if self._held.bytes > self._held.most_bytes:
             message = "too many large requests at once"
             raise Refusal(429, "queue_full", message, retry_after_s=_RETRY_AFTER_S, close=True)
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Have a client that asks first (Expect, RFC 9110 section 10.1.1) send its body.
+
+    Raises:
+        Refusal: 417, it expects something else.
+    """
+    expects = request.headers.get("Expect")
+    if expects is None or request.version < HttpVersion11:
+        return
+    if expects.lower() != "100-continue":
+        raise Refusal(417, "unknown_expectation", "Expect can be 100-continue", close=True)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun

@@ -51,7 +51,7 @@ def serve_replicas(
     port = claim_port(options.host, options.port)
     use_internal_key(run.path)
     fit = check_replicas(target, options, run)
-    url = url_of(options.host, port)
+    url = url_of(options.host, port, tls=fit.tls is not None)
     state = ServerState(
         status="starting",
         url=url,
@@ -74,6 +74,7 @@ def serve_replicas(
         kv_cache_tokens_planned=fit.plan.kv.tokens * options.replicas if fit.plan.kv else None,
         given_target=str(target.absolute()),
         drain_s=fit.plan.drain_s + SupervisorOptions().stop_margin_s,
+        tls_certificate=fit.tls.certfile if fit.tls is not None else None,
     )
     for warning in fit.warnings:
         say(f"warning: {warning}")

@@ -17,10 +17,11 @@ from serving.guard.planning import require_keys
 from serving.hardware import Hardware
 from serving.hardware.system import read_memory
 from serving.memory import FIXED_BYTES
-from serving.prepare import plan_inputs
+from serving.prepare import plan_inputs, resolved_target
 from serving.profiles import Profile
 from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
-from serving.target import Target, resolve_target
+from serving.target import Target
+from serving.tls import REFRESH, Tls, without_tls
 from serving.waiting import VARIABLE as WAIT_VARIABLE
 
 _OWN_ADDRESS = ("--host", "--port", "--uds", "--data-parallel-size", "--api-server-count")
@@ -42,6 +43,8 @@ class Fit:
     options: ServeOptions
     plan: Plan
     warnings: tuple[str, ...]
+    tls: Tls | None = None
+    """What the front speaks; the replicas behind it are on loopback and speak plain HTTP."""
 
 
 def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
@@ -55,7 +58,7 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
     for name in _OWN_ADDRESS:
         if name in parse_flags(options.vllm_args):
             raise UsageError(f"{name} after -- cannot be used with --replicas", mend="Leave it out")
-    resolved = resolve_target(target, stamps=run.verified, full_check=options.full_check)
+    resolved = resolved_target(target, options, run)
     count = options.replicas
     inputs = plan_inputs(resolved, replace(options, host=LOOPBACK), run)
     available, on_cpu = inputs.available_bytes, not inputs.on_gpu
@@ -73,18 +76,35 @@ def fit_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:
             f"profile {inputs.profile_name!r} keeps {plan.copies} copies of the model in each server",
             mend="Leave data_parallel at 1: each replica is a copy",
         )
+    if plan.tls is not None:
+        _require_steady(plan)
+        plan.tls.server_context()
     lanes = _lanes(plan, inputs.hardware, count)
     extra = (_KV, str(plan.kv.size_bytes)) if on_cpu and plan.kv is not None else ()
     given = options.vllm_args if _KV in parse_flags(options.vllm_args) else (*options.vllm_args, *extra)
+    plain = {name: value for name, value in inputs.profile.vllm.items() if without_tls([f"--{name}"])}
     return Fit(
         target=resolved,
         profile_name=inputs.profile_name,
-        profile=inputs.profile,
+        profile=inputs.profile.model_copy(update={"vllm": plain}),
         lanes=lanes,
-        options=replace(options, host=LOOPBACK, replicas=1, vllm_args=given),
+        options=replace(options, host=LOOPBACK, replicas=1, vllm_args=without_tls(given)),
         plan=plan,
         warnings=(*plan.warnings, *_shared(lanes, count)),
+        tls=plan.tls,
     )
+
+
+def _require_steady(plan: Plan) -> None:
+    """Refuse certificates that are to be read again while the front runs: it reads them once.
+
+    Raises:
+        UsageError: with the way out.
+    """
+    if any(item.name.replace("_", "-") == REFRESH for item in plan.flags):
+        raise UsageError(
+            f"{REFRESH} cannot be used with --replicas", mend="Leave it out; restart with new certificates"
+        )
 
 
 def _lanes(plan: Plan, hardware: Hardware, replicas: int) -> tuple[Lane, ...]:
@@ -108,7 +128,7 @@ def fit_again(before: Fit, target: Path, run: RunDirectory) -> Fit:
     Raises:
         NotEnoughMemory: it would not fit even in the place of an old one.
     """
-    resolved = resolve_target(target, stamps=run.verified, full_check=before.options.full_check)
+    resolved = resolved_target(target, before.options, run)
     freed = _need(before) if before.plan.device == "cpu" else 0
     after = replace(before, target=resolved)
     return replace(after, plan=make_plan(_inputs(after, run, read_memory().available_bytes + freed)))

@@ -11,22 +11,24 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from prometheus_client import generate_latest
 from yarl import URL
 
 from serving.guard.paths import Endpoint, PathTable
-from serving.guard.refusal import Refusal
+from serving.guard.refusal import Refusal, bad_value
 from serving.replicas import metrics
 from serving.replicas.affinity import beginning_of, parse, session_of
 from serving.replicas.bodies import Held
 from serving.replicas.config import STICKY, FrontOptions
 from serving.replicas.picking import Picker
+from serving.replicas.public_port import refused
 from serving.supervise.restarts import pause_s
 
 _HOP_BY_HOP = frozenset(
@@ -56,6 +58,7 @@ _OURS = frozenset(
 """Request headers that are ours to set: the client's address."""
 _AWAY = frozenset((502, 503))
 """Statuses of a replica that stops, or whose engine is being replaced."""
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -81,7 +84,7 @@ class Front:
         self._held = Held(options.most_held_bytes)
         self.picker = Picker(self.session, options.pick_timeout_s)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         try:
             if self.draining:
@@ -94,20 +97,19 @@ class Front:
             with self._held.body() as body:
                 return await self._forward(request, endpoint, await body.read(request, endpoint))
         except Refusal as refusal:
-            headers = {name.decode(): value.decode() for name, value in refusal.headers()}
-            return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
+            return refused(refusal)
 
     async def close(self) -> None:
         """Close the connections to the parts behind."""
         await self.session.close()
 
-    async def _forward(self, request: web.Request, endpoint: Endpoint, body: bytes) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, endpoint: Endpoint, body: bytes) -> web.StreamResponse:
         """Try the replicas the router picks until one answers, or patience ends."""
         asked = parse(body) if endpoint.body == "json" else None
         beginning = beginning_of(asked) if self._policy == "cache_aware" else ""
         session = session_of(asked) if self._policy in STICKY else None
         model = asked.get("model") if isinstance(asked, dict) else None
-        headers = dict(_passed(request))
+        headers = _passed(request)
         end = time.monotonic() + self._options.patience_s
         for attempt in itertools.count():
             picks = self.picker.pick(model if isinstance(model, str) else "", beginning, session)
@@ -134,7 +136,7 @@ class Front:
         return self._away("no replica could take the request")
 
     async def _ask(
-        self, request: web.Request, replica: str, headers: dict[str, str], body: bytes
+        self, request: web.BaseRequest, replica: str, headers: CIMultiDict[str], body: bytes
     ) -> aiohttp.ClientResponse | None:
         """Return a replica's answer, None when it is away or on its way out."""
         root = self.replicas.get(replica)
@@ -157,9 +159,9 @@ class Front:
             return None
         return upstream
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
         """All replicas' metrics and ours; each replica's guard decides by the caller's key."""
-        headers = dict(_passed(request))
+        headers = _passed(request)
 
         async def read(name: str, root: str) -> tuple[str, int, str]:
             try:
@@ -183,16 +185,26 @@ class Front:
         return _error(503, message, "service_unavailable", headers)
 
 
-def _passed(request: web.Request) -> Iterator[tuple[str, str]]:
-    """The headers that go on: the client's own and its address, which the guard's audit log shows."""
+def _passed(request: web.BaseRequest) -> CIMultiDict[str]:
+    """Return the headers that go on: the client's own and its address, which the guard's audit log shows.
+
+    Raises:
+        Refusal: 400, one is not text; to send it on with bytes left out would be to send another.
+    """
+    passed: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers.items():
         if name.lower() not in _HOP_BY_HOP and name.lower() not in _OURS:
-            yield name, value
+            if _LONE_SURROGATE.search(value):  # how aiohttp reads bytes that are not UTF-8
+                raise bad_value(f"the header {name[:64]} is not valid UTF-8")
+            passed.add(name, value)
     if request.remote:
-        yield "X-Forwarded-For", request.remote
+        passed["X-Forwarded-For"] = request.remote
+    return passed
 
 
-async def _answer(request: web.Request, upstream: aiohttp.ClientResponse) -> tuple[web.StreamResponse, bool]:
+async def _answer(
+    request: web.BaseRequest, upstream: aiohttp.ClientResponse
+) -> tuple[web.StreamResponse, bool]:
     """Hand an answer on, piece by piece as it comes; say whether it came to its end."""
     response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
     for name, value in upstream.headers.items():

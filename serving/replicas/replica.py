@@ -15,7 +15,7 @@ import yaml
 
 from core.errors import UsageError
 from core.files import write_text
-from core.logs import read_tail, telling_line
+from core.logs import last_words, read_tail
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, PortTaken
 from serving.guard.planning import is_loopback, read_user_settings
@@ -26,6 +26,7 @@ from serving.replicas.fitting import Fit, lane_profile
 from serving.replicas.picking import Window
 from serving.replicas.shares import Lane
 from serving.state import ServerState, read_state
+from serving.supervise.cause import Death, cause
 
 _ROOT = Path(__file__).resolve().parents[2]
 ServeArgv = Callable[[Path, ServeOptions, RunDirectory, float], list[str]]
@@ -50,6 +51,7 @@ class Replica:
         self.run = RunDirectory(home.path / f"replica-{number}")
         self._process: asyncio.subprocess.Process | None = None
         self.port = 0
+        self._log_start = 0
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ class Replica:
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         if self.lane.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.lane.gpus)
+        self._log_start = self.run.log.stat().st_size if self.run.log.exists() else 0
         with self.run.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *words,
@@ -136,20 +139,19 @@ class Replica:
             if state is not None and state.status == "ready":
                 return
             if self._process is None or self._process.returncode is not None:
-                raise EngineDied(f"replica {self.number} died while starting: {self.complaint()}")
+                raise EngineDied(f"replica {self.number} {self.ending()}")
             if asyncio.get_running_loop().time() > end:
                 raise EngineNotReady(
                     f"replica {self.number} did not become ready", mend=f"Read {self.run.log}"
                 )
             await asyncio.sleep(poll_s)
 
-    def complaint(self) -> str:
-        """Return its own last words, or the telling line of its log."""
-        text = read_tail(self.run.log)
-        for line in reversed(text.splitlines()):
-            if line.startswith("serving: "):
-                return line.removeprefix("serving: ")
-        return telling_line(text)
+    def ending(self) -> str:
+        """Say how it ended: in its launcher's last words since its start, where it had time for any."""
+        code = self._process.returncode if self._process is not None else None
+        written = max(1, self.run.log.stat().st_size - self._log_start)
+        words = last_words(read_tail(self.run.log, written))
+        return f"died: {words}" if words else cause(Death(code, "", served=self.was_ready))
 
     async def ended(self) -> int:
         """Wait for its end; return the exit code."""

@@ -114,8 +114,8 @@ class ReplicaKeeper:
                     self._reaper.watch(replica.pid)
                 await replica.wait_ready(self._times.ready_timeout_s, self._times.poll_s)
                 await self._register(replica)
-                code = await replica.ended()
-                problem = f"ended with code {code}: {replica.complaint()}"
+                await replica.ended()
+                problem = replica.ending()
             except (QuantserveError, OSError) as error:
                 await replica.stop(self._times.stop_margin_s)
                 if not replica.was_ready and not replica.retiring:

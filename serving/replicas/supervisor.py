@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from pathlib import Path
 
 from aiohttp import web
@@ -25,6 +24,7 @@ from serving.processes import die_with_parent
 from serving.replicas.control import SIGNAL, read_request
 from serving.replicas.fitting import Fit
 from serving.replicas.front import Front
+from serving.replicas.public_port import listen
 from serving.replicas.replica import Replica
 from serving.replicas.replica_keeper import ReplicaKeeper
 from serving.replicas.rolling import roll
@@ -109,22 +109,10 @@ class Supervisor:
             settings, front, self._router_keeper, self.replicas, reaper, self._stop, self.record
         )
 
-    async def _listen(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._front.handle)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=float(self.fit.plan.drain_s),
-        )
-        await runner.setup()
+    async def _listen(self) -> web.ServerRunner:
         host, port = self.settings.options.host, self._state.port
-        listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
-        )
-        await web.SockSite(runner, listener).start()
-        return runner
+        tls = self.fit.tls.server_context() if self.fit.tls is not None else None
+        return await listen(self._front.handle, host, port, float(self.fit.plan.drain_s), tls)
 
     async def _until_all_ready(self, router: asyncio.Task[None]) -> None:
         async def all_ready() -> None:
@@ -185,7 +173,7 @@ class Supervisor:
         if request is not None:
             await roll(self, request)
 
-    async def _end(self, runner: web.AppRunner, helpers: list[asyncio.Task[None]]) -> None:
+    async def _end(self, runner: web.ServerRunner, helpers: list[asyncio.Task[None]]) -> None:
         """No new work, let what runs finish, end router and replicas, leave nothing behind."""
         self._stop.set()
         self._front.draining = True

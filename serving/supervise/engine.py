@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,16 +13,20 @@ import time
 from collections import deque
 from multiprocessing import connection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from core.logs import read_tail, telling_line
+from core.logs import read_tail
 from serving.processes import end_group, group_alive, signal_group
+from serving.supervise.cause import Death, cause, oom_kills
 from serving.supervise.facts import Facts
 from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_LINES = 2000
 _TICK_S = 0.05
+_MOST_LOG_BYTES = 4 << 20
+_REPORT_S = 0.5
+"""Time a report of how a child ended gets, once it is known that the engine serves nobody any more."""
 
 
 def _exit_descriptor(pid: int) -> int | None:
@@ -47,9 +52,12 @@ class Engine:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("ab")
         self._log_start = log.stat().st_size if log is not None else 0
+        self._served = False
+        self._oom_kills = oom_kills()
         ours, theirs = socket.socketpair()
         self._line = Line(ours)
         self._heard: set[bytes] = set()
+        self._reports: list[dict[str, Any]] = []
         handed = {LISTENER_VARIABLE: str(listener.fileno()), LINE_VARIABLE: str(theirs.fileno())}
         try:
             self._process = subprocess.Popen(
@@ -112,9 +120,17 @@ class Engine:
             connection.wait([self._exit, self._line.fileno()], max(0.0, timeout_s))
 
     def _has_said(self, word: str) -> bool:
-        if self._line.fileno() >= 0:  # not closed yet
-            self._heard.update(self._line.lines())
+        self._listen()
         return word.encode() in self._heard
+
+    def _listen(self) -> None:
+        if self._line.fileno() < 0:  # closed
+            return
+        for line in self._line.lines():
+            if line.startswith(b"{"):
+                self._reports.append(json.loads(line))
+            else:
+                self._heard.add(line)
 
     @property
     def pid(self) -> int:
@@ -132,18 +148,30 @@ class Engine:
         except subprocess.TimeoutExpired:
             return None
 
-    def complaint(self) -> str:
-        """Return the most telling line this engine wrote."""
-        if self._log is None:
-            return telling_line("".join(self._kept))
-        return telling_line(read_tail(self._log, max(1, self._log.stat().st_size - self._log_start)))
+    def seen_alive(self) -> None:
+        """Note that it serves now: what it wrote so far explains no death to come."""
+        self._served = True
+        self._kept.clear()
+        if self._log is not None:
+            self._log_start = self._log.stat().st_size
 
     def ending(self) -> str:
-        """Say how it ended, for people."""
-        code = self.poll()
-        if code is None:
-            return "takes no requests any more"
-        return f"died by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        """Say how it ended and why, for people."""
+        end = time.monotonic() + _REPORT_S
+        while self.poll() is None and not self._reports and time.monotonic() < end:
+            self._listen()
+            self.wait(_TICK_S)
+        self._listen()
+        before, now = self._oom_kills, oom_kills()
+        killed = before is not None and now is not None and now > before
+        return cause(Death(self.poll(), self._written(), self._served, tuple(self._reports), killed))
+
+    def _written(self) -> str:
+        if self._log is None:
+            return "".join(self._kept)
+        size = self._log.stat().st_size
+        new = min(size - self._log_start, _MOST_LOG_BYTES)
+        return read_tail(self._log, new) if new > 0 else ""
 
     def stop(self, grace_s: float) -> None:
         """Ask the API server to drain and end; after `grace_s` seconds kill the whole group."""

@@ -110,6 +110,7 @@ class Launcher:
             while not (probe := self._probe(self._options.first_token_timeout_s, copy)).ok:
                 self._require_starting(engine, probe.problem)
                 engine.wait(_RETRY_PROBE_S)
+        engine.seen_alive()
         startup_s = round(time.monotonic() - engine.started, 1)
         self._expected_at = None
         self._tell(phase="serving", startup_s=startup_s, retry_after_s=max(1, math.ceil(startup_s)))
@@ -118,9 +119,7 @@ class Launcher:
     def _require_starting(self, engine: Engine, problem: str) -> None:
         """Raise once a start has failed or takes too long."""
         if engine.poll() is not None:
-            raise EngineDied(
-                f"the engine {engine.ending()} while starting: {engine.complaint()}", mend=self._where()
-            )
+            raise EngineDied(f"the engine {engine.ending()}", mend=self._where())
         if time.monotonic() - engine.started > self._options.ready_timeout_s:
             raise EngineNotReady(
                 f"no token came within {self._options.ready_timeout_s:.0f} s: {problem}", mend=self._where()
@@ -154,6 +153,8 @@ class Launcher:
             probe = self._probe(options.timeout_s, copy)
             if engine.ended:
                 break
+            if probe.ok:
+                engine.seen_alive()
             after = None if probe.ok or before is None else self._work_done(copy)
             failures[copy] = failures_in_a_row(failures[copy], Round(probe.ok, before, after))
             self._tell()
@@ -161,7 +162,7 @@ class Launcher:
             if failures[copy] >= options.failures:
                 which = f"copy {copy} of the engine" if self._state.copies > 1 else "the engine"
                 raise EngineHung(f"{which} hangs: {failures[copy]} probes brought no token ({probe.problem})")
-        raise EngineDied(f"the engine {engine.ending()}: {engine.complaint()}", mend=self._where())
+        raise EngineDied(f"the engine {engine.ending()}", mend=self._where())
 
     def _probe(self, timeout_s: float, copy: int) -> DecodeProbe:
         one = copy if self._state.copies > 1 else None

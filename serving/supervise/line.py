@@ -4,6 +4,7 @@
     engine → launcher   "listening"   its HTTP server takes connections now
                         "drained"     it was told to stop and no request is left
                         "ended"       its core is dead or its HTTP server closed, though the process runs
+                        {"died": …}   how a child ended, or which exception: serving.supervise.children
 
 The listening socket is inherited in the same way. Both descriptors are named in the environment.
 """

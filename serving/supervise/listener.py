@@ -14,6 +14,7 @@ from serving.guard.settings import GuardSettings
 from serving.ports import listen_on
 from serving.supervise.facts import Facts
 from serving.supervise.standin import StandIn
+from serving.tls import Tls
 
 
 class Listener:
@@ -32,9 +33,12 @@ class Listener:
         self._stand_in = StandIn(self.socket, self._now)
         self._stand_in.start()
 
-    def know(self, settings: GuardSettings) -> None:
-        """Learn what is going to be served, once the plan says it."""
-        self._stand_in.know(settings)
+    def know(self, settings: GuardSettings, tls: Tls | None = None) -> None:
+        """Learn what is going to be served and how, once the plan says it."""
+        if tls is not None:
+            self._stand_in.stop()
+        self._stand_in.know(settings, tls)
+        self._stand_in.start()
 
     def say(self, facts: Facts, expected_at: float | None) -> None:
         """Set what refused clients hear; `expected_at`: when one should serve, on the monotonic clock."""

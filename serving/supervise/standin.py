@@ -20,6 +20,7 @@ from serving.guard.refusal import unavailable
 from serving.guard.settings import GuardSettings
 from serving.supervise.facts import Facts
 from serving.supervise.metrics import FactsCollector
+from serving.tls import Tls
 
 _BODY_LIMIT_BYTES = 32 << 20
 _BODY_TIMEOUT_S = 2.0
@@ -48,12 +49,13 @@ class StandIn:
         self._listener = listener
         self._facts = facts
         self._settings = settings
+        self._tls: Tls | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def know(self, settings: GuardSettings) -> None:
-        """Learn what is going to be served, once the plan says it."""
-        self._settings = settings
+    def know(self, settings: GuardSettings, tls: Tls | None = None) -> None:
+        """Learn what is going to be served, once the plan says it; TLS is spoken from the next start on."""
+        self._settings, self._tls = settings, tls
 
     def start(self) -> None:
         """Begin to take connections."""
@@ -70,6 +72,7 @@ class StandIn:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_SLOW_CLIENT_S,
+            **(self._tls.uvicorn() if self._tls is not None else {}),  # type: ignore[arg-type]
         )
         self._server = _Server(config)
         sockets = [self._listener.dup()]

@@ -1,11 +1,13 @@
 """Stands in for vLLM where the launcher is under test: the real guard and socket before a model of words.
 
-python fake_engine.py [die]        "die" ends at once with an error like vLLM's
+python fake_engine.py [die | core]        "die" ends at once with an error like vLLM's, "core" has a core
 
 A completion streams as many words as max_tokens says, fifty a second. The prompt steers the rest: "hang" and
 "busy" let no completion end from then on, "busy" counts tokens of others meanwhile; "core dies" is an engine
 core that died under its server; "leave" ends the process; "hold" streams on while the file HOLD exists. An
-engine does not start while it exists. The header X-data-parallel-rank chooses one of its copies, as in vLLM;
+engine does not start while it exists. "noise" writes clients' errors into the log, as vLLM does; "signal N"
+has the process killed by it and "core N" its engine core, "leave N" ends it with a code, "raise" by an
+exception. The header X-data-parallel-rank chooses one of its copies, as in vLLM;
 one that is stuck leaves the others alone.
 """
 
@@ -17,6 +19,8 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +29,22 @@ from prometheus_client import REGISTRY, Counter, generate_latest
 
 from serving.guard.middleware import Guard
 from serving.guard.settings import VARIABLE, GuardSettings
+from serving.supervise.children import reporter, reporting_uncaught, watch_children
 from serving.supervise.line import LISTENER_VARIABLE, inherited
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
 TOKENS = Counter("vllm:generation_tokens", "tokens of all requests", ["engine"])
 WORD_S = 0.02
+NOISE = """(APIServer pid=1) ERROR 11-29 10:08:36 [serving.py:9] Traceback (most recent call last):
+(APIServer pid=1) ERROR 11-29 10:08:36 [serving.py:9] json.decoder.JSONDecodeError: Expecting value: line 1
+ERROR:    Exception in ASGI application
+Traceback (most recent call last):
+ValueError: the client's fault"""
+NOISE = """(APIServer pid=1) ERROR 11-29 10:08:36 [serving.py:9] Traceback (most recent call last):
+(APIServer pid=1) ERROR 11-29 10:08:36 [serving.py:9] json.decoder.JSONDecodeError: Expecting value: line 1
+ERROR:    Exception in ASGI application
+Traceback (most recent call last):
+ValueError: the client's fault"""
 HOLD = Path(os.environ["HOLD"])
 
 
@@ -37,6 +52,7 @@ class Engine:
     """Holds what vLLM keeps in `app.state`: a server, and a client `errored` once the core is dead."""
 
     server: uvicorn.Server
+    core: SpawnProcess
 
     def __init__(self) -> None:
         self.state = self
@@ -67,8 +83,20 @@ class Engine:
             self.errored = True
             await answer(send, 500, b"EngineDeadError")
             return
-        if prompt == "leave":
-            os._exit(3)
+        word, _, number = prompt.partition(" ")
+        if word == "leave":
+            os._exit(int(number or 3))
+        if word == "signal":
+            os.kill(os.getpid(), int(number))
+        if word == "core" and number.isdigit():
+            os.kill(self.core.pid or 0, int(number))
+            while self.core.is_alive():
+                await asyncio.sleep(WORD_S)
+            self.errored = True
+        if prompt == "raise":
+            self.uncaught = self.server.should_exit = True
+        if prompt == "noise":
+            print(NOISE, flush=True)
         while copy in self.stuck:
             await asyncio.sleep(WORD_S)
             TOKENS.labels(copy).inc(prompt == "busy")
@@ -110,8 +138,18 @@ def main() -> None:
         scope["app"] = engine
         await guard(scope, receive, send)
 
-    engine.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    engine.server.run([listener])
+    tls: Any = json.loads(os.environ.get("TLS", "{}"))
+    engine.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **tls))
+    report = reporter()
+    watch_children(report)
+    if "core" in sys.argv:
+        engine.core = get_context("spawn").Process(target=time.sleep, args=(120,), name="EngineCore_DP0")
+        engine.core.daemon = True
+        engine.core.start()
+    with reporting_uncaught(report):
+        engine.server.run([listener])
+        if engine.uncaught:
+            raise ValueError("no such block")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python -m tests.integration.serving.run_launcher DIRECTORY [die]
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -22,13 +23,20 @@ from serving.processes import start_ticks
 from serving.state import ServerState
 from serving.supervise.launcher import Launcher
 from serving.supervise.listener import Listener
+from serving.tls import Tls
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 app = typer.Typer()
 
 
 @app.command()
-def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 20.0, copies: int = 1) -> None:
+def main(
+    directory: Path,
+    mode: str = typer.Argument("live"),
+    drain_s: float = 20.0,
+    copies: int = 1,
+    certificate: str = "",
+) -> None:
     guard = GuardSettings.model_validate(
         {
             "limits": {"max_requests": 8},
@@ -46,8 +54,9 @@ def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 2
         probe=ProbeOptions(interval_s=0.2, timeout_s=1.5, failures=2),
     )
     with Listener("127.0.0.1", 0) as listener:
-        listener.know(guard)
-        url = url_of("127.0.0.1", listener.port)
+        tls = Tls(certificate) if certificate else None
+        listener.know(guard, tls)
+        url = url_of("127.0.0.1", listener.port, tls=tls is not None)
         state = ServerState(
             status="starting",
             url=url,
@@ -64,10 +73,15 @@ def main(directory: Path, mode: str = typer.Argument("live"), drain_s: float = 2
             dtype="float32",
             log=None,
             argv=[sys.executable, str(ENGINE), mode],
-            env={VARIABLE: guard.model_dump_json(), "HOLD": str(directory / "hold")},
+            env={
+                VARIABLE: guard.model_dump_json(),
+                "HOLD": str(directory / "hold"),
+                "TLS": json.dumps(tls.uvicorn() if tls is not None else {}),
+            },
             request={},
             started_at=time.time(),
             copies=copies,
+            tls_certificate=certificate or None,
         )
         raise typer.Exit(Launcher(state, listener, directory / "state.json", options).run())
 

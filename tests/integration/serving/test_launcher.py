@@ -55,3 +55,33 @@ def test_second_signal_does_not_wait_for_running_requests(launched: Launched) ->
     launched.process.send_signal(signal.SIGTERM)
     assert launched.process.wait(10) == 0
     assert not stream.finished()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("signal 9", "the engine was killed by SIGKILL (out of memory?)"),
+        ("signal 11", "the engine was killed by SIGSEGV (a fault in native code)"),
+        (
+            "core 9",
+            "the engine has lost its process EngineCore_DP0, which was killed by SIGKILL (out of",
+        ),
+        ("core 4", "the engine has lost its process EngineCore_DP0, which was killed by SIGILL"),
+        ("raise", "the engine takes no requests any more: ValueError: no such block"),
+        ("leave 3", "the engine ended with code 3: its log does not say why"),
+        ("leave 0", "the engine ended with code 0"),
+        ("hang", "the engine hangs: 2 probes brought no token"),
+    ],
+)
+def test_a_death_is_told_as_it_was_and_no_client_is_blamed(tmp_path: Path, prompt: str, words: str) -> None:
+    launched = Launched(tmp_path, "core" if prompt.startswith("core") else "live")
+    try:
+        launched.wait_until_ready()
+        launched.ask("noise")
+        assert "JSONDecodeError" in (tmp_path / "engine.log").read_text(encoding="utf-8")
+        launched.stream_in_background(prompt)
+        assert wait_for(lambda: launched.state["last_failure"] is not None, 20)
+        assert launched.state["last_failure"].startswith(words)
+        assert "client" not in launched.state["last_failure"]
+    finally:
+        launched.close()

