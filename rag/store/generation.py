@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from core.files import exclusive_lock, point_symlink, remove_tree, staged_directory
+from core.files import exclusive_lock, point_symlink, private_folder, remove_tree, staged_directory
 from rag.errors import IndexMismatch, NoIndex
 from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
@@ -124,6 +124,7 @@ class IndexStore:
 
     def writer_lock(self) -> AbstractContextManager[None]:
         """Keep other writers out."""
+        private_folder(self.root)  # it holds the documents' texts
         return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
 
     def clear(self) -> None:
@@ -134,7 +135,7 @@ class IndexStore:
         generations = list(self.root.glob(f"{_PREFIX}*"))
         last = max((int(path.name.removeprefix(_PREFIX)) for path in generations), default=0)
         (self.root / CURRENT).unlink(missing_ok=True)
-        (self.root / f"{_PREFIX}{last + 1:06d}").mkdir(parents=True)
+        (self.root / f"{_PREFIX}{last + 1:06d}").mkdir(mode=0o700, parents=True)
         for path in generations:
             remove_tree(path)
 
@@ -149,7 +150,7 @@ class IndexStore:
         final = self.root / f"{_PREFIX}{max(numbers, default=0) + 1:06d}"
         link = self.root / CURRENT
         before = link.resolve().name if link.is_symlink() else ""
-        with staged_directory(final) as staging:
+        with staged_directory(final, private=True) as staging:
             build(staging)
         point_symlink(link, final.name)
         for path in self.root.glob(f"{_PREFIX}*"):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from core.errors import UsageError
-from core.files import write_text
+from core.files import open_private, private_folder, write_text
 from core.logs import read_tail, telling_line
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, PortTaken
@@ -75,7 +75,7 @@ class Replica:
     async def start(self, ready_timeout_s: float, serve: ServeArgv) -> None:
         """Start it; `ended` and `wait_ready` say what comes of it."""
         self.port = self._claim()
-        self.run.path.mkdir(parents=True, exist_ok=True)
+        private_folder(self.run.path)
         options = self._files()
         words = serve(self.fit.target.directory, options, self.run, ready_timeout_s)
         at = words.index("--") if "--" in words else len(words)
@@ -83,7 +83,7 @@ class Replica:
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         if self.lane.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.lane.gpus)
-        with self.run.log.open("ab") as log:
+        with open_private(self.run.log, "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *words,
                 env=environment,
@@ -116,7 +116,11 @@ class Replica:
             yaml.safe_dump(lane_profile(self.fit.profile, self.lane, cpus), allow_unicode=True),
         )
         user = read_user_settings(Path(options.guard) if options.guard is not None else None)
-        write_text(path / "guard.yaml", yaml.safe_dump(guard_settings(user, self.number, self._public_host)))
+        write_text(
+            path / "guard.yaml",
+            yaml.safe_dump(guard_settings(user, self.number, self._public_host)),
+            private=True,
+        )
         return replace(
             options,
             port=self.port,
