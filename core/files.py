@@ -29,6 +29,7 @@ _PUBLIC_FILE = 0o666
 _PUBLIC_FOLDER = 0o777
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """A disk, a quota or a limit on a file's size is used up."""
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR})
 
 
 class Locked(ResourceError):
@@ -212,7 +213,7 @@ def require_disk_space(path: Path, needed_bytes: int, what: str) -> None:
 
 @contextlib.contextmanager
 def writing_to(path: Path, what: str) -> Iterator[None]:
-    """Turn what a disk refuses into one line that says the way out.
+    """Turn what a disk refuses into one line that says the way out; other errors pass.
 
     Raises:
         ResourceError: the disk is full, read-only or broken, or the folder may not be written.
@@ -220,17 +221,22 @@ def writing_to(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise disk_full(path, what) from error
-        raise ResourceError(
-            f"{what} cannot be written to {path}: {error.strerror or error}",
-            mend="Mend the folder's disk or permissions, or name another folder",
-        ) from error
+        # NumPy's short writes carry no number: whether the disk is full is asked of the disk.
+        if error.errno in _FULL or (error.errno is None and _is_full(path)):
+            raise ResourceError(
+                f"the disk that holds {path} is full: {what} was not written, nothing half-written was left",
+                mend="Free some space, or name a folder on another disk",
+            ) from error
+        if error.errno in _REFUSED:
+            raise ResourceError(
+                f"{what} cannot be written to {path}: {error.strerror}",
+                mend="Mend the folder's disk or rights, or name another folder",
+            ) from error
+        raise
 
 
-def disk_full(path: Path, what: str) -> ResourceError:
-    """Return the error for a disk that ran full while `what` was written."""
-    return ResourceError(
-        f"the disk that holds {path} is full, {what} was not written",
-        mend="Free some space, or name a folder on another disk; nothing half-written was left",
-    )
+def _is_full(path: Path) -> bool:
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free < _CHUNK_BYTES

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from core.files import exclusive_lock, point_symlink, private_folder, remove_tree, staged_directory
+from core.files import (
+    exclusive_lock,
+    point_symlink,
+    private_folder,
+    remove_tree,
+    staged_directory,
+    writing_to,
+)
 from rag.errors import IndexMismatch, NoIndex
 from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
@@ -122,10 +129,19 @@ class IndexStore:
             return ""
         return f"{manifest.parent.name} {status.st_ino} {status.st_mtime_ns}"
 
-    def writer_lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out."""
-        private_folder(self.root)  # it holds the documents' texts
-        return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
+    @contextmanager
+    def writer_lock(self) -> Iterator[None]:
+        """Keep other writers out.
+
+        Raises:
+            Locked: another process is writing.
+            ResourceError: the folder cannot be written.
+        """
+        with ExitStack() as stack:
+            with writing_to(self.root, "the index"):
+                private_folder(self.root)  # it holds the documents' texts
+                stack.enter_context(exclusive_lock(self.root / ".lock", f"indexing into {self.root}"))
+            yield
 
     def clear(self) -> None:
         """Take everything out, under the writer lock.
@@ -143,6 +159,10 @@ class IndexStore:
         """Have `build` fill a new generation (its manifest last), then make it the current one.
 
         The caller holds the writer lock. What killed writers left behind is removed. Returns its name.
+
+        Raises:
+            ResourceError: the disk is full, or may not be written; the generation before stays the current
+            one.
         """
         for stale in self.root.glob(f".{_PREFIX}*.staging-*"):
             remove_tree(stale)
@@ -150,9 +170,10 @@ class IndexStore:
         final = self.root / f"{_PREFIX}{max(numbers, default=0) + 1:06d}"
         link = self.root / CURRENT
         before = link.resolve().name if link.is_symlink() else ""
-        with staged_directory(final, private=True) as staging:
-            build(staging)
-        point_symlink(link, final.name)
+        with writing_to(self.root, "the index"):
+            with staged_directory(final, private=True) as staging:
+                build(staging)
+            point_symlink(link, final.name)
         for path in self.root.glob(f"{_PREFIX}*"):
             if path.name not in (final.name, before):
                 remove_tree(path)

@@ -6,7 +6,8 @@ from core.errors import InputError
 from rag.errors import UnreadableDocument
 from rag.loaders.encoding import decode
 from rag.loaders.markdown import split_headings
-from rag.loaders.registry import expand, load
+from rag.loaders.registry import load
+from rag.loaders.walk import expand
 
 
 def test_markdown_sections_carry_the_path_of_headings() -> None:
@@ -48,7 +49,7 @@ def test_what_is_no_text_is_refused(data: bytes) -> None:
     [
         ("empty.md", b" \n", "holds no text"),
         ("broken.pdf", b"%PDF-1.7 broken", "is not a readable PDF"),
-        ("sheet.xyz", b"1", "are not read"),
+        ("sheet.xyz", b"1", "XYZ file, of which no text is read"),
     ],
 )
 def test_a_bad_document_says_what_is_wrong(tmp_path: Path, name: str, data: bytes, telling: str) -> None:
