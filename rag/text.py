@@ -14,6 +14,8 @@ _BOUNDARY = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]」』]*(?=\s|$)\s*|
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|al|approx|[A-Z])|(?:^|\s)\d{1,2})\.$"
 )
+_LONGEST_ABBREVIATION = 12
+"""Characters before a full stop that are looked at: a text full of them must not be read again for each."""
 
 
 def normalise(text: str) -> str:
@@ -46,7 +48,8 @@ def split_sentences(text: str) -> list[str]:
     for match in _BOUNDARY.finditer(text):
         end = match.end()
         if end == start or (
-            text[match.start() : end].count("\n") == 0 and _ABBREVIATION.search(text[start : match.start()])
+            text[match.start() : end].count("\n") == 0
+            and _ABBREVIATION.search(text[max(start, match.start() - _LONGEST_ABBREVIATION) : match.start()])
         ):
             continue
         sentences.append(text[start:end])

@@ -57,18 +57,21 @@ def sections(path: Path, warn: Warn) -> Sections:
             f"{path.name}: is not a readable DOCX", mend="Open and save it again in Word or LibreOffice"
         ) from error
     titles, lines, start = HeadingPath(), list[str](), 0
-    for level, text in blocks:
+    bare: tuple[int, str] | None = None
+    for level, text in [*blocks, (0, "")]:
         if level is None:
             lines.append(text)
             continue
+        heading = str(titles)
+        if not lines and bare is not None and level <= bare[0]:  # a heading without text says something, too
+            heading, lines = titles.above(bare[0]), [bare[1]]
         if lines:
             body = "\n\n".join(lines)
-            yield Section(body, heading=str(titles), start=start)
+            yield Section(body, heading=heading, start=start)
             start += len(body) + 2
             lines = []
         titles.enter(level, text)
-    if lines:
-        yield Section("\n\n".join(lines), heading=str(titles), start=start)
+        bare = (level, text)
 
 
 def _blocks(document: Document) -> Iterator[tuple[int | None, str]]:
@@ -97,7 +100,7 @@ def _texts(parent: Element, styles: _Styles) -> Iterator[tuple[int | None, str]]
 
 
 def _of_kind(parent: Element, tags: frozenset[str]) -> Iterator[Element]:
-    """Yield the nearest elements of some kinds below one, whatever wraps them (content controls, insertions)."""
+    """Yield the nearest elements of some kinds below one, whatever wraps them (controls, insertions)."""
     waiting = [iter(parent)]
     while waiting:
         element = next(waiting[-1], None)

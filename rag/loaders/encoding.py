@@ -1,4 +1,4 @@
-"""The encoding of a text file: by its mark, else UTF-8, else as declared, else Korean (cp949), else by statistics.
+"""The encoding of a text file: by its mark, as UTF-8, as declared, as Korean (cp949), or by statistics.
 
 UTF-8 and cp949 are tried on the whole file, not on a sample: a name in the last line counts too. A
 declaration (a page's, an XML file's, a server's) is an outsider's word: it names one of the encodings of the
@@ -38,7 +38,7 @@ MAX_WHOLE_BYTES = 64 << 20
 
 
 def codec_of(label: str) -> str:
-    """Return Python's codec for a label of the WHATWG's list; empty for any other, and for what is no 8-bit text.
+    """Return Python's codec for a label of the WHATWG's list; empty for any other.
 
     UTF-16 is told by its mark alone: a declaration that can be read as ASCII is wrong about it.
     """
@@ -130,11 +130,11 @@ def decode(data: bytes, name: str, declared: str = "") -> str:
     Raises:
         UnreadableDocument: it is binary, or in no encoding that can be told.
     """
-    encoding = _declared(data, declared) or _detect(data, iter([data]), iter([data]), name)
+    encoding = declared_codec(data, declared) or _detect(data, iter([data]), iter([data]), name)
     return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, errors="replace").read()
 
 
-def _declared(data: bytes, label: str) -> str:
+def declared_codec(data: bytes, label: str) -> str:
     """Return the codec of a declaration that the bytes agree with; empty where they do not.
 
     What has a mark, is UTF-8 with more than ASCII in it, or is Korean though declared as Western, is not what

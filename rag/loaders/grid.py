@@ -29,7 +29,7 @@ class Cell:
 
 
 def lay_out(table: Iterable[Sequence[Cell]]) -> list[list[str]]:
-    """Return rows of equal length: a cell over several rows stands in each, one over several columns in the first.
+    """Return rows of equal length: a cell of several rows is in each, one of several columns in the first.
 
     In the heading rows, whose cells are all headers, or in the first, it stands in each column it names;
     several heading rows become one. Empty rows and columns at the edges are left out.

@@ -88,8 +88,8 @@ def _rules(soup: BeautifulSoup) -> Iterator[tuple[str, bool]]:
             if hides is None:
                 continue
             for selector in selectors.split(","):
-                # What holds only while something happens (:hover), or is made by the style (::before), is no rule
-                # about the page's text.
+                # What holds only while something happens (:hover), or is made by the style (::before), says
+                # nothing of the page's text.
                 if selector.strip() and ":" not in selector:
                     count += 1
                     if count > _MOST_RULES:

@@ -66,12 +66,20 @@ def split_headings(text: str, *, is_markdown: bool = False) -> tuple[Section, ..
     above: tuple[int, str] | None = None
     """Where the line before begins, and what it says, while it may be a heading that is underlined next."""
 
-    def close(end: int) -> None:
+    bare: tuple[int, str, int] | None = None
+    """Level, title and place of a heading with no text under it so far: the title itself is what is said
+    there."""
+
+    def close(end: int, next_level: int = 0) -> None:
+        nonlocal bare
         body = text[start:end]
         stripped = body.strip()
         if stripped:
             lead = len(body) - len(body.lstrip())
             found.append(Section(stripped, heading=str(titles), start=start + lead))
+        elif bare is not None and next_level <= bare[0]:
+            found.append(Section(bare[1], heading=titles.above(bare[0]), start=bare[2]))
+        bare = None
 
     for line in text[offset:].splitlines(keepends=True):
         mark = _FENCE.match(line)
@@ -84,7 +92,8 @@ def split_headings(text: str, *, is_markdown: bool = False) -> tuple[Section, ..
         if heading is None and above is not None and (level := _underline(line)):
             heading, begins = (level, above[1]), above[0]
         if heading:
-            close(begins)
+            close(begins, heading[0])
+            bare = (*heading, text.index(heading[1], begins))
             if heading != (1, title):  # a page's first heading often repeats its front matter's title
                 titles.enter(*heading)
             start = offset + len(line)
@@ -101,7 +110,7 @@ def _front_title(front: str) -> str:
 
 
 def _heading(line: str) -> tuple[int, str] | None:
-    """Return (level, title) of a line like `## Title ##`. Without a pattern: its blanks would make one slow."""
+    """Return (level, title) of a line like `## Title ##`; a pattern would be slow on a line of blanks."""
     level = len(line) - len(line.lstrip("#"))
     if not 1 <= level <= _MOST_LEVELS or line[level : level + 1] not in (" ", "\t"):
         return None

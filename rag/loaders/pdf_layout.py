@@ -1,9 +1,9 @@
-"""The reading order of a PDF page with columns or tables, which have no mark of their own: only places on paper.
+"""The reading order of a PDF page with columns or tables, which have no marks but their places on paper.
 
-Lines with a wide gap at the same place, one below the other, have a gutter between them. Long pieces on both sides
-are columns of running text, read one after the other; short ones are a table, read by rows. Pages without gutters
-keep the order that PDFium gives. Where a table has rules between its rows, they say which lines are one row. Pure:
-pieces of text with their places in, lines of text out.
+Lines with a wide gap at the same place, one below the other, have a gutter between them. Long pieces on both
+sides are columns of running text, read one after the other; short ones are a table, read by rows. Pages
+without gutters keep the order that PDFium gives. Where a table has rules between its rows, they say which
+lines are one row. Pure: pieces of text with their places in, lines of text out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from rag.loaders.grid import table_text
@@ -25,7 +26,7 @@ _NARROW_HEIGHTS = 0.5
 _LINES_FOR_NARROW = 3
 _SAME_LINE_HEIGHTS = 0.6
 _PROSE_WIDTH = 18
-"""From this median width (a Korean letter counts two) pieces beside each other are columns of running text."""
+"""From this median width (a Korean letter counts two) pieces side by side are columns of running text."""
 _MOST_PROSE_COLUMNS = 4
 _CONTINUES = 0.85
 """A line without a first cell that is this much closer than rows are goes on with the row above."""
@@ -135,7 +136,8 @@ def _joined(pieces: Sequence[Piece], gutter: float) -> list[Piece]:
 
 
 def _band(lines: Sequence[_Line], start: int, height: float) -> tuple[int, list[Interval]]:
-    """Return the end of the lines that share gutters with that at `start`, and these; without any, the next line."""
+    """Return the end of the lines that share gutters with that at `start`, and these; without any, the next
+    line."""
     gutters = _gaps(lines[start])
     end = start + 1
     while gutters and end < len(lines):
@@ -155,7 +157,8 @@ def _band(lines: Sequence[_Line], start: int, height: float) -> tuple[int, list[
 
 
 def _all_gutters(lines: Sequence[_Line], height: float) -> list[Interval]:
-    """Return every strip that the lines of a band leave free, the narrow ones too: blanks of words do not line up."""
+    """Return every strip that the lines of a band leave free, the narrow ones too: blanks of words do not
+    line up."""
     least = height * (_NARROW_HEIGHTS if len(lines) >= _LINES_FOR_NARROW else _GUTTER_HEIGHTS * 0.7)
     found: list[Interval] = []
     reached = None
@@ -167,7 +170,7 @@ def _all_gutters(lines: Sequence[_Line], height: float) -> list[Interval]:
 
 
 def _gaps(line: _Line) -> list[Interval]:
-    return [(before.right, after.left) for before, after in zip(line.pieces, line.pieces[1:], strict=False)]
+    return [(before.right, after.left) for before, after in pairwise(line.pieces)]
 
 
 def _shared(gutters: Sequence[Interval], line: _Line, least: float) -> list[Interval]:
@@ -178,7 +181,7 @@ def _shared(gutters: Sequence[Interval], line: _Line, least: float) -> list[Inte
 
 
 def _pitch(lines: Sequence[_Line], height: float) -> float:
-    steps = [before.y - after.y for before, after in zip(lines, lines[1:], strict=False)]
+    steps = [before.y - after.y for before, after in pairwise(lines)]
     return max(median(steps[:-1]), height) if len(steps) > 1 else 4 * height
 
 

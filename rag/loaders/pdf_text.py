@@ -81,7 +81,8 @@ def without_running_lines(lines: list[str], repeated: set[str]) -> list[str]:
     ]
 
 
-def _is_hangul(character: str) -> bool:
+def is_hangul(character: str) -> bool:
+    """Whether a character is a Korean syllable."""
     return "가" <= character <= "힣"
 
 
@@ -90,20 +91,21 @@ def _breaks_in_hangul(pages: list[list[str]]) -> tuple[int, int]:
     total = blank = 0
     for lines in pages:
         for line, following in pairwise(lines):
-            if _is_hangul(line.rstrip()[-1:]) and _is_hangul(following[:1]):
+            if is_hangul(line.rstrip()[-1:]) and is_hangul(following[:1]):
                 total += 1
                 blank += line.endswith(" ")
     return total, blank
 
 
-def _kiwi_glue(pieces: list[str]) -> str:
+def kiwi_glue(pieces: list[str]) -> str:
+    """Join pieces of Korean text with a blank or without one, as Kiwi's language model would."""
     from rag.store.korean import kiwi
 
     glued: str = kiwi().glue(pieces)
     return glued
 
 
-def join_lines(pages: list[list[str]], glue: Glue = _kiwi_glue) -> list[str]:
+def join_lines(pages: list[list[str]], glue: Glue = kiwi_glue) -> list[str]:
     """Join each page's lines into paragraphs (separated by newlines).
 
     A hyphen at a line's end joins without it. Between Hangul syllables a break falls between words in
@@ -154,7 +156,7 @@ def _join_page(lines: list[str], wants_space: Callable[[str, str], bool]) -> str
 def _may_be_one_word(previous: str, line: str) -> bool:
     """Whether the break may be inside a Korean word, or before a particle that follows a foreign one."""
     last = previous[-1]
-    return _is_hangul(line[0]) and (_is_hangul(last) or (last.isascii() and last.isalnum()))
+    return is_hangul(line[0]) and (is_hangul(last) or (last.isascii() and last.isalnum()))
 
 
 def _starts_block(previous: str, line: str, usual: int) -> bool:

@@ -63,7 +63,7 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _agreement(sample: str, mark: str) -> tuple[float, int]:
-    """Return the share of rows with the most frequent number of columns, where it is more than one, and it."""
+    """Return the share of rows with the most frequent number of columns above one, and that number."""
     try:
         rows = [
             len(row) for row in islice(csv.reader(StringIO(sample), delimiter=mark), _SNIFFED_ROWS) if row

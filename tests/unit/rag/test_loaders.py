@@ -28,9 +28,17 @@ def test_a_hash_inside_a_fence_is_no_heading() -> None:
     assert "# 주석" in section.text
 
 
-def test_front_matter_is_passed_over() -> None:
-    (section,) = split_headings("---\ntitle: x\n---\n본문")
-    assert section.text == "본문"
+@pytest.mark.parametrize(
+    ("front", "heading"),
+    [
+        ("---\ntitle: 물류 창고 안내\nauthor: x\n---\n", "물류 창고 안내"),
+        ('+++\ntitle = "물류 창고"\n+++\n', "물류 창고"),
+        ("---\r\nauthor: x\r\n---\r\n", ""),
+    ],
+)
+def test_front_matter_gives_its_title_alone(front: str, heading: str) -> None:
+    (section,) = split_headings(front + "본문", is_markdown=True)
+    assert (section.heading, section.text) == (heading, "본문")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "euc-kr", "utf-16"])
