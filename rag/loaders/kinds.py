@@ -79,12 +79,13 @@ def special_kind(mode: int) -> str:
     )
 
 
-def kind_of(path: Path) -> str:
-    """Return a file's format, such as "EPUB e-book", "PNG image", "JSON file".
+def kind_of(path: Path, name: str = "") -> str:
+    """Return a file's format, such as "EPUB e-book", "PNG image"; `name` where it is not the path's.
 
     Raises:
         OSError: it cannot be read.
     """
+    claimed = Path(name) if name else path
     # A pipe put in a file's place meanwhile must not hold the run up.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
@@ -92,10 +93,12 @@ def kind_of(path: Path) -> str:
             return special
         head = stream.read(_HEAD_BYTES)
         if head.startswith(_OLE):
-            return _ole_kind(head + stream.read(_OLE_BYTES - len(head)), path)
+            return _ole_kind(head + stream.read(_OLE_BYTES - len(head)), claimed)
     if not head:
         return "empty file"
-    return (_zip_kind(path) if head.startswith(b"PK\3\4") else "") or _by_marks(head) or by_suffix(path, head)
+    return (
+        (_zip_kind(path) if head.startswith(b"PK\3\4") else "") or _by_marks(head) or by_suffix(claimed, head)
+    )
 
 
 def by_suffix(path: Path, head: bytes = b"") -> str:

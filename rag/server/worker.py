@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import InputError, QuantserveError
+from core.errors import InputError, QuantserveError, ResourceError
 from core.files import Locked
 from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
 from rag.ingest import IndexReport, Listener, index_paths, remove_documents
+from rag.ingest.names import path_of
 from rag.store.base import open_store
 
 _NICE = 10
@@ -37,7 +38,7 @@ class JobSpec(BaseModel):
 
     kind: Literal["add", "remove"]
     keys: tuple[str, ...]
-    """Paths to index, or documents to remove, by full path."""
+    """Documents to index or to remove, by the index's keys."""
     upload_dir: str
     index_dir: str
     store: str
@@ -83,14 +84,14 @@ def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
 
 
 def add(spec: JobSpec, config: RagConfig) -> IndexReport:
-    """Index files; those that cannot be are not kept on disk either when the whole job fails."""
+    """Index files; when the whole job fails, those that are not in the index are not kept on disk either."""
     listener = Listener(
         reading=lambda file, done, total: tell("reading", file=Path(file).name, done=done, total=total),
         embedding=lambda done, total: tell("embedding", done=done, total=total),
     )
     try:
-        return index_paths(spec.keys, config, listener=listener)
-    except InputError:
+        return index_paths([path_of(key) for key in spec.keys], config, listener=listener)
+    except (InputError, ResourceError):
         current = open_store(config).current()
         known = current.manifest.files if current is not None else {}
         _unlink_uploads(spec.model_copy(update={"keys": tuple(k for k in spec.keys if k not in known)}))
@@ -99,9 +100,10 @@ def add(spec: JobSpec, config: RagConfig) -> IndexReport:
 
 def _unlink_uploads(spec: JobSpec) -> None:
     for key in spec.keys:
-        if Path(key).is_relative_to(spec.upload_dir):
+        path = path_of(key)
+        if path.is_relative_to(spec.upload_dir):
             with contextlib.suppress(FileNotFoundError):
-                Path(key).unlink()
+                path.unlink()
 
 
 def in_turn(work: Callable[[], IndexReport | None], wait_s: float) -> IndexReport | None:
