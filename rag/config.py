@@ -89,9 +89,18 @@ class ReadConfig:
     cpu_s: float = 60.0
     """Processor time for any file, and above it for each MiB of it."""
     cpu_s_per_mib: float = 4.0
+    splitting_factor: float = 2.0
+    """Processor time for splitting a file and analysing its words, as a multiple of that for reading it."""
     wall_factor: float = 10.0
-    """Longest wait for a file, as a multiple of the processor time it may take: for what waits and never
-    ends."""
+    """Longest wait for a file, as a multiple of its processor time: for what waits and never ends."""
+
+    def reading_s(self, size_bytes: int) -> float:
+        """Processor time that reading a file of this size may take."""
+        return self.cpu_s + self.cpu_s_per_mib * size_bytes / (1 << 20)
+
+    def splitting_s(self, size_bytes: int) -> float:
+        """Processor time that splitting it may take."""
+        return self.splitting_factor * self.reading_s(size_bytes)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 _SPACES = re.compile(r"[ \t\u00a0\u3000]+")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
@@ -39,6 +40,21 @@ def language_of(text: str) -> str:
     does), so a fifth of Hangul is enough.
     """
     return "ko" if hangul_share(text) >= 0.2 else "en"
+
+
+def pieces_of(text: str, most: int) -> Iterator[str]:
+    """Cut a text into pieces of at most so many characters, between words where there are; joined they are it.
+
+    For Kiwi, which holds every reading of a text in memory until its end.
+    """
+    at = 0
+    while at < len(text):
+        end = at + most
+        if end < len(text):
+            blank = max(text.rfind(" ", at + most // 2, end), text.rfind("\n", at + most // 2, end))
+            end = blank + 1 if blank >= 0 else end
+        yield text[at:end]
+        at = end
 
 
 def split_sentences(text: str) -> list[str]:

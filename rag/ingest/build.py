@@ -6,6 +6,7 @@ over the whole corpus, so that batches hold texts of like length and pad little.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,9 +137,15 @@ class Build:
         splitter = Splitter(self._config.split, lambda text: self.embedder.count_tokens(text))
         warnings: list[str] = []
         before = writer.count
+        began, most_s = time.thread_time(), self._config.read.splitting_s(source.size_bytes)
         try:
             for section in self._reader.read(source.path, lambda text: warnings.append(one_line(text))):
                 for chunk in splitter.split(section, source.key, source.file):
+                    if time.thread_time() - began > most_s:
+                        raise UnreadableDocument(
+                            f"{source.file}: splitting it takes more than {most_s:,.0f} s of processor time",
+                            mend="Give it in smaller parts, or with blanks between its words",
+                        )
                     row = writer.add(chunk, words_of(chunk.embedded))
                     known = self._old.chunks.row_of(digest_of(chunk.embedded)) if self._old else None
                     if known is None:

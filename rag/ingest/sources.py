@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from core.errors import InputError
 from core.files import sha256_file
@@ -132,7 +132,7 @@ def _keep_what_is_under(path: Path, reason: str, before: Mapping[str, FileEntry]
         if (key == place or key.startswith(place.rstrip("/") + "/")) and key not in found.sources
     ]
     for key in kept:
-        problem = f"{name}: {reason}; what was indexed of it before stays"
+        problem = f"{PurePath(key).name}: {reason}; what was indexed of it before stays"
         found.sources[key] = Source(key, before[key].file, None, problem=problem, keep_old=True)
     stays = f"; the {len(kept)} documents that were indexed of it before stay" if kept else ""
     if place not in kept:
@@ -144,7 +144,7 @@ def _file(key: str, path: Path) -> Source:
     try:
         return Source(key, file, path, sha256_file(path), path.stat().st_size)
     except OSError as error:
-        problem = f"{file}: {reason_of(error)}. Check that the file exists and may be read"
+        problem = f"{one_line(path.name)}: {reason_of(error)}. Check that the file exists and may be read"
         return Source(key, file, None, problem=problem, keep_old=True)
 
 

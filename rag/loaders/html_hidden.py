@@ -18,15 +18,26 @@ _ZERO = re.compile(r"[+-]?0*\.?0*(?:[a-z]+|%)?")
 _FAR = re.compile(r"-\d{3,}(?:\.\d+)?(?:px|pt|em|rem|ex|ch|vw|vh|%)")
 _EMPTY_CLIP = re.compile(r"rect\(\s*0(?:px)?\s*,?\s*0(?:px)?\s*,?\s*0(?:px)?\s*,?\s*0(?:px)?\s*\)")
 _EVERY_SCREEN = frozenset({"all", "screen", "only screen", "screen, print", "all, print"})
-_MOST_RULES = 300
-"""Rules of a page that are followed: each is matched against every element."""
+_MOST_NESTED = 3
+_SIMPLE = re.compile(r"[.#][\w-]+")
+_MOST_SEARCHES = 100
+"""Selectors that are more than a name, and so are matched against every element."""
+_MOST_RULES = 20_000
 
 
 def remove_hidden(soup: BeautifulSoup) -> None:
     """Take out of a page what is not shown."""
     hidden: dict[int, Tag] = {}
+    named = _by_name(soup) if soup.find("style") is not None else {}
+    left = _MOST_SEARCHES
     for selector, hides in _rules(soup):
-        for tag in _selected(soup, selector):
+        if _SIMPLE.fullmatch(selector):
+            tags = named.get(selector, [])
+        elif left:
+            tags, left = _selected(soup, selector), left - 1
+        else:
+            continue
+        for tag in tags:
             if hides:
                 hidden[id(tag)] = tag
             else:
@@ -40,6 +51,16 @@ def remove_hidden(soup: BeautifulSoup) -> None:
     for tag in [*hidden.values(), *soup.select("[hidden], [aria-hidden=true], dialog:not([open])")]:
         if not tag.decomposed and tag.name not in ("html", "body"):
             tag.decompose()
+
+
+def _by_name(soup: BeautifulSoup) -> dict[str, list[Tag]]:
+    """Return the elements of each `.class` and `#id`."""
+    found: dict[str, list[Tag]] = {}
+    for tag in soup.find_all(True):
+        for name in tag.get_attribute_list("class"):
+            found.setdefault(f".{name}", []).append(tag)
+        found.setdefault(f"#{tag.get('id')}", []).append(tag)
+    return found
 
 
 def _selected(soup: BeautifulSoup, selector: str) -> list[Tag]:
@@ -97,8 +118,10 @@ def _rules(soup: BeautifulSoup) -> Iterator[tuple[str, bool]]:
                     yield selector.strip(), hides
 
 
-def blocks_of(sheet: str) -> Iterator[tuple[str, str]]:
+def blocks_of(sheet: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield (selectors, declarations) of a style sheet; of @media, only those for every screen."""
+    if depth > _MOST_NESTED:
+        return
     at = 0
     while (opening := sheet.find("{", at)) >= 0:
         prelude = sheet[at:opening].rpartition(";")[2].strip()
@@ -109,7 +132,7 @@ def blocks_of(sheet: str) -> Iterator[tuple[str, str]]:
         else:
             closing = _matching(sheet, opening)
             if prelude.startswith("@media") and prelude[6:].strip().lower() in _EVERY_SCREEN:
-                yield from blocks_of(sheet[opening + 1 : closing])
+                yield from blocks_of(sheet[opening + 1 : closing], depth + 1)
         at = closing + 1
 
 

@@ -48,7 +48,7 @@ class IsolatedReader:
         """
         worker = self._worker()
         memory = self._config.memory_bytes
-        seconds = self._config.cpu_s + self._config.cpu_s_per_mib * _size_bytes(path) / (1 << 20)
+        seconds = self._config.reading_s(_size_bytes(path))
         watch = _Watch(worker.pid, path, memory, seconds, seconds * self._config.wall_factor)
         is_whole = False
         try:

@@ -53,7 +53,7 @@ def document_view(key: str, entry: FileEntry, upload_dir: Path) -> dict[str, Any
         "bytes": entry.size_bytes,
         "passages": entry.chunks,
         "problem": _without_folder(entry.problem, key),
-        "warnings": list(entry.warnings),
+        "warnings": [*entry.warnings, *([entry.stale] if entry.stale else [])],
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import InputError, QuantserveError, ResourceError
+from core.errors import QuantserveError
 from core.files import Locked
 from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
 from rag.ingest import IndexReport, Listener, index_paths, remove_documents
@@ -84,18 +84,22 @@ def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
 
 
 def add(spec: JobSpec, config: RagConfig) -> IndexReport:
-    """Index files; when the whole job fails, those that are not in the index are not kept on disk either."""
+    """Index files."""
     listener = Listener(
         reading=lambda file, done, total: tell("reading", file=Path(file).name, done=done, total=total),
         embedding=lambda done, total: tell("embedding", done=done, total=total),
     )
+    return index_paths([path_of(key) for key in spec.keys], config, listener=listener)
+
+
+def forget(spec: JobSpec) -> None:
+    """After a job that failed: uploads that are not in the index are not kept on disk either."""
     try:
-        return index_paths([path_of(key) for key in spec.keys], config, listener=listener)
-    except (InputError, ResourceError):
-        current = open_store(config).current()
-        known = current.manifest.files if current is not None else {}
-        _unlink_uploads(spec.model_copy(update={"keys": tuple(k for k in spec.keys if k not in known)}))
-        raise
+        current = open_store(configuration(spec)).current()
+    except QuantserveError:
+        return  # the store is away and nobody knows what is in it; the failure before is the one told
+    known = current.manifest.files if current is not None else {}
+    _unlink_uploads(spec.model_copy(update={"keys": tuple(key for key in spec.keys if key not in known)}))
 
 
 def _unlink_uploads(spec: JobSpec) -> None:
@@ -135,6 +139,8 @@ def main() -> int:
     try:
         report = in_turn(lambda: work(spec, configuration(spec)), spec.lock_wait_s)
     except QuantserveError as error:
+        if spec.kind == "add":
+            forget(spec)
         tell("failed", problem=str(error))
         return error.exit_code
     tell("done", report=None if report is None else asdict(report))
