@@ -43,7 +43,7 @@ def language_of(text: str) -> str:
 
 
 def pieces_of(text: str, most: int) -> Iterator[str]:
-    """Cut a text into pieces of at most so many characters, between words where there are; joined they are it.
+    """Cut a text into pieces of at most so many characters, between words if it can be; joined they are it.
 
     For Kiwi, which holds every reading of a text in memory until its end.
     """

@@ -147,7 +147,11 @@ def declared_codec(data: bytes, label: str) -> str:
         _decodes([data], "utf-8") or (_is_single(codec) and _decodes([data], _KOREAN))
     ):
         return ""
-    return codec if _decodes([data], codec) else ""
+    try:
+        data.decode(codec)
+    except UnicodeError:
+        return ""
+    return codec
 
 
 def _is_single(codec: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +69,11 @@ def _deep_calls() -> Iterator[None]:
 
 def to_markdown(html: str) -> str:
     """Return the page's own text as Markdown, without menus, scripts, controls and hidden parts."""
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
 
-    soup = BeautifulSoup(html, "lxml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # XHTML is read as the HTML it also is
+        soup = BeautifulSoup(html, "lxml")
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     remove_hidden(soup)
     for tag in soup.find_all([*_DROPPED, *_CONTROLS]):
