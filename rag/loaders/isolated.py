@@ -67,6 +67,8 @@ class IsolatedReader:
                 self.close()
 
     def _worker(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it died between two files
         if self._process is None:
             # Few arenas: each takes its room in the address space, which is what is limited.
             environment = {**os.environ, "PYTHONPATH": str(_ROOT), "MALLOC_ARENA_MAX": "2"}
@@ -76,6 +78,7 @@ class IsolatedReader:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                bufsize=0,
                 env=environment,
             )
         return self._process

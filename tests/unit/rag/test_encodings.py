@@ -19,7 +19,7 @@ EVERY_CODEC = sorted(
     | {"undefined", "punycode", "rot13", "base64", "zip", "", "x" * 40, "utf-7", "unicode-escape"}
 )
 NO_ENCODINGS = (
-    "punycode", "undefined", "rot13", "rot_13", "idna", "unicode_escape", "raw_unicode_escape", "utf-7", "utf_7",
+    "punycode", "undefined", "rot13", "rot_13", "idna", "unicode_escape", "raw_unicode_escape", "utf-7",
     "base64", "zip", "bz2", "hex", "uu", "quopri", "mbcs", "oem", "utf-16", "utf-16le", "utf-16be", "utf-32",
     "hz", "iso-2022-kr", "x-user-defined", "cp037", "palmos", "charmap",
 )  # fmt: skip
