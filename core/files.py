@@ -1,22 +1,36 @@
-"""Files that survive a crash: write aside, fsync, rename; locks that a dead process releases."""
+"""Files that survive a crash: write aside, fsync, rename; locks that a dead process releases.
+
+What holds keys, questions, answers or logs is private: its owner alone may read it (0600, folders 0700),
+whatever the umask says. Everything else obeys the umask.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.errors import ResourceError
 from core.sizes import decimal_size
 
 _CHUNK_BYTES = 1 << 20
+_PRIVATE_FILE = 0o600
+_PRIVATE_FOLDER = 0o700
+_PUBLIC_FILE = 0o666
+"""Before the umask."""
+_PUBLIC_FOLDER = 0o777
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""A disk, a quota or a limit on a file's size is used up."""
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR})
 
 
 class Locked(ResourceError):
@@ -41,32 +55,68 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def private_folder(path: Path) -> None:
+    """Make a folder, and what is missing above it, for its owner alone; one that exists stays as it is."""
+    missing: list[Path] = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+
+
+def _private_opener(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, _PRIVATE_FILE)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+        os.fchmod(descriptor, _PRIVATE_FILE)
+    return descriptor
+
+
+def open_private(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file that its owner alone may read, also where one was there that others could.
+
+    What is no plain file (/dev/null, a pipe) keeps its mode, and so does another user's file.
+    """
+    return open(path, mode, encoding=encoding, opener=_private_opener)
+
+
+def private_file(path: Path) -> None:
+    """Make `path` a file that its owner alone may read, before something else (SQLite) opens it."""
+    private_folder(path.parent)
+    open_private(path, "ab").close()
+
+
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace `path` with `data` atomically; readers see the old bytes or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    if private:
+        private_folder(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(aside, flags, _PRIVATE_FILE if private else _PUBLIC_FILE)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        os.replace(name, path)
+        os.replace(aside, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        aside.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Replace `path` with UTF-8 `text` atomically."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), private=private)
 
 
-def write_json(path: Path, value: Any, *, allow_nan: bool = False) -> None:
+def write_json(path: Path, value: Any, *, private: bool = False, allow_nan: bool = False) -> None:
     """Replace `path` with `value` as indented JSON, atomically; NaN and infinity only if allowed."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
+    write_text(path, text, private=private)
 
 
 def point_symlink(link: Path, target: str) -> None:
@@ -86,7 +136,7 @@ def remove_tree(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def staged_directory(final: Path) -> Iterator[Path]:
+def staged_directory(final: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield an empty directory beside `final`; on success it becomes `final` by one rename.
 
     On any error the staging directory is removed and `final` is left as it was. `final` must not
@@ -99,7 +149,7 @@ def staged_directory(final: Path) -> Iterator[Path]:
             remove_tree(stale)
     staging = final.with_name(f".{final.name}.staging-{os.getpid()}")
     remove_tree(staging)
-    staging.mkdir()
+    staging.mkdir(mode=_PRIVATE_FOLDER if private else _PUBLIC_FOLDER)
     try:
         yield staging
         for path in staging.rglob("*"):
@@ -160,3 +210,34 @@ def require_disk_space(path: Path, needed_bytes: int, what: str) -> None:
             f"{what} needs {decimal_size(needed_bytes)} on {existing}, {decimal_size(free_bytes)} are free",
             mend="Free some space (make clean removes generated files) or use another disk",
         )
+
+
+@contextlib.contextmanager
+def writing_to(path: Path, what: str) -> Iterator[None]:
+    """Turn what a disk refuses into one line that says the way out; other errors pass.
+
+    Raises:
+        ResourceError: the disk is full, read-only or broken, or the folder may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        # NumPy's short writes carry no number: whether the disk is full is asked of the disk.
+        if error.errno in _FULL or (error.errno is None and _is_full(path)):
+            raise ResourceError(
+                f"the disk that holds {path} is full: {what} was not written, nothing half-written was left",
+                mend="Free some space, or name a folder on another disk",
+            ) from error
+        if error.errno in _REFUSED:
+            raise ResourceError(
+                f"{what} cannot be written to {path}: {error.strerror}",
+                mend="Mend the folder's disk or rights, or name another folder",
+            ) from error
+        raise
+
+
+def _is_full(path: Path) -> bool:
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free < _CHUNK_BYTES

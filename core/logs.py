@@ -1,11 +1,16 @@
-"""Find the line of an engine's log that says what went wrong, and follow a log."""
+"""Logs: the line of an engine's that says what went wrong, following one, and rotated private ones."""
 
 from __future__ import annotations
 
+import logging.handlers
 import re
 import time
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
+
+from core.files import open_private, private_folder
 
 _TAIL_BYTES = 200_000
 # "ValueError: ...", "torch.OutOfMemoryError: ...", after vLLM's "(EngineCore pid=1) ERROR 11-22 … [x.py:1] "
@@ -94,3 +99,19 @@ def follow(path: Path, *, from_end: bool = False, poll_s: float = 0.3) -> Iterat
                 yield text.decode("utf-8", errors="replace")
                 continue
         time.sleep(poll_s)
+
+
+class PrivateLogFile(logging.handlers.RotatingFileHandler):
+    """A log rotated by size that its owner alone may read, the new file after each rotation too."""
+
+    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
+        """Open it, and make its folder; `files` old ones are kept.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        private_folder(path.parent)
+        super().__init__(path, maxBytes=max_bytes, backupCount=files, encoding="utf-8")
+
+    def _open(self) -> TextIOWrapper:
+        return cast("TextIOWrapper", open_private(Path(self.baseFilename), self.mode, self.encoding))

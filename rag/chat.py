@@ -74,7 +74,11 @@ class Chat:
 
     def _save(self, path: Path) -> None:
         try:
-            write_text(path, "\n\n".join(f"## {m['role']}\n\n{m['content']}" for m in self._history) + "\n")
+            write_text(
+                path,
+                "\n\n".join(f"## {m['role']}\n\n{m['content']}" for m in self._history) + "\n",
+                private=True,
+            )
         except OSError as error:
             console.print(f"{path} cannot be written: {error.strerror}", markup=False)
             return

@@ -85,6 +85,29 @@ class FetchConfig:
 
 
 @dataclass(frozen=True)
+class ReadConfig:
+    """What reading one file may take; one that takes more is named and left out, the others are not."""
+
+    memory_bytes: int = 1 << 30
+    """Memory of the process that reads, above what it had before the file."""
+    cpu_s: float = 60.0
+    """Processor time for any file, and above it for each MiB of it."""
+    cpu_s_per_mib: float = 4.0
+    splitting_factor: float = 2.0
+    """Processor time for splitting a file and analysing its words, as a multiple of that for reading it."""
+    wall_factor: float = 10.0
+    """Longest wait for a file, as a multiple of its processor time: for what waits and never ends."""
+
+    def reading_s(self, size_bytes: int) -> float:
+        """Processor time that reading a file of this size may take."""
+        return self.cpu_s + self.cpu_s_per_mib * size_bytes / (1 << 20)
+
+    def splitting_s(self, size_bytes: int) -> float:
+        """Processor time that splitting it may take."""
+        return self.splitting_factor * self.reading_s(size_bytes)
+
+
+@dataclass(frozen=True)
 class RerankConfig:
     """A second look at the best passages by a model that reads question and passage together."""
 
@@ -207,5 +230,6 @@ class RagConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
+    read: ReadConfig = field(default_factory=ReadConfig)
     retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
     answer: AnswerConfig = field(default_factory=AnswerConfig)

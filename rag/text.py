@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 _SPACES = re.compile(r"[ \t\u00a0\u3000]+")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
@@ -14,6 +15,8 @@ _BOUNDARY = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]」』]*(?=\s|$)\s*|
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|Dr|Mr|Mrs|Ms|Prof|Fig|No|St|al|approx|[A-Z])|(?:^|\s)\d{1,2})\.$"
 )
+_LONGEST_ABBREVIATION = 12
+"""Characters before a full stop that are looked at: a text full of them must not be read again for each."""
 
 
 def normalise(text: str) -> str:
@@ -39,6 +42,21 @@ def language_of(text: str) -> str:
     return "ko" if hangul_share(text) >= 0.2 else "en"
 
 
+def pieces_of(text: str, most: int) -> Iterator[str]:
+    """Cut a text into pieces of at most so many characters, between words if it can be; joined they are it.
+
+    For Kiwi, which holds every reading of a text in memory until its end.
+    """
+    at = 0
+    while at < len(text):
+        end = at + most
+        if end < len(text):
+            blank = max(text.rfind(" ", at + most // 2, end), text.rfind("\n", at + most // 2, end))
+            end = blank + 1 if blank >= 0 else end
+        yield text[at:end]
+        at = end
+
+
 def split_sentences(text: str) -> list[str]:
     """Split into sentences that, joined, are `text` again: blanks stay with the sentence before them."""
     sentences: list[str] = []
@@ -46,7 +64,8 @@ def split_sentences(text: str) -> list[str]:
     for match in _BOUNDARY.finditer(text):
         end = match.end()
         if end == start or (
-            text[match.start() : end].count("\n") == 0 and _ABBREVIATION.search(text[start : match.start()])
+            text[match.start() : end].count("\n") == 0
+            and _ABBREVIATION.search(text[max(start, match.start() - _LONGEST_ABBREVIATION) : match.start()])
         ):
             continue
         sentences.append(text[start:end])

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from core.console import console
+from core.files import open_private, private_folder
 from core.logs import last_words, read_tail, telling_line
 from serving.config import RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, ServingError
@@ -84,8 +85,8 @@ def answers(state: ServerState, timeout_s: float = 20.0) -> bool:
 
 def spawn(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> int:
     """Start the launcher in its own session with its output in the log; return its process id."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    with run.log.open("wb") as log:
+    private_folder(run.path)
+    with open_private(run.log, "wb") as log:
         process = subprocess.Popen(
             serve_argv(target, options, run, ready_timeout_s),
             env={**os.environ, "PYTHONPATH": str(_ROOT)},

@@ -69,7 +69,7 @@ class Conversation:
             raise UsageError("/save needs a file name", mend="For example /save talk.jsonl")
         lines = [json.dumps(message, ensure_ascii=False) for message in self.messages()]
         try:
-            write_text(Path(name), "".join(f"{line}\n" for line in lines))
+            write_text(Path(name), "".join(f"{line}\n" for line in lines), private=True)
         except OSError as error:
             raise UsageError(f"{name} cannot be written: {error.strerror}") from error
         return f"{len(lines)} messages are in {name}"

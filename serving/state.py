@@ -89,7 +89,7 @@ class ServerState:
 
 def write_state(path: Path, state: ServerState) -> None:
     """Write the state atomically."""
-    write_json(path, state.to_json())
+    write_json(path, state.to_json(), private=True)
 
 
 def read_state(path: Path) -> ServerState | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.files import open_private
 from core.logs import last_words, read_tail, telling_line
 from serving.config import LauncherOptions, RunDirectory
 from serving.errors import EngineDied, EngineNotReady
@@ -55,7 +56,7 @@ def temporary_server(
         words += ["--ready-timeout-s", str(ready_timeout_s)]
         words += ["--profile", profile] if profile is not None else []
         words += ["--", *vllm_args] if vllm_args else []
-        with log.open("wb") as output:
+        with open_private(log, "wb") as output:
             process = subprocess.Popen(
                 words,
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},

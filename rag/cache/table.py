@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.files import private_file
 from rag.config import CacheConfig
 
 Floats = npt.NDArray[np.float32]
@@ -172,7 +173,7 @@ class AnswerTable:
     @property
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_file(self.path)  # SQLite's files beside it take its mode
             try:
                 self._opened = self._open()
             except sqlite3.DatabaseError as error:
@@ -180,6 +181,7 @@ class AnswerTable:
                     raise
                 # No database at all, or a damaged one: answers can be made again.
                 self.path.unlink()
+                private_file(self.path)
                 self._opened = self._open()
         return self._opened
 

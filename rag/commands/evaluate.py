@@ -92,8 +92,8 @@ def evaluate(
         judge = _judge(judge_url, judge_key, judge_model)
         found = replace(found, answers=_answers(asked, answers, config, judge))
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    write_text(report / "report.html", page(found, created))
-    write_json(report / "evaluation.json", {"created": created, **found.as_json()})
+    write_text(report / "report.html", page(found, created), private=True)
+    write_json(report / "evaluation.json", {"created": created, **found.as_json()}, private=True)
     for table in tables(found):
         console.print(table)
         console.print()

@@ -40,6 +40,7 @@ def index(
     """Bring the index up to date: new and changed documents are embedded, deleted ones leave it."""
     from rag.embedding.unpack import unpack
     from rag.ingest import Listener, index_paths
+    from rag.ingest.report import passed_over
     from rag.show import index_report
 
     if overlap_tokens >= chunk_tokens:
@@ -67,5 +68,7 @@ def index(
         bar.remove_task(task)
     seconds = time.perf_counter() - started
     index_report(report, seconds)
+    for line in passed_over(report.skipped):
+        console.print(f"  not read: {line}", markup=False, soft_wrap=True)
     if json_output:
         emit_json({**dataclasses.asdict(report), "seconds": round(seconds, 2)})

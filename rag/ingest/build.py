@@ -6,6 +6,7 @@ over the whole corpus, so that batches hold texts of like length and pad little.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,15 @@ import numpy as np
 
 from core.errors import InputError
 from core.files import write_json
+from core.terminal import one_line
 from rag.config import RagConfig
 from rag.embedding.backend import Embedder
 from rag.errors import UnreadableDocument
 from rag.ingest.plan import Plan
-from rag.ingest.report import Listener
+from rag.ingest.report import Listener, passed_over
 from rag.ingest.sources import Source
-from rag.loaders.registry import read
+from rag.loaders.isolated import IsolatedReader
+from rag.loaders.registry import LOADERS
 from rag.store.base import Index
 from rag.store.chunks import ChunkReader, ChunkWriter, digest_of
 from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings, library_versions
@@ -43,8 +46,10 @@ class Build:
         old: Index | None,
         listener: Listener,
         load_model: Callable[[], Embedder],
+        reader: IsolatedReader,
     ) -> None:
         """`old` is the generation to take over from; None when nothing of it can be used."""
+        self._reader = reader
         self._config, self._settings, self._plan = config, settings, plan
         self._old, self._listener, self._load_model = old, listener, load_model
         self._embedder: Embedder | None = None
@@ -101,10 +106,12 @@ class Build:
 
     def _refuse(self) -> None:
         problems = [entry.problem for entry in self._files.values() if entry.problem]
+        skipped = passed_over(self._plan.skipped)
         raise InputError(
             f"not one of {len(self._files)} documents could be indexed"
-            + (f": {'; '.join(problems[:5])}" if problems else ""),
-            mend="Give documents with text in them",
+            + (f": {'; '.join(problems[:5])}" if problems else "")
+            + (f"; passed over: {'; '.join(skipped)}" if skipped else ""),
+            mend=f"Give documents with text in them, of the kinds {', '.join(LOADERS)}",
         )
 
     def _keep(self, writer: ChunkWriter) -> None:
@@ -113,8 +120,8 @@ class Build:
             return
         for key in self._plan.keep:
             entry = self._old.manifest.files[key]
-            if problem := self._plan.problems.get(key):
-                entry = entry.model_copy(update={"warnings": (problem,)})
+            if key in self._plan.stale:
+                entry = entry.model_copy(update={"stale": self._plan.stale[key]})
             self._files[key] = entry
             for row, chunk, words in self._old.chunks.with_words(key):
                 self._reused.append((writer.add(chunk, words), row))
@@ -130,9 +137,15 @@ class Build:
         splitter = Splitter(self._config.split, lambda text: self.embedder.count_tokens(text))
         warnings: list[str] = []
         before = writer.count
+        began, most_s = time.thread_time(), self._config.read.splitting_s(source.size_bytes)
         try:
-            for section in read(source.path, warnings.append):
+            for section in self._reader.read(source.path, lambda text: warnings.append(one_line(text))):
                 for chunk in splitter.split(section, source.key, source.file):
+                    if time.thread_time() - began > most_s:
+                        raise UnreadableDocument(
+                            f"{source.file}: splitting it takes more than {most_s:,.0f} s of processor time",
+                            mend="Give it in smaller parts, or with blanks between its words",
+                        )
                     row = writer.add(chunk, words_of(chunk.embedded))
                     known = self._old.chunks.row_of(digest_of(chunk.embedded)) if self._old else None
                     if known is None:
@@ -144,7 +157,7 @@ class Build:
             writer.truncate(before)
             self._new = [entry for entry in self._new if entry[1] < before]
             self._reused = [entry for entry in self._reused if entry[0] < before]
-            return entry.model_copy(update={"problem": str(error), "warnings": tuple(warnings)})
+            return entry.model_copy(update={"problem": one_line(str(error)), "warnings": tuple(warnings)})
         return entry.model_copy(update={"chunks": writer.count - before, "warnings": tuple(warnings)})
 
     def _write_vectors(self, directory: Path, chunks: ChunkReader, count: int) -> int:

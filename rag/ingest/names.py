@@ -1,7 +1,13 @@
-"""Names of documents: what a person types for one in the index, and what an upload may be called."""
+"""Names of documents: how the index knows one, what a person types for it, and what an upload may be called.
+
+A path is bytes, and may hold line breaks, terminal commands or bytes that are no UTF-8. The index knows a
+document by a key that is always plain text on one line: the path itself, with such characters written as
+escapes and its backslashes doubled, so that `path_of` gives the very path back and no two paths share a key.
+"""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import re
@@ -10,10 +16,33 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from core.errors import InputError
+from core.terminal import one_line
 from rag.store.manifest import IndexManifest
 
 _MAX_NAME_BYTES = 200
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[\\nrt])")
+
+
+def key_of(path: Path | str) -> str:
+    """Return what the index knows a file by."""
+    return one_line(str(path).replace("\\", "\\\\"))
+
+
+def path_of(key: str) -> Path:
+    """Return the path of a key."""
+    return Path(_ESCAPE.sub(_meant, key))
+
+
+def _meant(match: re.Match[str]) -> str:
+    meant: str = ast.literal_eval(f"'{match[0]}'")
+    return meant
+
+
+def display_name(path: Path) -> str:
+    """Return the path as people know it: relative to the working directory where it lies under it."""
+    working = Path.cwd()
+    return one_line(str(path.relative_to(working)) if path.is_relative_to(working) else str(path))
 
 
 def match_documents(names: Iterable[str], manifest: IndexManifest) -> set[str]:
@@ -24,24 +53,25 @@ def match_documents(names: Iterable[str], manifest: IndexManifest) -> set[str]:
     """
     found: set[str] = set()
     for name in names:
-        place = os.path.normpath(Path(name).absolute())
+        place = key_of(os.path.normpath(Path(name).absolute()))
         keys = {
             key
             for key, entry in manifest.files.items()
-            if name in (key, entry.file) or key == place or key.startswith(place + os.sep)
+            if name in (key, entry.file) or key == place or key.startswith(place.rstrip(os.sep) + os.sep)
         }
         if not keys:
-            keys = {key for key in manifest.files if PurePath(key).name == name}
+            keys = {key for key in manifest.files if PurePath(key).name == key_of(name)}
             if len(keys) > 1:
                 raise InputError(
-                    f"{len(keys)} documents are called {name}", mend=f"Name one: {', '.join(sorted(keys))}"
+                    f"{len(keys)} documents are called {one_line(name)}",
+                    mend=f"Name one: {', '.join(sorted(keys))}",
                 )
         roots = {root for root in manifest.roots if root in (name, place)}
         if not keys and not roots:
             shown = [entry.file for entry in manifest.files.values()]
             near = difflib.get_close_matches(name, shown, n=3, cutoff=0.4)
             raise InputError(
-                f"no document in the index is called {name}",
+                f"no document in the index is called {one_line(name)}",
                 mend=f"Did you mean {', '.join(near)}?" if near else "See them: python -m rag list",
             )
         found |= keys | roots

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rag.ingest.sources import Found, Source
 from rag.store.manifest import FileEntry
@@ -20,8 +20,10 @@ class Plan:
     read: tuple[Source, ...]
     removed: tuple[str, ...]
     """Names of documents that leave the index."""
-    problems: Mapping[str, str]
-    """Why a document that is kept could not be looked at again, by key."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Why a kept document could not be looked at this time, by key, where that is news; empty: it could."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Files that are passed over and their kind, by the name people see."""
 
 
 def plan_documents(
@@ -31,27 +33,30 @@ def plan_documents(
 
     `reusable` is false when the model or the splitting changed: then nothing is kept.
     """
-    sources = {source.key: source for source in found.sources if source.key not in excluded}
+    sources = {key: source for key, source in found.sources.items() if key not in excluded}
     keep = [key for key, source in sources.items() if reusable and _is_kept(source, before.get(key))]
     kept = set(keep)
     return Plan(
-        roots=found.roots,
+        roots=tuple(found.roots),
         excluded=tuple(sorted(key for key in excluded if any(_is_under(key, root) for root in found.roots))),
         keep=tuple(keep),
         read=tuple(source for key, source in sources.items() if key not in kept),
         removed=tuple(entry.file for key, entry in before.items() if key not in sources),
-        problems={
+        stale={
             key: sources[key].problem
             for key in keep
-            if sources[key].problem and before[key].warnings != (sources[key].problem,)
+            if not before[key].problem and sources[key].problem != before[key].stale
         },
+        skipped=found.skipped,
     )
 
 
 def _is_kept(source: Source, entry: FileEntry | None) -> bool:
     if entry is None:
         return False
-    return (source.keep_old and not entry.problem) or (bool(source.sha256) and entry.sha256 == source.sha256)
+    if source.keep_old:
+        return entry.problem in ("", source.problem)
+    return bool(source.sha256) and entry.sha256 == source.sha256
 
 
 def _is_under(key: str, root: str) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rag.store.manifest import IndexManifest
+from rag.ingest.sources import Found
+from rag.store.manifest import FileEntry, IndexManifest
+
+_SHOWN = 5
+"""Names in one line of what is passed over."""
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What indexing did; `problems` maps a file to why it is not in the index."""
+    """What indexing did; `problems` maps a file or folder to why it is not in the index.
+
+    Names are those people see.
+    """
 
     unchanged: bool
     generation: str
@@ -23,6 +30,8 @@ class IndexReport:
     removed: tuple[str, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files under the given folders that no loader reads, with their format; hidden ones and stray links."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,9 @@ def report_on(
     added: tuple[str, ...] = (),
     changed: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
+    found: Found | None = None,
 ) -> IndexReport:
-    """Gather a report from a generation's manifest and what was done."""
+    """Gather a report from a generation's manifest, what was done, and what was found on the way."""
     entries = manifest.files.values()
     return IndexReport(
         unchanged=unchanged,
@@ -58,6 +68,24 @@ def report_on(
         added=added,
         changed=changed,
         removed=removed,
-        problems={entry.file: entry.problem for entry in entries if entry.problem},
-        warnings={entry.file: entry.warnings for entry in entries if entry.warnings},
+        problems={entry.file: entry.problem for entry in entries if entry.problem}
+        | (found.problems if found is not None else {}),
+        warnings={entry.file: said for entry in entries if (said := _warnings(entry))},
+        skipped=dict(sorted(found.skipped.items())) if found is not None else {},
     )
+
+
+def _warnings(entry: FileEntry) -> tuple[str, ...]:
+    return (*entry.warnings, entry.stale) if entry.stale else entry.warnings
+
+
+def passed_over(skipped: Mapping[str, str]) -> list[str]:
+    """Return a line for each kind of file that is passed over, with some of their names."""
+    by_kind: dict[str, list[str]] = {}
+    for name, kind in sorted(skipped.items()):
+        by_kind.setdefault(kind, []).append(name)
+    return [
+        f"{len(names)} × {kind}: {', '.join(names[:_SHOWN])}"
+        + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        for kind, names in sorted(by_kind.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    ]

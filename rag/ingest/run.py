@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
+from core.files import writing_to
 from rag.config import RagConfig
 from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
 from rag.ingest.build import Build
 from rag.ingest.names import match_documents
 from rag.ingest.plan import Plan, plan_documents
 from rag.ingest.report import QUIET, IndexReport, Listener, report_on
-from rag.ingest.sources import Fetch, find_sources, root_of
+from rag.ingest.sources import Fetch, Found, find_sources, root_of
+from rag.loaders.isolated import IsolatedReader
 from rag.loaders.web import fetch
 from rag.store.base import Index, Store, open_store
 from rag.store.manifest import Settings
@@ -42,19 +45,29 @@ def index_paths(
     listener: Listener = QUIET,
     load_model: Callable[[], Embedder] | None = None,
     fetch_page: Fetch = fetch,
+    reader: IsolatedReader | None = None,
 ) -> IndexReport:
     """Bring the index up to date with `paths` and everything indexed before (only `paths` with `replace`).
 
     A path is a file, a folder, or (as a string) the address of a web page on an allowed host. A file that
-    was removed by hand comes back when it is named itself.
+    was removed by hand comes back when it is named itself. `reader` reads the files; without one a process is
+    started for it, where there is a file to read.
 
     Raises:
         InputError: a path does not exist, or not one document could be read.
+        ResourceError: the disk is full, or may not be written.
         Locked: another process is indexing.
     """
     given = list(paths)
     store = open_store(config)
-    with store.writer_lock(), tempfile.TemporaryDirectory(prefix="rag-pages-") as pages:
+    with ExitStack() as stack:
+        stack.enter_context(store.writer_lock())
+
+        def page_folder() -> Path:
+            place = Path(tempfile.gettempdir())
+            with writing_to(place, "a web page"):
+                return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-pages-")))
+
         old = store.current()
         made_with = old.manifest.settings.embedding_fingerprint if old is not None else None
         config = dataclasses.replace(config, embedding=resolve(config.embedding, made_with, listener.note))
@@ -64,16 +77,13 @@ def index_paths(
             listener.note("the embedding model or the splitting changed: everything is embedded again")
         known = old.manifest.roots if old is not None and not replace else ()
         excluded = frozenset(old.manifest.excluded if old is not None and not replace else ())
-        found = find_sources(given, known, Path(pages), config.fetch, listener.note, fetch_page)
-        plan = plan_documents(
-            found,
-            excluded - {root_of(path) for path in given},
-            old.manifest.files if old is not None else {},
-            reusable=reusable,
-        )
+        before = old.manifest.files if old is not None else {}
+        found = find_sources(given, known, before, page_folder, config.fetch, listener.note, fetch_page)
+        plan = plan_documents(found, excluded - {root_of(path) for path in given}, before, reusable=reusable)
         if old is not None and _changes_nothing(plan, old):
-            return report_on(old.manifest, old.name, unchanged=True)
-        return _publish(store, config, settings, plan, old, reusable, listener, load_model)
+            return report_on(old.manifest, old.name, unchanged=True, found=found)
+        reader = reader or stack.enter_context(IsolatedReader(config.read))
+        return _publish(store, config, settings, plan, old, reusable, listener, load_model, reader, found)
 
 
 def remove_documents(
@@ -102,9 +112,9 @@ def remove_documents(
             keep=kept,
             read=(),
             removed=tuple(manifest.files[key].file for key in manifest.files if key in gone),
-            problems={},
         )
-        return _publish(store, config, manifest.settings, plan, old, True, QUIET, load_model)
+        with IsolatedReader(config.read) as reader:
+            return _publish(store, config, manifest.settings, plan, old, True, QUIET, load_model, reader)
 
 
 def _changes_nothing(plan: Plan, old: Index) -> bool:
@@ -114,7 +124,7 @@ def _changes_nothing(plan: Plan, old: Index) -> bool:
         and not plan.removed
         and set(plan.roots) == set(manifest.roots)
         and set(plan.excluded) == set(manifest.excluded)
-        and not plan.problems
+        and not plan.stale
     )
 
 
@@ -127,6 +137,8 @@ def _publish(
     reusable: bool,
     listener: Listener,
     load_model: Callable[[], Embedder] | None,
+    reader: IsolatedReader,
+    found: Found | None = None,
 ) -> IndexReport:
     build = Build(
         config,
@@ -135,14 +147,17 @@ def _publish(
         old if reusable else None,
         listener,
         load_model or (lambda: load_embedder(config.embedding)),
+        reader,
     )
     name = store.publish(build.write)
     before = old.manifest.files if old is not None else {}
+    whole = [source for source in plan.read if not build.manifest.files[source.key].problem]
     return report_on(
         build.manifest,
         name,
         embedded=build.embedded,
-        added=tuple(source.file for source in plan.read if source.key not in before),
-        changed=tuple(source.file for source in plan.read if source.key in before),
+        added=tuple(source.file for source in whole if source.key not in before),
+        changed=tuple(source.file for source in whole if source.key in before),
         removed=plan.removed,
+        found=found,
     )

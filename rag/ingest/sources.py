@@ -1,25 +1,32 @@
-"""What there is to index now: the files and pages that the roots stand for, with their hashes."""
+"""What there is to index now: the files and pages that the roots stand for, with their hashes.
+
+Whatever could not be looked at is named, and what the index holds of it stays: only what is really gone
+leaves.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
 from core.errors import InputError
 from core.files import sha256_file
+from core.terminal import one_line
 from rag.config import FetchConfig
 from rag.errors import PageGone, PageRefused, PageUnavailable
-from rag.loaders.registry import expand
+from rag.ingest.names import display_name, key_of, path_of
+from rag.loaders.walk import Walked, reason_of, require, walk
 from rag.loaders.web import fetch, is_address
+from rag.store.manifest import FileEntry
 
 Fetch = Callable[[str, Path, FetchConfig], Path]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One document: `key` is its absolute path or address, `path` where its bytes are now."""
+    """One document: `key` is what the index knows it by, `path` where its bytes are now."""
 
     key: str
     file: str
@@ -29,88 +36,129 @@ class Source:
     size_bytes: int = 0
     problem: str = ""
     keep_old: bool = False
-    """What the index holds of it stays, whatever the hash: it could not be asked for now."""
+    """What the index holds of it stays, whatever the hash: it could not be looked at now."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
-    """All documents, and the roots they came from."""
+    """All documents, the roots they came from, and what is no document."""
 
-    roots: tuple[str, ...]
-    sources: tuple[Source, ...]
-
-
-def display_name(path: Path) -> str:
-    """Return the path as people know it: relative to the working directory where it lies under it."""
-    working = Path.cwd()
-    return str(path.relative_to(working)) if path.is_relative_to(working) else str(path)
+    roots: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+    """By key."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files that are passed over and their kind, by the name people see."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Places that could not be looked into, by the name people see."""
 
 
 def root_of(given: Path | str) -> str:
-    """Return a root as the manifest keeps it: an address as it is, a path absolute and without `..`."""
+    """Return a root as the manifest keeps it: an address as it is, or the key of an absolute path."""
     text = str(given)
-    return text if isinstance(given, str) and is_address(text) else os.path.normpath(Path(text).absolute())
+    if isinstance(given, str) and is_address(text):
+        return text
+    return key_of(os.path.normpath(Path(text).absolute()))
 
 
 def find_sources(
     given: Iterable[Path | str],
     known: Iterable[str],
-    pages: Path,
+    before: Mapping[str, FileEntry],
+    pages: Callable[[], Path],
     fetch_config: FetchConfig,
     note: Callable[[str], None],
     fetch_page: Fetch = fetch,
 ) -> Found:
-    """Find every document under the roots given now and known from before; fetched pages go to `pages`.
+    """Find every document under the roots given now and known from before.
+
+    `before` is what the index holds. `pages` gives a new folder for a fetched page.
 
     Raises:
         InputError: a path given now does not exist, an address given now may not be read or is not there,
             or there is no root at all.
     """
     wanted = list(dict.fromkeys(root_of(root) for root in given))
-    before = [root for root in known if root not in wanted]
-    if not wanted and not before:
+    older = [root for root in known if root not in wanted]
+    if not wanted and not older:
         raise InputError("no document was named", mend="Say which: python -m rag index PATH…")
-    expand([Path(root) for root in wanted if not is_address(root)])
-    roots: list[str] = []
-    sources: dict[str, Source] = {}
-    for root in [*wanted, *before]:
+    for root in wanted:
+        if not is_address(root):
+            require(path_of(root))
+    found = Found()
+    closed: list[tuple[Path, str]] = []
+    for root in [*wanted, *older]:
         if is_address(root):
             source = _page(root, pages, fetch_config, fetch_page, note, is_new=root in wanted)
             if source is not None:
-                roots.append(root)
-                sources[root] = source
-        elif Path(root).exists():
-            roots.append(root)
-            for path in expand([Path(root)]):
-                if str(path) not in sources:
-                    sources[str(path)] = _file(path)
+                found.roots.append(root)
+                found.sources[root] = source
+        elif _is_gone(path_of(root)):
+            note(f"{display_name(path_of(root))} is gone; what it held leaves the index")
         else:
-            note(f"{display_name(Path(root))} is gone; what it held leaves the index")
-    return Found(tuple(roots), tuple(sources.values()))
+            found.roots.append(root)
+            closed += _take_up(walk(path_of(root)), found)
+    for path, reason in closed:
+        _keep_what_is_under(path, reason, before, found)
+    return found
 
 
-def _file(path: Path) -> Source:
+def _is_gone(path: Path) -> bool:
+    """Whether nothing is there any more; what merely cannot be looked at is not gone."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _take_up(walked: Walked, found: Found) -> Iterable[tuple[Path, str]]:
+    """Add what is under one root; return the places that could not be looked into."""
+    for path in walked.files:
+        if (key := key_of(path)) not in found.sources:
+            found.sources[key] = _file(key, path)
+    for path, kind in walked.skipped.items():
+        found.skipped[display_name(path)] = one_line(kind)
+    return walked.unreadable.items()
+
+
+def _keep_what_is_under(path: Path, reason: str, before: Mapping[str, FileEntry], found: Found) -> None:
+    """Name a place that could not be looked into, and keep what the index has of it."""
+    name, place = display_name(path), key_of(path)
+    kept = [
+        key
+        for key in before
+        if (key == place or key.startswith(place.rstrip("/") + "/")) and key not in found.sources
+    ]
+    for key in kept:
+        problem = f"{PurePath(key).name}: {reason}; what was indexed of it before stays"
+        found.sources[key] = Source(key, before[key].file, None, problem=problem, keep_old=True)
+    stays = f"; the {len(kept)} documents that were indexed of it before stay" if kept else ""
+    if place not in kept:
+        found.problems[name] = f"{name}: {reason}{stays}. Check that it exists and may be read"
+
+
+def _file(key: str, path: Path) -> Source:
     file = display_name(path)
     try:
-        return Source(str(path), file, path, sha256_file(path), path.stat().st_size)
+        return Source(key, file, path, sha256_file(path), path.stat().st_size)
     except OSError as error:
-        problem = f"{path.name}: {error.strerror or error}. Check that the file exists and may be read"
-        return Source(str(path), file, None, problem=problem)
+        problem = f"{one_line(path.name)}: {reason_of(error)}. Check that the file exists and may be read"
+        return Source(key, file, None, problem=problem, keep_old=True)
 
 
 def _page(
     url: str,
-    pages: Path,
+    pages: Callable[[], Path],
     config: FetchConfig,
     fetch_page: Fetch,
     note: Callable[[str], None],
     *,
     is_new: bool,
 ) -> Source | None:
-    folder = pages / str(len(list(pages.iterdir())))
-    folder.mkdir()
     try:
-        path = fetch_page(url, folder, config)
+        path = fetch_page(url, pages(), config)
     except PageGone:
         if is_new:
             raise

@@ -1,6 +1,9 @@
-"""The encoding of a text file: by its mark, else UTF-8, else Korean (cp949), else by its statistics.
+"""The encoding of a text file: by its mark, as UTF-8, as declared, as Korean (cp949), or by statistics.
 
-UTF-8 and cp949 are tried on the whole file, not on a sample: a name in the last line counts too.
+UTF-8 and cp949 are tried on the whole file, not on a sample: a name in the last line counts too. A
+declaration (a page's, an XML file's, a server's) is an outsider's word: it names one of the encodings of the
+WHATWG's list or nothing, never a codec of Python's (punycode, unicode_escape and undefined are no encodings
+of text), and it counts only where the bytes agree with it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
+
+import webencodings
 
 from rag.errors import UnreadableDocument
 
@@ -21,6 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _KOREAN = "cp949"
+_NOT_DECLARED = frozenset({"utf-16le", "utf-16be", "replacement", "x-user-defined"})
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_BYTES = 256 << 10
 _RARE_SHARE = 0.2
@@ -29,6 +35,18 @@ letter of Latin-1 before a plain one decodes to such a syllable."""
 _LEAST_CHAOS = 0.1
 MAX_WHOLE_BYTES = 64 << 20
 """Largest file of a kind that is read at once (Markdown, HTML)."""
+
+
+def codec_of(label: str) -> str:
+    """Return Python's codec for a label of the WHATWG's list; empty for any other.
+
+    UTF-16 is told by its mark alone: a declaration that can be read as ASCII is wrong about it.
+    """
+    found = webencodings.lookup(label) if label.isascii() else None
+    if found is None or found.name in _NOT_DECLARED:
+        return ""
+    name: str = found.codec_info.name
+    return name
 
 
 def _decodes(blocks: Iterable[bytes], encoding: str) -> bool:
@@ -42,7 +60,7 @@ def _decodes(blocks: Iterable[bytes], encoding: str) -> bool:
                 others += len(foreign)
                 rare += sum(_is_rare(character) for character in foreign)
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return False
     return rare <= others * _RARE_SHARE
 
@@ -106,14 +124,42 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding=detect(path), errors="replace")
 
 
-def decode(data: bytes, name: str) -> str:
-    """Decode bytes in their own encoding; newlines become LF.
+def decode(data: bytes, name: str, declared: str = "") -> str:
+    """Decode bytes in their own encoding; newlines become LF. `declared` is the label that came with them.
 
     Raises:
         UnreadableDocument: it is binary, or in no encoding that can be told.
     """
-    encoding = _detect(data, iter([data]), iter([data]), name)
+    encoding = declared_codec(data, declared) or _detect(data, iter([data]), iter([data]), name)
     return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, errors="replace").read()
+
+
+def declared_codec(data: bytes, label: str) -> str:
+    """Return the codec of a declaration that the bytes agree with; empty where they do not.
+
+    What has a mark, is UTF-8 with more than ASCII in it, or is Korean though declared as Western, is not what
+    was declared: nearly any bytes are valid in an encoding of one byte a letter.
+    """
+    codec = codec_of(label)
+    if not codec or any(data.startswith(mark) for mark, _ in _MARKS) or b"\0" in data:
+        return ""
+    if not data.isascii() and (
+        _decodes([data], "utf-8") or (_is_single(codec) and _decodes([data], _KOREAN))
+    ):
+        return ""
+    try:
+        data.decode(codec)
+    except UnicodeError:
+        return ""
+    return codec
+
+
+def _is_single(codec: str) -> bool:
+    """Whether each byte is a letter of its own: then there are 256 at most."""
+    try:
+        return len(bytes(range(0xA1, 0xFF)).decode(codec, errors="replace")) == 0xFF - 0xA1
+    except UnicodeError:
+        return False
 
 
 def read_whole(path: Path) -> bytes:

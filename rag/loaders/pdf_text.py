@@ -23,6 +23,7 @@ _CHARACTERS = str.maketrans(
 _BROKEN = "\ufffe"
 _DIGITS = re.compile(r"\d+")
 _EDGE_LINES = 2
+_LONGEST_NUMBER = 60
 _PAGE_NUMBER = re.compile(
     r"^[-–—\s]*(?:page|쪽|p\.?)?\s*\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?\s*(?:쪽|페이지)?[-–—\s]*$", re.I
 )
@@ -30,6 +31,9 @@ _ENDS = re.compile(r"[.!?…:;。]['\"”’)\]]*$")
 _NEW_BLOCK = re.compile(
     r"^(?:[•·▪◦‣○●■□◆▶➢*–—-]\s|\d{1,3}(?:\.\d{1,3})*[.)]?\s|[가-하][.)]\s|\(\d+\)|[①-⑳]|제\s?\d+\s?[장절조항])"
 )
+_HYPHENATED = re.compile(r"[a-z]-$")
+_GLUED_CHARACTERS = 200
+"""Of the text before a break, for the language model."""
 _SHORT_LINE = 0.6
 """A line under this share of the page's usual width ends its paragraph."""
 _WORD_BY_WORD = 0.7
@@ -65,7 +69,9 @@ def without_running_lines(lines: list[str], repeated: set[str]) -> list[str]:
     """Drop heads, feet and bare page numbers from a page's edges."""
 
     def is_running(line: str) -> bool:
-        return _shape(line) in repeated or bool(_PAGE_NUMBER.match(line.strip()))
+        return _shape(line) in repeated or (
+            len(line) < _LONGEST_NUMBER and bool(_PAGE_NUMBER.match(line.strip()))
+        )
 
     last = len(lines) - _EDGE_LINES
     return [
@@ -75,7 +81,8 @@ def without_running_lines(lines: list[str], repeated: set[str]) -> list[str]:
     ]
 
 
-def _is_hangul(character: str) -> bool:
+def is_hangul(character: str) -> bool:
+    """Whether a character is a Korean syllable."""
     return "가" <= character <= "힣"
 
 
@@ -84,20 +91,21 @@ def _breaks_in_hangul(pages: list[list[str]]) -> tuple[int, int]:
     total = blank = 0
     for lines in pages:
         for line, following in pairwise(lines):
-            if _is_hangul(line.rstrip()[-1:]) and _is_hangul(following[:1]):
+            if is_hangul(line.rstrip()[-1:]) and is_hangul(following[:1]):
                 total += 1
                 blank += line.endswith(" ")
     return total, blank
 
 
-def _kiwi_glue(pieces: list[str]) -> str:
+def kiwi_glue(pieces: list[str]) -> str:
+    """Join pieces of Korean text with a blank or without one, as Kiwi's language model would."""
     from rag.store.korean import kiwi
 
     glued: str = kiwi().glue(pieces)
     return glued
 
 
-def join_lines(pages: list[list[str]], glue: Glue = _kiwi_glue) -> list[str]:
+def join_lines(pages: list[list[str]], glue: Glue = kiwi_glue) -> list[str]:
     """Join each page's lines into paragraphs (separated by newlines).
 
     A hyphen at a line's end joins without it. Between Hangul syllables a break falls between words in
@@ -133,7 +141,7 @@ def _join_page(lines: list[str], wants_space: Callable[[str, str], bool]) -> str
             text = stripped
         elif previous.rstrip().endswith(_BROKEN):
             text = text.removesuffix(_BROKEN) + stripped
-        elif re.search(r"[a-z]-$", text) and stripped[0].islower():
+        elif _HYPHENATED.search(text[-2:]) and stripped[0].islower():
             text = text[:-1] + stripped
         elif _starts_block(previous, line, usual):
             text += "\n" + stripped
@@ -148,13 +156,15 @@ def _join_page(lines: list[str], wants_space: Callable[[str, str], bool]) -> str
 def _may_be_one_word(previous: str, line: str) -> bool:
     """Whether the break may be inside a Korean word, or before a particle that follows a foreign one."""
     last = previous[-1]
-    return _is_hangul(line[0]) and (_is_hangul(last) or (last.isascii() and last.isalnum()))
+    return is_hangul(line[0]) and (is_hangul(last) or (last.isascii() and last.isalnum()))
 
 
 def _starts_block(previous: str, line: str, usual: int) -> bool:
     short = len(previous.rstrip()) < usual * _SHORT_LINE
     return (
-        bool(_NEW_BLOCK.match(line))
+        line.startswith("| ")  # a table's row
+        or previous.startswith("| ")
+        or bool(_NEW_BLOCK.match(line))
         or short
         or (bool(_ENDS.search(previous.rstrip())) and len(previous) < usual * 0.85)
     )
@@ -162,5 +172,6 @@ def _starts_block(previous: str, line: str, usual: int) -> bool:
 
 def _glue_wants_space(text: str, line: str, glue: Glue) -> bool:
     # The last and the first words are enough for the language model, and keep it fast.
-    before, after = " ".join(text.rsplit(" ", 3)[-3:]), " ".join(line.split(" ")[:3])
+    last = text[-_GLUED_CHARACTERS:].rsplit(" ", 3)[-3:]
+    before, after = " ".join(last), " ".join(line[:_GLUED_CHARACTERS].split(" ")[:3])
     return glue([before, after]).startswith(before + " ")

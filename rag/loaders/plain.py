@@ -1,4 +1,4 @@
-"""Plain text: one section, or, of a long file, blocks that end at blank lines."""
+"""Plain text: one section, of a long file blocks that end at blank lines; wrapped paragraphs are joined."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TextIO
 
 from rag.loaders.document import Section, Sections, Warn
 from rag.loaders.encoding import open_text
+from rag.loaders.wrapped import unwrapped
 
 _BLOCK_CHARACTERS = 64 << 10
 
@@ -16,7 +17,8 @@ def sections(path: Path, warn: Warn) -> Sections:
     """Read a text file."""
     with open_text(path) as stream:
         start = 0
-        for block in _blocks(stream):
+        for read in _blocks(stream):
+            block = unwrapped(read)
             if stripped := block.strip():
                 yield Section(stripped, start=start + len(block) - len(block.lstrip()))
             start += len(block)

@@ -1,15 +1,13 @@
-"""Which loader reads which file, and which files a path stands for."""
+"""Which loader reads which file."""
 
 from __future__ import annotations
 
 import importlib
-import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from core.errors import InputError
 from rag.errors import UnreadableDocument
 from rag.loaders.document import LoadedDocument, Sections, Warn
+from rag.loaders.kinds import kind_of, special_kind
 
 LOADERS: dict[str, str] = {
     ".pdf": "rag.loaders.pdf",
@@ -35,11 +33,10 @@ def read(path: Path, warn: Warn) -> Sections:
     Raises:
         UnreadableDocument: its kind is unknown, it cannot be read, or it holds no text.
     """
-    module = LOADERS.get(path.suffix.lower())
-    if module is None:
-        raise UnreadableDocument(
-            f"{path.name}: files of kind '{path.suffix}' are not read", mend=f"Kinds: {', '.join(LOADERS)}"
-        )
+    try:
+        module = _loader_of(path)
+    except OSError as error:
+        raise _no_access(path, error) from error
     problems: list[str] = []
 
     def heard(problem: str) -> None:
@@ -53,14 +50,36 @@ def read(path: Path, warn: Warn) -> Sections:
                 empty = False
                 yield section
     except OSError as error:
-        raise UnreadableDocument(
-            f"{path.name}: {error.strerror or error}", mend="Check that the file exists and may be read"
-        ) from error
+        raise _no_access(path, error) from error
     if empty:
         what = f" ({'; '.join(problems)})" if problems else ""
         raise UnreadableDocument(
             f"{path.name}: holds no text{what}", mend="Remove it, or give a version with text in it"
         )
+
+
+def _loader_of(path: Path) -> str:
+    """Return the module for a file.
+
+    Raises:
+        UnreadableDocument: there is none.
+        OSError: the file cannot be looked at.
+    """
+    if special := special_kind(path.stat().st_mode):
+        raise UnreadableDocument(f"{path.name}: is a {special}, not a file", mend="Name a file")
+    module = LOADERS.get(path.suffix.lower())
+    if module is None:
+        raise UnreadableDocument(
+            f"{path.name}: {kind_of(path)}, of which no text is read",
+            mend=f"Kinds: {', '.join(LOADERS)}",
+        )
+    return module
+
+
+def _no_access(path: Path, error: OSError) -> UnreadableDocument:
+    return UnreadableDocument(
+        f"{path.name}: {error.strerror or error}", mend="Check that the file exists and may be read"
+    )
 
 
 def load(path: Path) -> LoadedDocument:
@@ -72,31 +91,3 @@ def load(path: Path) -> LoadedDocument:
     warnings: list[str] = []
     sections = tuple(read(path, warnings.append))
     return LoadedDocument(sections, tuple(warnings))
-
-
-def _files_under(folder: Path) -> Iterator[Path]:
-    real = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in LOADERS or not path.is_file():
-            continue
-        if not path.is_symlink() or path.resolve().is_relative_to(real):
-            yield path
-
-
-def expand(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that paths stand for: files as they are, folders recursively, absolute, once each.
-
-    In folders, hidden files, kinds no loader reads, and links that lead out of the folder are passed over.
-    `a/../b.md` is `b.md`: one file has one name.
-
-    Raises:
-        InputError: a path does not exist.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist", mend="Name a file or a folder with documents")
-        files = _files_under(path) if path.is_dir() else [path]
-        found.update(dict.fromkeys(Path(os.path.normpath(file.absolute())) for file in files))
-    return list(found)

@@ -78,7 +78,7 @@ def record_sections(records: Iterable[Mapping[str, Any]]) -> Sections:
             yield from rows.add(number, record)
             continue
         title, text = prose[0], prose[1].strip()
-        digest = hashlib.blake2b(f"{title}\0{text}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"{title}\0{text}".encode(errors="surrogatepass"), digest_size=8).digest()
         if digest in seen:
             continue
         seen.add(digest)

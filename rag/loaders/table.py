@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from io import StringIO
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -15,7 +17,10 @@ from rag.loaders.encoding import open_text
 from rag.loaders.rows import row_sections
 
 _SNIFFED_CHARACTERS = 64 << 10
+_SNIFFED_ROWS = 50
 _DELIMITERS = ",;\t|"
+MAX_COLUMNS = 16_384
+"""As in a spreadsheet."""
 _NUMBER = re.compile(r"^[-+]?[\d.,%\s/:-]+$")
 
 
@@ -36,7 +41,7 @@ def sections(path: Path, warn: Warn) -> Sections:
 
 def _records(stream: TextIO, tabs: bool) -> Iterator[dict[str, str]]:
     reader = csv.reader(stream, delimiter="\t" if tabs else _delimiter(stream))
-    rows: Iterator[list[str]] = (row for row in reader if any(cell.strip() for cell in row))
+    rows: Iterator[list[str]] = (_bounded(row) for row in reader if any(cell.strip() for cell in row))
     first = next(rows, None)
     if first is None:
         return
@@ -48,13 +53,35 @@ def _records(stream: TextIO, tabs: bool) -> Iterator[dict[str, str]]:
 
 
 def _delimiter(stream: TextIO) -> str:
-    """Return the separator that the first lines agree on; a comma where they do not."""
+    """Return the separator by which the first rows have most columns in common; a comma where none does.
+
+    Rows, not lines: a quoted cell may hold line breaks and other separators.
+    """
     sample = stream.read(_SNIFFED_CHARACTERS)
     stream.seek(0)
-    lines = sample.splitlines()[:20]
-    counts: dict[str, list[int]] = {mark: [line.count(mark) for line in lines] for mark in _DELIMITERS}
-    steady = {mark: min(found, default=0) for mark, found in counts.items() if min(found, default=0)}
-    return max(steady, key=lambda mark: (steady[mark], mark == ",")) if steady else ","
+    return max(_DELIMITERS, key=lambda mark: (*_agreement(sample, mark), mark == ","))
+
+
+def _agreement(sample: str, mark: str) -> tuple[float, int]:
+    """Return the share of rows with the most frequent number of columns above one, and that number."""
+    try:
+        rows = [
+            len(row) for row in islice(csv.reader(StringIO(sample), delimiter=mark), _SNIFFED_ROWS) if row
+        ]
+    except csv.Error:
+        return 0.0, 1
+    whole = rows[:-1] if len(rows) > 1 and len(sample) == _SNIFFED_CHARACTERS else rows
+    counts = Counter(columns for columns in whole if columns > 1)
+    if not counts:
+        return 0.0, 1
+    columns, number = max(counts.items(), key=lambda entry: (entry[1], entry[0]))
+    return round(number / len(whole), 1), columns
+
+
+def _bounded(row: list[str]) -> list[str]:
+    if len(row) > MAX_COLUMNS:
+        raise csv.Error(f"a row has {len(row):,} columns, {MAX_COLUMNS:,} are the most")
+    return row
 
 
 def is_header(cells: Sequence[str]) -> bool:

@@ -6,8 +6,10 @@ for as it is (no compression, which could hide a thousandfold of its size).
 
 from __future__ import annotations
 
+import codecs
 import time
 from dataclasses import dataclass
+from email.message import Message
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -17,6 +19,7 @@ import httpcore
 from core.files import write_bytes
 from rag.config import FetchConfig
 from rag.errors import PageGone, PageRefused, PageUnavailable
+from rag.loaders.encoding import declared_codec
 from rag.loaders.public_network import PublicNetwork
 
 _SUFFIXES = {
@@ -30,6 +33,7 @@ _SUFFIXES = {
     "application/jsonl": ".jsonl",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
 }
+_TEXT_SUFFIXES = frozenset({".html", ".txt", ".md", ".csv", ".tsv", ".jsonl"})
 _AGENT = b"quantserve-rag"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
@@ -142,5 +146,13 @@ def _store(url: str, answer: _Answer, folder: Path) -> Path:
             f"{url}: pages of kind {kind!r} are not read", mend=f"Kinds: {', '.join(_SUFFIXES)}"
         )
     path = folder / f"page{suffix}"
-    write_bytes(path, answer.body)
+    write_bytes(path, _in_utf8(answer) if suffix in _TEXT_SUFFIXES else answer.body)
     return path
+
+
+def _in_utf8(answer: _Answer) -> bytes:
+    """Return a page in UTF-8 where the server names the encoding and the bytes agree; else as it came."""
+    parameters = Message()
+    parameters["content-type"] = answer.headers.get("content-type", "")
+    codec = declared_codec(answer.body, parameters.get_content_charset("") or "")
+    return codecs.BOM_UTF8 + answer.body.decode(codec).encode() if codec else answer.body

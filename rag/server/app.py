@@ -45,6 +45,7 @@ def create_app(service: Service) -> FastAPI:
         keys=service.keys,
         tickets=service.tickets,
         room=service.room,
+        uploads=service.uploads,
         done=service.ended,
     )
     app.add_exception_handler(Refusal, _refused)

@@ -42,7 +42,7 @@ def chat_routes(service: Service) -> APIRouter:
         asked, notes = read_request(body, service.config, service.engine.config.retrieve)
         record = AnswerRecord(question_hash(asked.question))
         exchange_of(request).answer = record
-        live = LiveAnswer(service.engine, asked, service.turns)
+        live = LiveAnswer(service.engine, asked, service.turns.of(exchange_of(request).key))
         record.times = live.times
         reply = Reply(service, request, body, notes, record)
         events = live.events(request)

@@ -33,6 +33,27 @@ class Bounds:
     """Questions answered at the same time; the others in flight wait for their turn."""
     max_jobs: int = 32
     """Indexing jobs that wait; they run one after the other."""
+    max_requests_per_key: int = 64
+    """Of `max_requests`, those of one key; of `max_threads` it has half at most."""
+    max_jobs_per_key: int = 8
+    max_uploads: int = 16
+    """Uploads on their way; one more gets 429."""
+    max_uploads_per_key: int = 4
+    max_unread_bodies: int = 256
+    """Requests whose body is on its way; one more, and the oldest of whoever has most of them gets 408."""
+    max_connections: int = 1024
+    """Open connections; one more ends the oldest that has no request. Every one of them may be idle."""
+    max_connections_per_address: int = 256
+    """Of one other machine; a proxy on this machine is everybody, so addresses of this one have no share."""
+    max_header_bytes: int = 64 << 10
+    header_timeout_s: float = 10.0
+    """From the connection, or the end of the request before, to the last header."""
+    body_timeout_s: float = 20.0
+    """For a whole body, and for each next piece of an upload."""
+    upload_least_bytes_s: int = 16 << 10
+    """Mean speed an upload must keep after `body_timeout_s`, so that a trickle does not hold its place."""
+    send_timeout_s: float = 60.0
+    """For each piece of an answer that the client does not take."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +10,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse
 
+from core.terminal import one_line
+from rag.ingest.names import key_of, path_of
 from rag.loaders.registry import LOADERS
+from rag.server.exchange import exchange_of
 from rag.server.refusal import Refusal
 from rag.server.service import Service
 from rag.server.uploads import receive_files
@@ -50,10 +53,12 @@ def document_routes(service: Service) -> APIRouter:
 
     @router.post("/documents", status_code=202)
     async def add(request: Request) -> JSONResponse:
-        service.jobs.require_room()
+        owner = exchange_of(request).key
+        service.jobs.require_room(owner)
         folder = service.config.upload_dir.absolute()
-        paths = await receive_files(request, folder, service.config.bounds)
-        job = service.jobs.add("add", [str(path) for path in paths])
+        uploaded = await receive_files(request, folder, service.config.bounds)
+        keys = [key_of(path) for path in uploaded.paths]
+        job = service.jobs.add("add", keys, owner=owner, skipped=uploaded.skipped)
         return JSONResponse(job.view(), status_code=202)
 
     @router.get("/documents/jobs/{identity}")
@@ -61,9 +66,10 @@ def document_routes(service: Service) -> APIRouter:
         return JSONResponse(service.jobs.find(identity).view())
 
     @router.delete("/documents/{identity}", status_code=202)
-    async def delete(identity: str) -> JSONResponse:
+    async def delete(request: Request, identity: str) -> JSONResponse:
         key = await service.in_thread(lambda: _key_of(service, identity))
-        return JSONResponse(service.jobs.add("remove", [key]).view(), status_code=202)
+        job = service.jobs.add("remove", [key], owner=exchange_of(request).key)
+        return JSONResponse(job.view(), status_code=202)
 
     @router.post("/documents/{identity}/ticket")
     async def ticket(identity: str) -> JSONResponse:
@@ -73,7 +79,7 @@ def document_routes(service: Service) -> APIRouter:
     @router.get("/documents/{identity}/file")
     async def file(identity: str) -> FileResponse:
         key = await service.in_thread(lambda: _key_of(service, identity))
-        path = Path(key)
+        path = path_of(key)
         if not PurePath(key).is_absolute() or not path.is_file():
             raise Refusal(404, "no_file", "the original is not on this machine any more")
         # Only a PDF is shown; everything else is handed over as bytes, so that no page of a stranger's
@@ -84,7 +90,7 @@ def document_routes(service: Service) -> APIRouter:
             media_type="application/pdf" if is_pdf else "application/octet-stream",
             headers={
                 "Content-Disposition": f"{'inline' if is_pdf else 'attachment'}; "
-                f"filename*=UTF-8''{quote(path.name)}",
+                f"filename*=UTF-8''{quote(one_line(path.name))}",
                 # The page's policy would also forbid the browser's own viewer of PDF.
                 "Content-Security-Policy": "frame-ancestors 'none'",
             },

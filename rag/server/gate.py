@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag.server.bodies import Bodies, Body, ClientLeft, too_large
 from rag.server.config import Bounds
+from rag.server.connections import ABORT
 from rag.server.exchange import Exchange, request_id_of
 from rag.server.keys import KeyRing, is_loopback
 from rag.server.refusal import Refusal
+from rag.server.shares import Room
 from rag.server.tickets import Tickets
 
 OPEN = frozenset({"/", "/healthz", "/readyz", "/favicon.ico"})
@@ -22,7 +25,6 @@ OPEN = frozenset({"/", "/healthz", "/readyz", "/favicon.ico"})
 _OPEN_BELOW = "/static/"
 _BOUNDED = frozenset({"/v1/chat/completions", "/search"})
 _UPLOAD = "/documents"
-_RETRY_S = 2
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -32,14 +34,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-@dataclass
-class Room:
-    """Questions and searches in flight."""
-
-    most: int
-    taken: int = 0
 
 
 class Gate:
@@ -52,11 +46,14 @@ class Gate:
         keys: KeyRing | None,
         tickets: Tickets,
         room: Room,
+        uploads: Room,
         done: Callable[[Exchange], None],
     ) -> None:
         """Without `keys` everybody on this machine may ask, and nobody through another site's page."""
-        self._app, self._bounds, self._keys, self._room, self._done = app, bounds, keys, room, done
+        self._app, self._bounds, self._keys, self._done = app, bounds, keys, done
+        self._room, self._uploads = room, uploads
         self._tickets = tickets
+        self._bodies = Bodies(bounds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -68,26 +65,35 @@ class Gate:
             scope["method"], scope["path"], request_id_of(headers.get("x-request-id")), headers
         )
         scope["quantserve"] = exchange
-        sender = _Sender(send, exchange)
-        is_bounded = scope["path"] in _BOUNDED
-        has_room = False
+        # Whatever can be got has a HEAD; uvicorn, which keeps the method of its own, sends no body.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        body = self._bodies.of(receive, (scope.get("client") or ("",))[0])
+        sender = _Sender(send, exchange, body, self._bounds.send_timeout_s)
         try:
             self._admit(exchange, headers, QueryParams(scope["query_string"]).get("ticket", ""))
-            if is_bounded:
-                self._take()
-                has_room = True
-            if not (scope["path"] == _UPLOAD and scope["method"] == "POST"):
-                receive = await self._bounded(headers, receive)
-            await self._app(scope, receive, sender)
+            if scope["path"] == _UPLOAD and scope["method"] == "POST":
+                with self._uploads.place(exchange.key):
+                    await self._app(inner, body.piece, sender)
+                return
+            _check_length(headers, self._bounds.max_body_bytes)
+            handed_on = await body.read(self._bounds.max_body_bytes)
+            if scope["path"] in _BOUNDED:
+                with self._room.place(exchange.key):
+                    await self._app(inner, handed_on, sender)
+            else:
+                await self._app(inner, handed_on, sender)
         except Refusal as refusal:
             exchange.reason = refusal.code
             await sender.refuse(refusal)
-        except _ClientLeft:
+        except ClientLeft:
             exchange.reason = "client_left"
+        except Exception:
+            if not sender.has_stalled:
+                raise
+            exchange.reason = "client_stalled"
+            scope.get("extensions", {}).get(ABORT, lambda: None)()
         finally:
-            if has_room:
-                self._room.taken -= 1
-            route = scope.get("route")
+            route = inner.get("route")
             exchange.route = getattr(route, "path", "") if route is not None else ""
             exchange.seconds = time.perf_counter() - exchange.started
             self._done(exchange)
@@ -107,79 +113,70 @@ class Gate:
             raise Refusal(401, "wrong_key", "the key is not known here")
         exchange.key = key.id
 
-    def _take(self) -> None:
-        if self._room.taken >= self._room.most:
-            raise Refusal(
-                429,
-                "too_many_requests",
-                f"{self._room.most} questions are in flight, no more are taken; try again",
-                retry_after_s=_RETRY_S,
-            )
-        self._room.taken += 1
-
-    async def _bounded(self, headers: Headers, receive: Receive) -> Receive:
-        """Read the body, which is small, and hand it on as it came."""
-        most = self._bounds.max_body_bytes
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > most:
-            raise _too_large(most)
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientLeft
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > most:
-                raise _too_large(most)
-        replayed = False
-
-        async def again() -> Message:
-            nonlocal replayed
-            if not replayed:
-                replayed = True
-                return {"type": "http.request", "body": body, "more_body": False}
-            return await receive()
-
-        return again
-
-
-class _ClientLeft(Exception):
-    """The connection ended before the body was whole."""
-
 
 class _Sender:
-    """Sends on, with our headers, and notes the status."""
+    """Sends on, with our headers, and notes the status; a client that takes nothing runs out of time."""
 
-    def __init__(self, send: Send, exchange: Exchange) -> None:
-        self._send, self._exchange = send, exchange
+    def __init__(self, send: Send, exchange: Exchange, body: Body, timeout_s: float) -> None:
+        self._send, self._exchange, self._body, self._timeout_s = send, exchange, body, timeout_s
         self._started = False
+        self.has_stalled = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._started = True
-            self._exchange.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._exchange.request_id
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-store")
-        await self._send(message)
+            self._start(message)
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            await self._end(message)
+            return
+        await self._out(message)
+
+    def _start(self, message: Message) -> None:
+        self._started = True
+        self._exchange.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        headers["x-request-id"] = self._exchange.request_id
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
+        headers.setdefault("Cache-Control", "no-store")
+        if not self._body.is_whole:
+            headers["connection"] = "close"
+
+    async def _end(self, message: Message) -> None:
+        """Send the last piece; where the request's body was not read, take that first, then close."""
+        if not self._body.is_whole:
+            await self._out({**message, "more_body": True})
+            await self._body.drain()
+            message = {"type": "http.response.body", "body": b""}
+        await self._out(message)
+
+    async def _out(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s) as timer:
+                await self._send(message)
+        except TimeoutError:
+            self.has_stalled = timer.expired()
+            raise
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer with the refusal; the connection ends, since its body was not read."""
+        """Answer with the refusal."""
         if self._started:
             return
         body = json.dumps(refusal.body(), ensure_ascii=False).encode()
-        headers = {"content-type": "application/json", "connection": "close", **refusal.headers()}
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **refusal.headers(),
+        }
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": raw})
         await self({"type": "http.response.body", "body": body})
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"the body is larger than {most:,} bytes")
+def _check_length(headers: Headers, most: int) -> None:
+    """Refuse a body that says itself that it is too large, before any of it is read."""
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > most:
+        raise too_large(most)
 
 
 def _check_origin(headers: Headers) -> None:

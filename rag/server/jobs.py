@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -31,6 +31,10 @@ class Job:
 
     kind: Literal["add", "remove"]
     keys: tuple[str, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Uploaded files that are not read, and their format."""
+    owner: str = ""
+    """Id of the key that asked for it."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     state: State = "queued"
     stage: str = ""
@@ -63,6 +67,7 @@ class Job:
                 for file, text in report.get("problems", {}).items()
                 if PurePath(file).name in names
             },
+            "skipped": self.skipped,
             "url": f"/documents/jobs/{self.id}",
         }
 
@@ -107,25 +112,34 @@ class Jobs:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def require_room(self) -> None:
-        """Refuse early what could not be queued.
+    def require_room(self, owner: str = "") -> None:
+        """Refuse early what could not be queued; `owner` is the id of a key, which has a share.
 
         Raises:
             Refusal: 429, too many wait.
         """
-        if self._queue.qsize() >= self._config.bounds.max_jobs:
-            raise Refusal(
-                429, "too_many_jobs", "too many indexing jobs are waiting; try again", retry_after_s=_RETRY_S
-            )
+        bounds = self._config.bounds
+        own = sum(job.state == "queued" and job.owner == owner for job in self._jobs.values())
+        if self._queue.qsize() >= bounds.max_jobs or (owner and own >= bounds.max_jobs_per_key):
+            whose = "" if self._queue.qsize() >= bounds.max_jobs else " of this key"
+            message = f"too many indexing jobs{whose} are waiting; try again"
+            raise Refusal(429, "too_many_jobs", message, retry_after_s=_RETRY_S)
 
-    def add(self, kind: Literal["add", "remove"], keys: Sequence[str]) -> Job:
+    def add(
+        self,
+        kind: Literal["add", "remove"],
+        keys: Sequence[str],
+        *,
+        owner: str = "",
+        skipped: Mapping[str, str] | None = None,
+    ) -> Job:
         """Queue a job.
 
         Raises:
             Refusal: 429, too many wait.
         """
-        self.require_room()
-        job = Job(kind, tuple(keys))
+        self.require_room(owner)
+        job = Job(kind, tuple(keys), skipped=dict(skipped or {}), owner=owner)
         self._jobs[job.id] = job
         while len(self._jobs) > _KEPT:
             self._jobs.popitem(last=False)

@@ -81,7 +81,7 @@ def create_key(path: Path, name: str) -> str:
     secret = f"rag-{identity}-{secrets.token_urlsafe(32)}"
     now = datetime.now(UTC).replace(microsecond=0)
     key = Key(id=identity, name=name, sha256=digest(secret), created=now)
-    write_json(path, KeyFile(keys=(*before.keys, key)).model_dump(mode="json"))
+    write_json(path, KeyFile(keys=(*before.keys, key)).model_dump(mode="json"), private=True)
     return secret
 
 
@@ -97,7 +97,7 @@ def revoke_key(path: Path, which: str) -> Key:
         problem = f"{len(found)} keys are called {which}" if found else f"no key is called {which}"
         raise KeysError(problem, mend=f"See them: python -m rag keys list --keys {path}")
     rest = tuple(key for key in keys if key is not found[0])
-    write_json(path, KeyFile(keys=rest).model_dump(mode="json"))
+    write_json(path, KeyFile(keys=rest).model_dump(mode="json"), private=True)
     return found[0]
 
 

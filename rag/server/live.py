@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +66,13 @@ class Times:
 
 
 class LiveAnswer:
-    """Runs one question in a thread of its own, as soon as one of `turns` is free.
+    """Runs one question in a thread of its own, as soon as it has its `turn`.
 
     The threads are daemons: one that waits for a model server that says nothing does not keep the program
     from ending.
     """
 
-    def __init__(self, engine: Engine, asked: Asked, turns: threading.Semaphore) -> None:
+    def __init__(self, engine: Engine, asked: Asked, turn: AbstractContextManager[None]) -> None:
         """Start at once."""
         self.times = Times(time.time_ns())
         self.left = False
@@ -79,7 +80,7 @@ class LiveAnswer:
         self._cancellation = Cancellation()
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._turns = turns
+        self._turn = turn
         threading.Thread(target=self._work, args=(engine, asked), name="answer", daemon=True).start()
 
     def _tell(self, event: Event | BaseException) -> None:
@@ -97,7 +98,7 @@ class LiveAnswer:
             self._tell(Text(piece))
 
         try:
-            with self._turns:
+            with self._turn:
                 self._cancellation.check()
                 answered = engine.answer(asked, on_text, on_passages, self._cancellation)
             self.times.ended = time.time_ns()

@@ -8,11 +8,10 @@ import logging.handlers
 import queue
 import time
 from datetime import UTC, datetime
-from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
+from core.logs import PrivateLogFile
 from rag.server.config import LogConfig
 from rag.server.exchange import Exchange
 
@@ -54,15 +53,6 @@ def entry_of(exchange: Exchange) -> dict[str, Any]:
     return entry
 
 
-class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """A rotated file that only its owner may read, the new one after each rotation too."""
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        Path(self.baseFilename).chmod(0o600)
-        return stream
-
-
 class RequestLog:
     """Appends to a rotated file; without a file it does nothing. Nobody waits for the disk."""
 
@@ -76,10 +66,7 @@ class RequestLog:
         if config.file is None:
             return
         try:
-            config.file.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _PrivateFile(
-                config.file, maxBytes=config.max_bytes, backupCount=config.files, encoding="utf-8"
-            )
+            self._file = PrivateLogFile(config.file, config.max_bytes, config.files)
         except OSError as error:
             raise InputError(
                 f"the log {config.file} cannot be written: {error.strerror}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
+from typing import TYPE_CHECKING
 
 from core.console import console, emit_json
 from core.errors import ResourceError
@@ -11,7 +13,14 @@ from rag.config import RagConfig
 from rag.server.config import ServerConfig
 from rag.server.keys import require_keys
 
+if TYPE_CHECKING:
+    import uvicorn
+
+    from rag.server.service import Service
+
 _BACKLOG = 2048
+_OTHER_DESCRIPTORS = 512
+"""Files, the model server's and the store's connections."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -42,7 +51,6 @@ def serve(rag: RagConfig, config: ServerConfig, *, json_output: bool = False) ->
     taken = listen(config.host, config.port)
     import uvicorn
 
-    from rag.server.app import create_app
     from rag.server.service import Service
 
     with taken:
@@ -58,12 +66,32 @@ def serve(rag: RagConfig, config: ServerConfig, *, json_output: bool = False) ->
             console.print(f"  keys from {config.keys_file}", markup=False)
         if json_output:
             emit_json({"url": address, "base_url": f"{address}/v1", "model": config.model_name})
-        uvicorn.Server(
-            uvicorn.Config(
-                create_app(service),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(config.shutdown_s),
-            )
-        ).run(sockets=[taken])
+        _allow_descriptors(config.bounds.max_connections)
+        uvicorn.Server(uvicorn_config(service)).run(sockets=[taken])
+
+
+def uvicorn_config(service: Service) -> uvicorn.Config:
+    """Return how uvicorn serves the application, with our bounds on its connections."""
+    import uvicorn
+
+    from rag.server.app import create_app
+    from rag.server.connections import bounded_protocol
+
+    return uvicorn.Config(
+        create_app(service),
+        http=bounded_protocol(service.connections),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(service.config.shutdown_s),
+    )
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Let the process hold so many connections beside its files, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

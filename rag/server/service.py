@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,13 +14,14 @@ from rag.config import EmbeddingConfig, RagConfig
 from rag.embedding.backend import Embedder, load_embedder
 from rag.errors import NoIndex
 from rag.server.config import ServerConfig
+from rag.server.connections import Connections
 from rag.server.engine import Engine
 from rag.server.exchange import Exchange
-from rag.server.gate import Room
 from rag.server.jobs import Job, Jobs
 from rag.server.keys import KeyRing
 from rag.server.metrics import Metrics
 from rag.server.request_log import RequestLog
+from rag.server.shares import Room, Turns
 from rag.server.tickets import Tickets
 from rag.server.tracing import Tracing
 from rag.server.uploads import clear_halves
@@ -49,9 +49,15 @@ class Service:
         self.engine = Engine(rag, load_model)
         self.keys = KeyRing(config.keys_file) if config.keys_file is not None else None
         self.tickets = Tickets()
-        self.room = Room(config.bounds.max_requests)
-        self.turns = threading.Semaphore(config.bounds.max_threads)
+        bounds, has_keys = config.bounds, self.keys is not None
+        # Without keys everybody is the same, so there is nothing to share out.
+        self.room = Room(bounds.max_requests, bounds.max_requests_per_key if has_keys else None)
+        self.uploads = Room(
+            bounds.max_uploads, bounds.max_uploads_per_key if has_keys else None, what="uploads"
+        )
+        self.turns = Turns(bounds.max_threads, max(1, bounds.max_threads // 2) if has_keys else None)
         """Questions that are worked on at once."""
+        self.connections = Connections(bounds)
         self.executor = ThreadPoolExecutor(config.bounds.max_threads, "search")
         self.metrics = Metrics(self.engine, self.room)
         self.tracing = Tracing(config.otlp_endpoint)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -14,7 +16,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from core.errors import InputError
+from core.files import private_folder
+from core.terminal import one_line
 from rag.ingest.names import upload_name
+from rag.loaders.kinds import kind_of
 from rag.loaders.registry import LOADERS
 from rag.server.config import Bounds
 from rag.server.refusal import Refusal
@@ -32,6 +37,21 @@ class _Part:
     temporary: Path
     stream: BinaryIO
     size: int = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether some loader reads it."""
+        return Path(self.name).suffix.lower() in LOADERS
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What came of an upload."""
+
+    paths: list[Path]
+    """Files to index, in their place."""
+    skipped: dict[str, str]
+    """Files that no loader reads, with their format; they are not kept."""
 
 
 @dataclass
@@ -80,12 +100,6 @@ class _Receiver:
         if len(self.parts) >= self._bounds.max_files:
             raise Refusal(413, "too_many_files", f"{self._bounds.max_files} files at once are the most")
         name = upload_name(given.decode("utf-8", errors="replace"))
-        suffix = Path(name).suffix.lower()
-        if suffix not in LOADERS:
-            known = ", ".join(LOADERS)
-            raise Refusal(
-                415, "unsupported_kind", f"{name}: files of kind '{suffix}' are not read. Kinds: {known}"
-            )
         descriptor, temporary = tempfile.mkstemp(prefix=_HALF, dir=self._folder)
         self.parts.append(_Part(name, Path(temporary), os.fdopen(descriptor, "wb")))
 
@@ -119,20 +133,21 @@ def clear_halves(folder: Path) -> None:
         half.unlink()
 
 
-async def receive_files(request: Request, folder: Path, bounds: Bounds) -> list[Path]:
-    """Write every file of a multipart request into `folder` and return their paths.
+async def receive_files(request: Request, folder: Path, bounds: Bounds) -> Uploaded:
+    """Write every file of a multipart request into `folder`.
 
     A name is reduced to its safe last component; a file of that name is replaced. Nothing stays when
-    any part is refused.
+    any part is refused; a file of a kind that is not read costs itself alone, unless there is no other.
 
     Raises:
-        Refusal: it is not multipart, a file is too large or of an unknown kind, or nothing was sent.
+        Refusal: it is not multipart, a file is too large, none is of a kind that is read, nothing was sent,
+        it
+            came too slowly, or the disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise Refusal(415, "not_multipart", "send files as multipart/form-data, for example curl -F file=@…")
-    folder.mkdir(parents=True, exist_ok=True)
     receiver = _Receiver(folder, bounds)
     names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
     events = (*names, "headers_finished", "end")
@@ -141,24 +156,44 @@ async def receive_files(request: Request, folder: Path, bounds: Bounds) -> list[
         {f"on_{event}": getattr(receiver, f"on_{event}") for event in events},  # type: ignore[arg-type]
     )
     try:
+        # The disk is waited for in a thread: meanwhile others are answered.
+        await asyncio.to_thread(private_folder, folder)
         async for data in request.stream():
-            parser.write(data)
-        parser.finalize()
+            await asyncio.to_thread(parser.write, data)
+        await asyncio.to_thread(parser.finalize)
         if not receiver.is_whole:
             raise Refusal(400, "invalid_multipart", "the upload ended before its last part was whole")
-        if not receiver.parts:
-            raise Refusal(400, "no_file", "the upload holds no file")
-        found: dict[Path, None] = {}
-        for part in receiver.parts:
-            part.temporary.chmod(0o644)
-            os.replace(part.temporary, folder / part.name)
-            found[folder / part.name] = None
-        return list(found)
+        return await asyncio.to_thread(_take_over, receiver.parts, folder)
     except FormParserError as error:
         raise Refusal(400, "invalid_multipart", f"the upload is not proper multipart: {error}") from error
     except InputError as error:
         raise Refusal(400, "invalid_name", str(error)) from error
     except ClientDisconnect as error:
         raise Refusal(400, "client_left", "the client left in the middle of the upload") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "the server's disk is full" if full else f"the file could not be kept: {error.strerror}"
+        raise Refusal(507, "disk_full" if full else "disk_error", f"{what}; nothing was kept") from error
     finally:
         receiver.discard()
+
+
+def _take_over(parts: list[_Part], folder: Path) -> Uploaded:
+    """Put whole files in their place.
+
+    Raises:
+        Refusal: there is none that is read.
+    """
+    if not parts:
+        raise Refusal(400, "no_file", "the upload holds no file")
+    skipped = {part.name: one_line(kind_of(part.temporary, part.name)) for part in parts if not part.is_read}
+    if len(skipped) == len({part.name for part in parts}):
+        said = ", ".join(f"{name} ({kind})" for name, kind in skipped.items())
+        message = f"no text is read of {said}. Kinds that are read: {', '.join(LOADERS)}"
+        raise Refusal(415, "unsupported_kind", message)
+    found: dict[Path, None] = {}
+    for part in parts:
+        if part.is_read:
+            os.replace(part.temporary, folder / part.name)
+            found[folder / part.name] = None
+    return Uploaded(list(found), skipped)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from rag.answer import Answer
+from rag.ingest.names import key_of
 from rag.retrieve import Passage
 from rag.server.engine import Answered
 from rag.store.chunks import Chunk
@@ -32,9 +33,9 @@ def document_id(key: str) -> str:
 
 def shown_name(key: str, file: str, upload_dir: Path) -> str:
     """Return the name people see: below the upload folder, or the working directory, else the last part."""
-    path = PurePath(key)
-    if path.is_relative_to(upload_dir):
-        return str(path.relative_to(upload_dir))
+    path, folder = PurePath(key), key_of(upload_dir)
+    if path.is_relative_to(folder):
+        return str(path.relative_to(folder))
     return path.name if PurePath(file).is_absolute() else file
 
 
@@ -44,11 +45,15 @@ def document_view(key: str, entry: FileEntry, upload_dir: Path) -> dict[str, Any
     return {
         "id": document_id(key),
         "name": shown_name(key, entry.file, upload_dir),
-        "origin": "upload" if PurePath(key).is_relative_to(upload_dir) else "file" if is_file else "web",
+        "origin": "upload"
+        if PurePath(key).is_relative_to(key_of(upload_dir))
+        else "file"
+        if is_file
+        else "web",
         "bytes": entry.size_bytes,
         "passages": entry.chunks,
         "problem": _without_folder(entry.problem, key),
-        "warnings": list(entry.warnings),
+        "warnings": [*entry.warnings, *([entry.stale] if entry.stale else [])],
     }
 
 

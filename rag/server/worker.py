@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import InputError, QuantserveError
+from core.errors import QuantserveError
 from core.files import Locked
 from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
 from rag.ingest import IndexReport, Listener, index_paths, remove_documents
+from rag.ingest.names import path_of
 from rag.store.base import open_store
 
 _NICE = 10
@@ -37,7 +38,7 @@ class JobSpec(BaseModel):
 
     kind: Literal["add", "remove"]
     keys: tuple[str, ...]
-    """Paths to index, or documents to remove, by full path."""
+    """Documents to index or to remove, by the index's keys."""
     upload_dir: str
     index_dir: str
     store: str
@@ -83,25 +84,30 @@ def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
 
 
 def add(spec: JobSpec, config: RagConfig) -> IndexReport:
-    """Index files; those that cannot be are not kept on disk either when the whole job fails."""
+    """Index files."""
     listener = Listener(
         reading=lambda file, done, total: tell("reading", file=Path(file).name, done=done, total=total),
         embedding=lambda done, total: tell("embedding", done=done, total=total),
     )
+    return index_paths([path_of(key) for key in spec.keys], config, listener=listener)
+
+
+def forget(spec: JobSpec) -> None:
+    """After a job that failed: uploads that are not in the index are not kept on disk either."""
     try:
-        return index_paths(spec.keys, config, listener=listener)
-    except InputError:
-        current = open_store(config).current()
-        known = current.manifest.files if current is not None else {}
-        _unlink_uploads(spec.model_copy(update={"keys": tuple(k for k in spec.keys if k not in known)}))
-        raise
+        current = open_store(configuration(spec)).current()
+    except QuantserveError:
+        return  # the store is away and nobody knows what is in it; the failure before is the one told
+    known = current.manifest.files if current is not None else {}
+    _unlink_uploads(spec.model_copy(update={"keys": tuple(key for key in spec.keys if key not in known)}))
 
 
 def _unlink_uploads(spec: JobSpec) -> None:
     for key in spec.keys:
-        if Path(key).is_relative_to(spec.upload_dir):
+        path = path_of(key)
+        if path.is_relative_to(spec.upload_dir):
             with contextlib.suppress(FileNotFoundError):
-                Path(key).unlink()
+                path.unlink()
 
 
 def in_turn(work: Callable[[], IndexReport | None], wait_s: float) -> IndexReport | None:
@@ -133,6 +139,8 @@ def main() -> int:
     try:
         report = in_turn(lambda: work(spec, configuration(spec)), spec.lock_wait_s)
     except QuantserveError as error:
+        if spec.kind == "add":
+            forget(spec)
         tell("failed", problem=str(error))
         return error.exit_code
     tell("done", report=None if report is None else asdict(report))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from rag.text import hangul_share, split_sentences
+from rag.text import hangul_share, pieces_of, split_sentences
 
+_ANALYSED_CHARACTERS = 4000
 Measure = Callable[[str], int]
 """Size of a text, in tokens or characters."""
 _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)")
@@ -61,6 +62,9 @@ def _by_kiwi(text: str) -> list[str]:
         return [text]
     from rag.store.korean import kiwi
 
-    starts = [sentence.start for sentence in kiwi().split_into_sents(text)]
-    edges = [0, *starts[1:], len(text)]
-    return [text[start:end] for start, end in pairwise(edges)]
+    found: list[str] = []
+    for piece in pieces_of(text, _ANALYSED_CHARACTERS):
+        starts = [sentence.start for sentence in kiwi().split_into_sents(piece)]
+        edges = [0, *starts[1:], len(piece)]
+        found += [piece[start:end] for start, end in pairwise(edges)]
+    return found

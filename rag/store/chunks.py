@@ -6,15 +6,20 @@ a digest of what was embedded, by which a passage's vector is found again when i
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 CHUNKS_FILE = "chunks.db"
+_PRIMARY = 0xFF
+"""The part of SQLite's error codes that names the kind."""
 _AT_ONCE = 500
 """Parameters in one statement."""
 
@@ -43,34 +48,55 @@ def digest_of(embedded: str) -> bytes:
     return hashlib.blake2b(embedded.encode(), digest_size=16).digest()
 
 
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn SQLite's errors about the disk into the system's.
+
+    Raises:
+        OSError: ENOSPC where the disk is full, EIO where it refuses otherwise.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = error.sqlite_errorcode & _PRIMARY
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise OSError(errno.EIO, str(error)) from error
+        raise
+
+
 class ChunkWriter:
     """Writes chunks one after the other; the first has row 0."""
 
     def __init__(self, directory: Path) -> None:
         """Create the file."""
-        self._connection = sqlite3.connect(directory / CHUNKS_FILE)
-        # The folder appears by one rename after a sync: a journal would only slow it down.
-        self._connection.execute("PRAGMA journal_mode=OFF")
-        self._connection.execute("PRAGMA synchronous=OFF")
-        self._connection.execute(
-            f'CREATE TABLE chunks ("row" INTEGER PRIMARY KEY, {_COLUMNS}, words TEXT, digest BLOB)'
-        )
+        with disk_errors():
+            self._connection = sqlite3.connect(directory / CHUNKS_FILE)
+            # The folder appears by one rename after a sync: a journal would only slow it down.
+            self._connection.execute("PRAGMA journal_mode=OFF")
+            self._connection.execute("PRAGMA synchronous=OFF")
+            self._connection.execute(
+                f'CREATE TABLE chunks ("row" INTEGER PRIMARY KEY, {_COLUMNS}, words TEXT, digest BLOB)'
+            )
         self._marks = ", ".join("?" * (len(fields(Chunk)) + 3))
         self.count = 0
 
     def add(self, chunk: Chunk, words: Sequence[str]) -> int:
         """Write one chunk and its words; return its row."""
         row = self.count
-        self._connection.execute(
-            f"INSERT INTO chunks VALUES ({self._marks})",
-            (row, *astuple(chunk), " ".join(words), digest_of(chunk.embedded)),
-        )
+        with disk_errors():
+            self._connection.execute(
+                f"INSERT INTO chunks VALUES ({self._marks})",
+                (row, *astuple(chunk), " ".join(words), digest_of(chunk.embedded)),
+            )
         self.count += 1
         return row
 
     def truncate(self, count: int) -> None:
         """Take back the chunks from row `count` on."""
-        self._connection.execute('DELETE FROM chunks WHERE "row" >= ?', (count,))
+        with disk_errors():
+            self._connection.execute('DELETE FROM chunks WHERE "row" >= ?', (count,))
         self.count = count
 
     def __enter__(self) -> Self:
@@ -81,12 +107,15 @@ class ChunkWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the file with its indexes."""
-        if kind is None:
-            self._connection.execute("CREATE INDEX by_path ON chunks(path)")
-            self._connection.execute("CREATE INDEX by_digest ON chunks(digest)")
-            self._connection.execute("CREATE INDEX by_id ON chunks(id)")
-            self._connection.commit()
-        self._connection.close()
+        try:
+            if kind is None:
+                with disk_errors():
+                    self._connection.execute("CREATE INDEX by_path ON chunks(path)")
+                    self._connection.execute("CREATE INDEX by_digest ON chunks(digest)")
+                    self._connection.execute("CREATE INDEX by_id ON chunks(id)")
+                    self._connection.commit()
+        finally:
+            self._connection.close()
 
 
 class ChunkReader:

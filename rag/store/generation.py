@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from core.files import exclusive_lock, point_symlink, remove_tree, staged_directory
+from core.files import (
+    exclusive_lock,
+    point_symlink,
+    private_folder,
+    remove_tree,
+    staged_directory,
+    writing_to,
+)
 from rag.errors import IndexMismatch, NoIndex
 from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
@@ -122,9 +129,19 @@ class IndexStore:
             return ""
         return f"{manifest.parent.name} {status.st_ino} {status.st_mtime_ns}"
 
-    def writer_lock(self) -> AbstractContextManager[None]:
-        """Keep other writers out."""
-        return exclusive_lock(self.root / ".lock", f"indexing into {self.root}")
+    @contextmanager
+    def writer_lock(self) -> Iterator[None]:
+        """Keep other writers out.
+
+        Raises:
+            Locked: another process is writing.
+            ResourceError: the folder cannot be written.
+        """
+        with ExitStack() as stack:
+            with writing_to(self.root, "the index"):
+                private_folder(self.root)  # it holds the documents' texts
+                stack.enter_context(exclusive_lock(self.root / ".lock", f"indexing into {self.root}"))
+            yield
 
     def clear(self) -> None:
         """Take everything out, under the writer lock.
@@ -134,7 +151,7 @@ class IndexStore:
         generations = list(self.root.glob(f"{_PREFIX}*"))
         last = max((int(path.name.removeprefix(_PREFIX)) for path in generations), default=0)
         (self.root / CURRENT).unlink(missing_ok=True)
-        (self.root / f"{_PREFIX}{last + 1:06d}").mkdir(parents=True)
+        (self.root / f"{_PREFIX}{last + 1:06d}").mkdir(mode=0o700, parents=True)
         for path in generations:
             remove_tree(path)
 
@@ -142,6 +159,10 @@ class IndexStore:
         """Have `build` fill a new generation (its manifest last), then make it the current one.
 
         The caller holds the writer lock. What killed writers left behind is removed. Returns its name.
+
+        Raises:
+            ResourceError: the disk is full, or may not be written; the generation before stays the current
+            one.
         """
         for stale in self.root.glob(f".{_PREFIX}*.staging-*"):
             remove_tree(stale)
@@ -149,9 +170,10 @@ class IndexStore:
         final = self.root / f"{_PREFIX}{max(numbers, default=0) + 1:06d}"
         link = self.root / CURRENT
         before = link.resolve().name if link.is_symlink() else ""
-        with staged_directory(final) as staging:
-            build(staging)
-        point_symlink(link, final.name)
+        with writing_to(self.root, "the index"):
+            with staged_directory(final, private=True) as staging:
+                build(staging)
+            point_symlink(link, final.name)
         for path in self.root.glob(f"{_PREFIX}*"):
             if path.name not in (final.name, before):
                 remove_tree(path)

@@ -13,7 +13,7 @@ from rag.errors import IndexMismatch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[2] = 2
-LOADER_VERSION = 2
+LOADER_VERSION = 3
 """Counts up when loaders or splitter give other text for the same file."""
 _LIBRARIES = ("llama-index-core", "faiss-cpu", "bm25s", "kiwipiepy", "pypdfium2")
 
@@ -43,6 +43,8 @@ class FileEntry(_Strict):
     chunks: int = 0
     warnings: tuple[str, ...] = ()
     problem: str = ""
+    stale: str = ""
+    """Why the file could not be compared with what is indexed of it."""
 
 
 class IndexManifest(_Strict):

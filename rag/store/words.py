@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from core.files import write_json
 from rag.store.korean import kiwi
-from rag.text import normalise
+from rag.text import normalise, pieces_of
 
 WORDS_FOLDER = "words"
 _EMPTY = "empty.json"
+_ANALYSED_CHARACTERS = 2000
 _HANGUL = re.compile(r"[가-힣]")
 _LATIN = re.compile(r"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*")
 _PART = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
@@ -61,7 +62,8 @@ def words_of(text: str) -> list[str]:
     if _HANGUL.search(text):
         words.extend(
             token.form
-            for token in kiwi().tokenize(text)
+            for piece in pieces_of(text, _ANALYSED_CHARACTERS)
+            for token in kiwi().tokenize(piece)
             if token.tag.startswith(_CONTENT_TAGS) and _HANGUL.search(token.form)
         )
     return [word for word in words if word not in _STOP]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from core.errors import InputError
-from core.files import exclusive_lock
+from core.files import exclusive_lock, open_private
 
 
 @dataclass
@@ -46,7 +46,7 @@ def _keep_finished(path: Path) -> set[str]:
     finished: set[str] = set()
     aside = path.with_name(f".{path.name}.new")
     changed = False
-    with path.open("rb") as old, aside.open("wb") as new:
+    with path.open("rb") as old, open_private(aside, "wb") as new:
         for line in old:
             name = is_finished(line) if line.endswith(b"\n") else None
             if name is None or name in finished:
@@ -75,7 +75,7 @@ def open_output(path: Path) -> Iterator[Output]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_name(f".{path.name}.lock"), f"a batch into {path}"):
             finished = _keep_finished(path) if path.is_file() else set()
-            with path.open("a", encoding="utf-8") as stream:
+            with open_private(path, "a", encoding="utf-8") as stream:
                 yield Output(finished, stream)
                 stream.flush()
                 os.fsync(stream.fileno())

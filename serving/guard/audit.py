@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import threading
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
 
 from core.errors import InputError
+from core.logs import PrivateLogFile
 from serving.guard.settings import Audit
 
 _BATCH_S = 0.2
 _MOST_WAITING = 20_000
-
-
-class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """Whatever file is begun, only its owner reads it."""
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        Path(self.baseFilename).chmod(0o600)
-        return stream
 
 
 class AuditLog:
@@ -45,10 +35,7 @@ class AuditLog:
             return
         path = Path(options.file)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _PrivateFile(
-                path, maxBytes=options.max_bytes, backupCount=options.files, encoding="utf-8"
-            )
+            self._file = PrivateLogFile(path, options.max_bytes, options.files)
         except OSError as error:
             raise InputError(
                 f"the audit log {path} cannot be written: {error.strerror}", mend="Choose another audit.file"

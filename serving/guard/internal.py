@@ -10,6 +10,8 @@ import os
 import secrets
 from pathlib import Path
 
+from core.files import private_folder
+
 INTERNAL_PREFIX = "qs-internal-"
 VARIABLE = "QUANTSERVE_INTERNAL_KEY"
 
@@ -17,7 +19,7 @@ VARIABLE = "QUANTSERVE_INTERNAL_KEY"
 def use_internal_key(run: Path) -> str:
     """Return the key of a run directory, made on first use, and have this process's probes use it."""
     path = run / "internal.key"
-    run.mkdir(parents=True, exist_ok=True)
+    private_folder(run)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:

@@ -125,7 +125,7 @@ def read_keys(path: Path) -> KeyFile:
 
 def write_keys(path: Path, keys: KeyFile) -> None:
     """Replace the file atomically; a running server reads it within a second."""
-    write_json(path, keys.model_dump(mode="json"))
+    write_json(path, keys.model_dump(mode="json"), private=True)
 
 
 class KeyRing:

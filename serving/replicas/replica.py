@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from core.errors import UsageError
-from core.files import write_text
+from core.files import open_private, private_folder, write_text
 from core.logs import last_words, read_tail
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, PortTaken
@@ -77,7 +77,7 @@ class Replica:
     async def start(self, ready_timeout_s: float, serve: ServeArgv) -> None:
         """Start it; `ended` and `wait_ready` say what comes of it."""
         self.port = self._claim()
-        self.run.path.mkdir(parents=True, exist_ok=True)
+        private_folder(self.run.path)
         options = self._files()
         words = serve(self.fit.target.directory, options, self.run, ready_timeout_s)
         at = words.index("--") if "--" in words else len(words)
@@ -86,7 +86,7 @@ class Replica:
         if self.lane.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.lane.gpus)
         self._log_start = self.run.log.stat().st_size if self.run.log.exists() else 0
-        with self.run.log.open("ab") as log:
+        with open_private(self.run.log, "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *words,
                 env=environment,
@@ -119,7 +119,11 @@ class Replica:
             yaml.safe_dump(lane_profile(self.fit.profile, self.lane, cpus), allow_unicode=True),
         )
         user = read_user_settings(Path(options.guard) if options.guard is not None else None)
-        write_text(path / "guard.yaml", yaml.safe_dump(guard_settings(user, self.number, self._public_host)))
+        write_text(
+            path / "guard.yaml",
+            yaml.safe_dump(guard_settings(user, self.number, self._public_host)),
+            private=True,
+        )
         return replace(
             options,
             port=self.port,

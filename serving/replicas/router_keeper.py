@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.files import open_private
 from core.logs import read_tail, telling_line
 from serving.config import LOOPBACK
 from serving.errors import EngineDied, ServingError
@@ -90,7 +91,7 @@ class RouterKeeper:
 
     async def _start(self) -> asyncio.subprocess.Process:
         words = router_argv(self._settings.router, self._port, self._metrics_port, os.getpid())
-        with self._log.open("ab") as log:
+        with open_private(self._log, "ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *words,
                 env={**os.environ, "PYTHONPATH": str(_ROOT), "RUST_LOG": "warn"},

@@ -145,7 +145,7 @@ class Supervisor:
             kv_cache_tokens=sum(tokens) if tokens else None,
         )
         if self.settings.launcher.ready_file is not None:
-            write_json(self.settings.launcher.ready_file, self._state.to_json())
+            write_json(self.settings.launcher.ready_file, self._state.to_json(), private=True)
         say(
             f"ready in {self._state.ready_s} s: {len(self.replicas)} replicas of {self._state.model} behind "
             f"{self._state.base_url} ({self.settings.router.policy})"

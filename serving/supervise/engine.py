@@ -15,6 +15,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import IO, Any
 
+from core.files import open_private, private_folder
 from core.logs import read_tail
 from serving.processes import end_group, group_alive, signal_group
 from serving.supervise.cause import Death, cause, oom_kills
@@ -49,8 +50,8 @@ class Engine:
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
         output: IO[bytes] | int = subprocess.PIPE
         if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            output = log.open("ab")
+            private_folder(log.parent)
+            output = open_private(log, "ab")
         self._log_start = log.stat().st_size if log is not None else 0
         self._served = False
         self._oom_kills = oom_kills()

@@ -134,7 +134,7 @@ class Launcher:
             kv_cache_tokens=metrics.kv_cache_tokens,
         )
         if self._options.ready_file is not None:
-            write_json(self._options.ready_file, self._state.to_json())
+            write_json(self._options.ready_file, self._state.to_json(), private=True)
         console.print(
             f"ready in {self._facts.startup_s} s: {self._state.model} on {self._state.base_url} "
             f"(KV cache {metrics.kv_cache_tokens} tokens, planned {self._state.kv_cache_tokens_planned})",

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from core.errors import ResourceError
-from core.files import write_text
+from core.files import open_private, write_text
 from core.logs import read_tail, telling_line
 from serving.errors import EngineDied, EngineNotReady
 from serving.profiles import Profile
@@ -118,7 +118,7 @@ class Engines:
             folder / name for name in ("profile.yaml", "ready.json", "engine.log", "launcher.log")
         )
         write_text(profile, text)
-        with said.open("wb") as output:
+        with open_private(said, "wb") as output:
             process = subprocess.Popen(
                 self._argv(profile, ready, log),
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from core.errors import InputError
 from rag.config import RagConfig, SplitConfig
 from rag.ingest import index_paths, remove_documents
+from rag.loaders.isolated import IsolatedReader
 from rag.store.base import Index, open_store
 from rag.store.words import words_of
 from tests.integration.rag.fake_model import HashEmbedder, fake_model, vector_of
@@ -34,6 +36,16 @@ CRASHES = (
     "tests.integration.rag.fake_model.HashEmbedder.embed_passages",
 )
 THEN = st.sampled_from(["index", "index", "index", "nothing", *CRASHES])
+
+
+READER = IsolatedReader()
+"""One process reads for all steps: starting one for each would take most of the time."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reader() -> Iterator[None]:
+    with READER:
+        yield
 
 
 class Crash(BaseException):
@@ -89,9 +101,9 @@ class Documents(RuleBasedStateMachine):
         wanted = self._wanted()
         if not wanted:
             with pytest.raises(InputError):
-                index_paths([self.folder], self.config, load_model=HashEmbedder)
+                index_paths([self.folder], self.config, load_model=HashEmbedder, reader=READER)
             return
-        report = index_paths([self.folder], self.config, load_model=HashEmbedder)
+        report = index_paths([self.folder], self.config, load_model=HashEmbedder, reader=READER)
         assert report.problems == {}
         self.indexed = wanted
 
@@ -102,7 +114,7 @@ class Documents(RuleBasedStateMachine):
         before = open_store(self.config).current()
         with patch(point, side_effect=Crash):
             try:
-                index_paths([self.folder], self.config, load_model=HashEmbedder)
+                index_paths([self.folder], self.config, load_model=HashEmbedder, reader=READER)
             except (Crash, InputError):
                 after = open_store(self.config).current()
                 assert (after and after.name) == (before and before.name)
@@ -172,7 +184,7 @@ def test_the_same_holds_in_the_shared_store(database: str, tmp_path: Path) -> No
         documents[str(folder / name)] = (folder / name).read_text()
 
     def indexed() -> None:
-        index_paths([folder], config, load_model=HashEmbedder)
+        index_paths([folder], config, load_model=HashEmbedder, reader=READER)
         check(open_store(config).open(), documents)
 
     write("a.txt", "the lighthouse keeper", "storm at the harbour")
@@ -181,7 +193,7 @@ def test_the_same_holds_in_the_shared_store(database: str, tmp_path: Path) -> No
     before = dict(documents)
     for point in ("rag.store.words.write_words", "rag.store.postgres.copy._copy_words"):
         with patch(point, side_effect=Crash), pytest.raises(Crash):
-            index_paths([folder], config, load_model=HashEmbedder)
+            index_paths([folder], config, load_model=HashEmbedder, reader=READER)
     check(open_store(config).open(), {path: text for path, text in before.items() if path.endswith("a.txt")})
     indexed()
     write("a.txt", "storm at the harbour", "keeper of the storm")

@@ -6,7 +6,8 @@ from core.errors import InputError
 from rag.errors import UnreadableDocument
 from rag.loaders.encoding import decode
 from rag.loaders.markdown import split_headings
-from rag.loaders.registry import expand, load
+from rag.loaders.registry import load
+from rag.loaders.walk import expand
 
 
 def test_markdown_sections_carry_the_path_of_headings() -> None:
@@ -27,9 +28,17 @@ def test_a_hash_inside_a_fence_is_no_heading() -> None:
     assert "# 주석" in section.text
 
 
-def test_front_matter_is_passed_over() -> None:
-    (section,) = split_headings("---\ntitle: x\n---\n본문")
-    assert section.text == "본문"
+@pytest.mark.parametrize(
+    ("front", "heading"),
+    [
+        ("---\ntitle: 물류 창고 안내\nauthor: x\n---\n", "물류 창고 안내"),
+        ('+++\ntitle = "물류 창고"\n+++\n', "물류 창고"),
+        ("---\r\nauthor: x\r\n---\r\n", ""),
+    ],
+)
+def test_front_matter_gives_its_title_alone(front: str, heading: str) -> None:
+    (section,) = split_headings(front + "본문", is_markdown=True)
+    assert (section.heading, section.text) == (heading, "본문")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "euc-kr", "utf-16"])
@@ -48,7 +57,7 @@ def test_what_is_no_text_is_refused(data: bytes) -> None:
     [
         ("empty.md", b" \n", "holds no text"),
         ("broken.pdf", b"%PDF-1.7 broken", "is not a readable PDF"),
-        ("sheet.xyz", b"1", "are not read"),
+        ("sheet.xyz", b"1", "XYZ file, of which no text is read"),
     ],
 )
 def test_a_bad_document_says_what_is_wrong(tmp_path: Path, name: str, data: bytes, telling: str) -> None:

@@ -19,8 +19,8 @@ from openai import OpenAI
 from rag.config import EmbeddingConfig, RagConfig
 from rag.embedding.backend import Embedder
 from rag.ingest import index_paths
-from rag.server.app import create_app
 from rag.server.config import Bounds, LogConfig, ServerConfig
+from rag.server.run import uvicorn_config
 from rag.server.service import Service
 from rag.store.base import LOCAL
 from tests.fakes.openai_server import Behaviour, FakeServer
@@ -109,14 +109,11 @@ def serving(
         bounds=bounds or Bounds(),
         log=LogConfig(log, max_bytes=log_bytes),
         otlp_endpoint=otlp_endpoint,
+        shutdown_s=2,
     )
     service = Service(rag, config, lambda _: embedder)
     taken = socket.create_server(("127.0.0.1", 0), backlog=512)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(service), log_level="warning", access_log=False, timeout_graceful_shutdown=2
-        )
-    )
+    server = uvicorn.Server(uvicorn_config(service))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
     thread.start()
     until(lambda: server.started)
