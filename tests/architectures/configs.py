@@ -50,10 +50,12 @@ _SIZES = {
     "laurel_rank": 32,
     **dict.fromkeys(("state_size", "ssm_state_size", "mamba_d_state"), 16),
     **dict.fromkeys(("time_step_rank", "mamba_dt_rank"), 32),
-    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "num_heads", "n_mamba_heads"), 8),
-    **dict.fromkeys(("mamba_d_head", "mamba_head_dim", "mamba_headdim"), HEAD_DIM),
+    # so many that a mixer's input projection has a multiple of 32 rows, as in the models of this kind
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"), 32),
+    **dict.fromkeys(("mamba_d_head", "mamba_head_dim", "mamba_headdim"), 8),
     "mamba_d_ssm": 2 * HIDDEN,
     # of vision towers
+    "num_heads": HEADS,
     "depth": LAYERS,
     "num_position_embeddings": 64,
     **dict.fromkeys(("out_hidden_size", "vision_output_dim", "projector_input_dim"), HIDDEN),
@@ -117,7 +119,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "llama4_vision_model": {"intermediate_size": 4 * HIDDEN},
-    "mamba2": {"expand": 2, "head_dim": HEAD_DIM, "num_heads": 8},
+    "mamba2": {"head_dim": 8, "num_heads": 32},
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},
     "qwen4_exp_text": {
@@ -133,8 +135,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), INTERMEDIATE)
     | {"max_target_positions": POSITIONS},
     "zamba2": {
-        "n_mamba_heads": 8,
-        "mamba_headdim": HEAD_DIM,
         "num_key_value_heads": HEADS,
         "attention_head_dim": 2 * HEAD_DIM,
         "use_mamba_kernels": False,

@@ -29,9 +29,10 @@ _SEQUENCES, _TOKENS, _BYTES = 4, 64, 256
 
 @dataclass(frozen=True)
 class Judgement:
-    """error, plain: relative errors of the logits, of the artifact and of plain rounding. kl: in nats.
+    """What was found; error and plain are relative errors of the logits, the artifact's and plain rounding's.
 
-    quantized, matrices: how many were rounded of the base's; missing, extra: tensors by name.
+    kl: in nats. quantized, matrices: how many were rounded of the base's. missing, extra: tensors by name.
+    foreign: files of weights that no loader reads. unloaded: what the loader takes of the base but not of it.
     """
 
     error: float
@@ -72,7 +73,7 @@ class Judge:
         self._ids = torch.randint(
             _BYTES, (_SEQUENCES, _TOKENS), generator=torch.Generator().manual_seed(5)
         )
-        self._logits, _ = self._run(self._base)
+        self._logits, self._unloaded = self._run(self._base)
         self._plain: dict[str, float] = {}
 
     def judge(self, artifact: Path) -> Judgement:
@@ -80,6 +81,7 @@ class Judge:
         found = read(artifact)
         logits, unloaded = self._run(found)
         base, ours = set(self._base.weights), set(found.weights)
+        news = {kind: names - self._unloaded.get(kind, set()) for kind, names in unloaded.items()}
         return Judgement(
             error=self._error(logits),
             plain=self._plain_error(found),
@@ -90,7 +92,7 @@ class Judge:
             missing=sorted(base - ours),
             extra=sorted(ours - base),
             foreign=list(found.foreign),
-            unloaded=unloaded,
+            unloaded={kind: sorted(names) for kind, names in news.items() if names},
         )
 
     def _plain_error(self, like: Stored) -> float:
@@ -110,8 +112,8 @@ class Judge:
         base, ours = self._logits.log_softmax(-1), logits.log_softmax(-1)
         return float((base.exp() * (base - ours)).sum(-1).mean())
 
-    def _run(self, stored: Stored) -> tuple[torch.Tensor, dict[str, list[str]]]:
-        """Return the logits of weights, and what the model's loader did not understand."""
+    def _run(self, stored: Stored) -> tuple[torch.Tensor, dict[str, set[str]]]:
+        """Return the logits of weights, and what the model's loader did not understand by kind."""
         model, info = self._model_class.from_pretrained(
             None,
             config=deepcopy(self._config),
@@ -122,7 +124,7 @@ class Judge:
         )
         with torch.inference_mode(), _rounded_inputs(model, stored):
             logits = model.eval()(input_ids=self._ids, use_cache=False).logits.float()
-        return logits, {kind: sorted(map(str, names))[:3] for kind, names in info.items() if names}
+        return logits, {kind: set(map(str, names)) for kind, names in info.items()}
 
 
 @contextmanager

@@ -44,17 +44,17 @@ class Crash(Exception):
     """The quantizer ended with an exception that is none of ours: users would see a traceback."""
 
 
-_layers_begun = 0
+# What a run has reported; a refusal has to come before a model is loaded or a layer is quantized.
+_reported: list[str] = []
+_WORK = ("layer", "Loading the model", "Quantizing")
 
 
 def in_this_process(job: dict[str, Any], log: Path, on_event: Callable[[Any], None]) -> tuple[Any, int]:
     """Do what quantize.worker does, without a process of its own."""
-    global _layers_begun
     wanted = Job(**job)
 
     def report(event: str, **facts: Any) -> None:
-        global _layers_begun
-        _layers_begun += event == "layer"
+        _reported.append(facts["text"] if event == "stage" else event)
         on_event({"event": event, **facts})
 
     module = __import__(METHODS[wanted.method].module, fromlist=["quantize"])
@@ -70,8 +70,7 @@ def judge_of(base: Path) -> Judge:
 
 def attempt(base: Path, method: str, options: dict[str, Any]) -> dict[str, Any]:
     """Quantize and judge; return the outcome: ok, wrong, refused, late (refused after work) or crash."""
-    global _layers_begun
-    _layers_begun = 0
+    _reported.clear()
     needs_text = method not in ("rtn", "fp8")
     with TemporaryDirectory(dir=base.parent) as folder:
         home = Path(folder)
@@ -87,7 +86,8 @@ def attempt(base: Path, method: str, options: dict[str, Any]) -> dict[str, Any]:
             )
         except (InputError, UsageError) as error:
             left = [str(path.relative_to(home)) for path in (home / "artifacts").rglob("*.safetensors")]
-            kind = "late" if _layers_begun or left else "refused"
+            begun = any(event in _WORK for event in _reported)
+            kind = "late" if begun or left else "refused"
             return {"outcome": kind, "message": str(error), "mend": error.mend}
         except QuantserveError as error:
             return {"outcome": "crash", "message": f"{type(error).__name__}: {error}"}
