@@ -6,6 +6,7 @@ Needs torch and transformers.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,32 +28,34 @@ def build(shape: Shape) -> PreTrainedModel:
     """Return the model with its weights, in float32; one that also sees is built whole."""
     torch.manual_seed(0)
     sees = shape.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    model = kind.from_config(tiny(shape.model_type, **shape.changes), dtype=torch.float32)
+    kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model: PreTrainedModel = kind.from_config(tiny(shape.model_type, **shape.changes), dtype=torch.float32)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         parameter.data = _drawn(name.lower(), parameter, generator)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def _drawn(name: str, parameter: nn.Parameter, generator: torch.Generator) -> torch.Tensor:
     """Return values for one parameter; of a matrix the last axis is the input's, except for GPT-2's."""
-    noise = torch.randn(parameter.shape, generator=generator)
+    noise: torch.Tensor = torch.randn(parameter.shape, generator=generator)
+    own: torch.Tensor = parameter.data
     if any(part in name for part in _OWN_RANGE):
-        return parameter.data
+        return own
     if parameter.ndim >= 2 and any(part in name for part in _EMBEDDINGS):
-        values = noise * 0.5
+        values: torch.Tensor = noise * 0.5
         if values.shape[-1] > _FAINT:
             values[..., _OUTLIER] *= _OUTLIER_SCALE
             values[..., _FAINT] *= _FAINT_SCALE
         return values
     if parameter.ndim >= 2:
-        return noise / parameter.shape[-1] ** 0.5
+        return noise.div(parameter.shape[-1] ** 0.5)
     if name.endswith("bias"):
         return noise * (0.3 if "norm" in name or "ln_" in name else 0.2)
     if "norm" in name or "ln_" in name:
-        return parameter.data + 0.3 * noise
-    return parameter.data
+        return own + 0.3 * noise
+    return own
 
 
 def write(shape: Shape, directory: Path) -> None:

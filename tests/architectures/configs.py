@@ -20,12 +20,16 @@ _SIZES = {
     "vocab_size": VOCABULARY,
     "vocab_size_per_layer_input": VOCABULARY,
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "embedding_size"), HIDDEN),
-    **dict.fromkeys(("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size"), INTERMEDIATE),
+    **dict.fromkeys(
+        ("intermediate_size", "intermediate_size_mlp", "ffn_dim", "ffn_hidden_size"), INTERMEDIATE
+    ),
     **dict.fromkeys(("shared_intermediate_size", "ple_embed_dim"), INTERMEDIATE),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), LAYERS),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "swa_num_attention_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads"), KV_HEADS),
-    **dict.fromkeys(("head_dim", "swa_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim"), HEAD_DIM),
+    **dict.fromkeys(
+        ("head_dim", "swa_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim"), HEAD_DIM
+    ),
     **dict.fromkeys(("global_head_dim", "swa_v_head_dim", "linear_head_dim"), HEAD_DIM),
     "qk_head_dim": 2 * HEAD_DIM,
     "query_pre_attn_scalar": HEAD_DIM,
@@ -152,7 +156,7 @@ def tiny(model_type: str, **changes: Any) -> PretrainedConfig:
 def shrunk(default: PretrainedConfig) -> dict[str, Any]:
     """Return the settings in which the tiny configuration differs from the default one."""
     known = default.to_dict()
-    sizes = {name: size for name, size in _SIZES.items() if known.get(name) is not None}
+    sizes: dict[str, Any] = {name: size for name, size in _SIZES.items() if known.get(name) is not None}
     kinds = {name: list(dict.fromkeys(known[name])) for name in _ROWS if known.get(name)}
     if "kv_lora_rank" in sizes and "num_key_value_heads" in sizes:
         sizes["num_key_value_heads"] = HEADS  # one latent for all heads

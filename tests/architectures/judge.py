@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
 from tests.architectures.stored import Stored, plainly_rounded, read
 
@@ -69,12 +68,24 @@ class Judge:
         """Read the base and its logits."""
         self._base = read(base)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        self._model_class, self._config = type(model), model.config
-        self._ids = torch.randint(
-            _BYTES, (_SEQUENCES, _TOKENS), generator=torch.Generator().manual_seed(5)
-        )
+        self._config: Any = model.config
+        self._model_class: Any = type(model)
+        self._ids = torch.randint(_BYTES, (_SEQUENCES, _TOKENS), generator=torch.Generator().manual_seed(5))
         self._logits, self._unloaded = self._run(self._base)
         self._plain: dict[str, float] = {}
+
+    @property
+    def prompt(self) -> list[int]:
+        """The first of the sequences that are compared, for asking the engine the same."""
+        ids: list[int] = self._ids[0].tolist()
+        return ids
+
+    def log_probabilities(self, artifact: Path | None = None) -> list[float]:
+        """Return what float32 gives the prompt's tokens after the first, by an artifact or the base."""
+        logits = self._logits if artifact is None else self._run(read(artifact))[0]
+        following = self._ids[0, 1:, None]
+        found: list[float] = logits[0, :-1].log_softmax(-1).gather(1, following).flatten().tolist()
+        return found
 
     def judge(self, artifact: Path) -> Judgement:
         """Compare an artifact's logits with the base's."""
@@ -136,7 +147,7 @@ def _rounded_inputs(model: nn.Module, stored: Stored) -> Iterator[None]:
     wanted = [stored.weights[name] for name, grid in stored.grids.items() if grid.inputs]
     handles = []
     for module in model.modules():
-        if isinstance(module, nn.Linear | Conv1D) and any(_same(module.weight, other) for other in wanted):
+        if isinstance(module, nn.Linear) and any(_same(module.weight, other) for other in wanted):
             floats = any(grid.floats for grid in stored.grids.values())
             handles.append(module.register_forward_pre_hook(_round_floats if floats else _round_integers))
     try:

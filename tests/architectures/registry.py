@@ -1,6 +1,6 @@
 """Which model types the engine's registry knows of those that transformers has; prints them as JSON.
 
-    .venvs/serving/bin/python tests/architectures/registry.py > tests/architectures/registry.json
+    .venvs/serving/bin/python tests/architectures/registry.py | python -m json.tool --indent 1 > registry.json
 
 Runs in the serving environment, whose transformers has the same table as the quantize environment's.
 The registry is asked as the engine asks it for a checkpoint's `architectures`: a class it does not name may
@@ -38,7 +38,7 @@ def main() -> None:
         if found:
             types[model_type] = found[0]
     versions = {"transformers": version("transformers"), "vllm": __version__}
-    sys.stdout.write(json.dumps({**versions, "types": types}, indent=1) + "\n")
+    sys.stdout.write(json.dumps({**versions, "types": types}) + "\n")
 
 
 if __name__ == "__main__":

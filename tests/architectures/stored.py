@@ -119,7 +119,9 @@ def _by_row(
     packed, scales = tensors[f"{stem}.weight_packed"], tensors[f"{stem}.weight_scale"].float()
     schemes = [group["weights"] for group in settings["config_groups"].values()]
     # a word holds 32 / bits codes, so the word count gives the width where groups of several are mixed
-    fits = {scheme["num_bits"] for scheme in schemes if -(-columns * scheme["num_bits"] // 32) == packed.shape[1]}
+    fits = {
+        scheme["num_bits"] for scheme in schemes if -(-columns * scheme["num_bits"] // 32) == packed.shape[1]
+    }
     bits = int(fits.pop())
     middle = 1 << (bits - 1)
     codes = _codes(packed, bits).flatten(1)[:, :columns].float() - middle
