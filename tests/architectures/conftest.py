@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.architectures.program import Program
+from tests.architectures.program import QUANTIZE, Program
 from tests.conftest import SHARED
-from tests.programs import ROOT
-
-QUANTIZE = ROOT / ".venvs/quantize/bin/python"
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,9 @@ from typing import IO, Any
 
 from tests.programs import ENVIRONMENT, ROOT
 
+QUANTIZE = ROOT / ".venvs/quantize/bin/python"
+"""The quantize environment's interpreter."""
+
 
 class Program:
     """Asks one question after another; a program that dies over one is started again for the next."""
