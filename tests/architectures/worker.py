@@ -21,7 +21,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,7 @@ from transformers.utils import logging as transformers_logging
 import quantize.preflight
 from core.errors import InputError, QuantserveError, UsageError
 from quantize.api import quantize as make
+from quantize.calibration import corpus
 from quantize.methods import METHODS
 from quantize.worker.job import Job
 from tests.architectures.checkpoints import write
@@ -44,7 +45,7 @@ from tests.architectures.shapes import all_shapes
 from tests.architectures.spoil import spoil
 
 CALIBRATED = ("int8", "gptq", "awq")
-CALIBRATION = {"calibration": "corpus", "sequences": 8, "sequence_tokens": 64}
+SEQUENCES, SEQUENCE_TOKENS, TEXT_CHARS = 16, 128, 20_000
 
 
 # What a run has reported; a refusal has to come before a model is loaded or a layer is quantized.
@@ -101,7 +102,7 @@ def attempt(base: Path, task: dict[str, Any]) -> dict[str, Any]:
                 artifacts_dir=home / "artifacts",
                 run_dir=base.parent / f"run-{os.getpid()}",
                 force=True,
-                **(CALIBRATION if task["method"] in CALIBRATED else {}),
+                **calibration(task["method"], base.parent),
                 **task.get("options", {}),
             )
         except (InputError, UsageError) as error:
@@ -129,6 +130,23 @@ def judged(base: Path, artifact: Path, task: dict[str, Any]) -> dict[str, Any]:
         answer |= {"prompt": judge.prompt, "logprobs": judge.log_probabilities(artifact)}
         shutil.move(artifact, task["keep"])
     return answer
+
+
+def calibration(method: str, folder: Path) -> dict[str, Any]:
+    """Return the options of a calibration that takes no longer than a shape does, where there is one."""
+    if method not in CALIBRATED:
+        return {}
+    return {"calibration": text_in(folder), "sequences": SEQUENCES, "sequence_tokens": SEQUENCE_TOKENS}
+
+
+@cache
+def text_in(folder: Path) -> Path:
+    """Return a file with the beginning of the bundled text."""
+    path = folder / f"calibration-{os.getpid()}.txt"
+    documents = [entry.document for entry in corpus.entries("calibration")]
+    plain = [" ".join(text.split()) for text in documents if isinstance(text, str)]
+    path.write_text("\n\n".join(plain)[:TEXT_CHARS], encoding="utf-8")
+    return path
 
 
 def base_of(folder: Path, name: str) -> Path:
