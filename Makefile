@@ -107,10 +107,13 @@ soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, lea
 test: ## every test, in the environments they need
 	@$(LOCAL).setup >/dev/null
 	@$(LOCAL).browser
-	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU"
+	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU; engine loads of every"
+	@echo "architecture are left out: make test-architectures runs them"
 	@$(DEV) pytest $(WORKERS) $(PYTEST)
 test-fast: ## the tests that start no engine
-	@$(DEV) pytest $(WORKERS) -m "not engine and not gpu" $(PYTEST)
+	@$(DEV) pytest $(WORKERS) -m "not engine and not gpu and not architectures" $(PYTEST)
+test-architectures: ## a tiny model of every architecture that the engine has: 16 bits and each layout loaded and compared
+	@$(DEV) pytest -m architectures tests/architectures $(PYTEST)
 test-gpu: ## what only an NVIDIA GPU can show: kernels, the gate, profiles at 8B (figures in run/gpu)
 	@$(DEV) pytest -m gpu tests/gpu $(PYTEST)
 lint: ## ruff and mypy, strict, over all packages and tests

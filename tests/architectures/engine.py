@@ -1,0 +1,71 @@
+"""Loads checkpoints with the engine, one after another in this process, for as long as it is asked.
+
+    python engine.py FLAGS.json
+
+FLAGS.json is the argv that `serving plan --json` prints, without the program. Reads a line of JSON for each
+task, {"directory": …, "prompt": [5, 77, …]}, and answers with a line of it: the prompt's log-probabilities,
+a greedy answer's tokens and what multiplies; or the reason why it does not load. Runs in the serving
+environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from serving.amx import request_tiles
+
+request_tiles()
+
+from vllm import LLM, SamplingParams  # noqa: E402
+from vllm.distributed import cleanup_dist_env_and_memory  # noqa: E402
+from vllm.engine.arg_utils import EngineArgs  # noqa: E402
+from vllm.entrypoints.launchers.cli_args import make_arg_parser  # noqa: E402
+from vllm.model_executor.models import registry  # noqa: E402
+from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: E402
+
+from tests.integration.quantize.load_with_vllm import kernels  # noqa: E402
+
+ANSWER_TOKENS = 8
+
+
+def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
+    """Load one checkpoint and ask it."""
+    model = LLM.from_engine_args(args)
+    wanted = SamplingParams(temperature=0, max_tokens=ANSWER_TOKENS, prompt_logprobs=0, ignore_eos=True)
+    (reply,) = model.generate({"prompt_token_ids": prompt}, wanted, use_tqdm=False)
+    entries = (reply.prompt_logprobs or [])[1:]
+    found = [entry[token].logprob for entry, token in zip(entries, prompt[1:], strict=True) if entry]
+    (used,) = model.apply_model(kernels)
+    return {"loads": True, "logprobs": found, "answer": list(reply.outputs[0].token_ids), "kernels": used}
+
+
+def main() -> None:
+    """Answer tasks until the end of standard input."""
+    # The engine inspects each class in a process of its own, for CUDA's sake; ten seconds for each.
+    registry._run_in_subprocess = lambda inspect: inspect()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the engine prints is no answer
+    flags = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    common = EngineArgs.from_cli_args(make_arg_parser(FlexibleArgumentParser()).parse_args(flags))
+    for line in sys.stdin:
+        task = json.loads(line)
+        started = perf_counter()
+        try:
+            found = ask(dataclasses.replace(common, model=task["directory"]), task["prompt"])
+        except Exception as error:  # noqa: BLE001  why a checkpoint does not load is the answer
+            found = {"loads": False, "reason": f"{type(error).__name__}: {str(error)[-400:]}"}
+        cleanup_dist_env_and_memory()
+        gc.collect()
+        answers.write(json.dumps({**found, "seconds": round(perf_counter() - started, 2)}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A shape's checkpoint and its artifacts in the engine, as they would be served on this machine's CPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.architectures.program import Program
+from tests.programs import ENVIRONMENT, PYTHON
+
+LAYOUTS = ("int8", "gptq")
+"""A method for each layout that a CPU is given by default: awq's and rtn's are gptq's."""
+AGREES = 0.15
+"""The largest distance from float32 at which an engine that rounds to 16 bits computes the same model."""
+
+
+@contextmanager
+def engine(like: Path, log: Path) -> Iterator[Program]:
+    """Yield the program that loads checkpoints, under the flags and variables planned for one of them."""
+    done = subprocess.run(
+        [PYTHON, "-m", "serving", "plan", str(like), "--json"],
+        cwd=log.parent,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plan = json.loads(done.stdout.splitlines()[-1])
+    flags = log.with_name("flags.json")
+    flags.write_text(json.dumps(plan["argv"][3:]), encoding="utf-8")
+    variables = {**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    program = Program(PYTHON, "tests.architectures.engine", flags, env=variables, log=log)
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def why_not(engine: Program, reference: dict[str, Any]) -> str | None:
+    """Return why the engine does not compute what float32 does, or None.
+
+    reference: `directory`, `prompt` and float32's `logprobs`.
+    """
+    told = engine.ask({key: reference[key] for key in ("directory", "prompt")})
+    if "died" in told:
+        return f"the engine died {told['died']}"
+    if not told["loads"]:
+        return str(told["reason"])
+    far = distance(told["logprobs"], reference["logprobs"])
+    return None if far <= AGREES else f"it computes another model: distance {far:.2f}"
+
+
+def distance(found: list[float], wanted: list[float]) -> float:
+    """Return how far log-probabilities lie from those wanted: 0 the same, about 1.4 unrelated."""
+    if len(found) != len(wanted) or not all(map(math.isfinite, found)):
+        return math.inf
+    squares = statistics.fmean((a - b) ** 2 for a, b in zip(found, wanted, strict=True))
+    return math.sqrt(squares) / statistics.pstdev(wanted)

@@ -1,0 +1,45 @@
+"""The engine loads every artifact of the shapes that it has on a CPU, and computes the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architectures.outcomes import OK, outcomes
+from tests.architectures.program import Program
+from tests.architectures.served import LAYOUTS, engine, why_not
+from tests.architectures.shapes import all_shapes
+
+pytestmark = pytest.mark.architectures
+EXPECTED = outcomes()
+LOADED = [name for name in all_shapes() if EXPECTED[name]["engine"] == OK]
+ARTIFACTS = [(name, method) for name in LOADED for method in LAYOUTS if EXPECTED[name][method] == OK]
+
+
+@pytest.fixture(scope="module")
+def served(quantizer: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    plain = quantizer.ask({"shape": "llama"})
+    with engine(Path(plain["directory"]), tmp_path_factory.mktemp("engine") / "engine.log") as program:
+        yield program
+
+
+@pytest.mark.parametrize("name", all_shapes())
+def test_the_engine_has_the_shape_or_not_as_the_table_says(
+    quantizer: Program, served: Program, name: str
+) -> None:
+    reason = why_not(served, quantizer.ask({"shape": name}))
+    expected = EXPECTED[name]["engine"]
+    assert (reason is None) == (expected == OK), reason
+    assert expected == OK or expected in str(reason)
+
+
+@pytest.mark.parametrize(("name", "method"), ARTIFACTS)
+def test_the_engine_loads_what_was_made_of_a_shape_it_has(
+    quantizer: Program, served: Program, tmp_path: Path, name: str, method: str
+) -> None:
+    kept = tmp_path / name
+    made = quantizer.ask({"shape": name, "method": method, "keep": str(kept)})
+    assert made["outcome"] == "ok", made
+    assert why_not(served, {**made, "directory": str(kept)}) is None

@@ -1,0 +1,48 @@
+"""Every shape by every method: an artifact whose logits are right, or a clean refusal before the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.architectures.outcomes import METHODS, OK, outcomes
+from tests.architectures.program import Program
+from tests.architectures.shapes import NOT_MADE, all_shapes, registry
+
+SHAPES = all_shapes()
+EXPECTED = outcomes()
+
+
+def test_every_type_that_both_know_has_a_shape_or_a_reason() -> None:
+    assert {shape.model_type for shape in SHAPES.values()} | set(NOT_MADE) >= set(registry())
+
+
+def test_every_shape_has_its_outcome() -> None:
+    assert sorted(EXPECTED) == sorted(SHAPES)
+
+
+# AWQ's scales are searched as gptq's are, so that nearly all it can do wrong shows there.
+LATER = {"awq": pytest.mark.architectures}
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=LATER.get(name, ())) for name in METHODS])
+@pytest.mark.parametrize("name", SHAPES)
+def test_it_is_right_or_refused(quantizer: Program, name: str, method: str) -> None:
+    found = quantizer.ask({"shape": name, "method": method})
+    expected = EXPECTED[name][method]
+    if expected == OK:
+        assert summary(found) == {"outcome": "ok"}
+        assert found["error"] <= found["bound"]
+    else:
+        assert found["outcome"] == "refused", found
+        assert expected in found["message"]
+        assert found["mend"], "it does not say the way out"
+        assert "\n" not in found["message"]
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what is worth reading of an answer: how it ended, and what is wrong with it."""
+    if found.get("outcome") == "ok":
+        return {"outcome": "ok"}
+    return {key: value for key, value in found.items() if key not in ("seconds", "right")}
