@@ -80,6 +80,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         *lora_flags,
         *features.speculation(inputs),
         *features.tools(inputs),
+        *features.guided(inputs),
     ]
     return Plan(
         profile=inputs.profile_name,

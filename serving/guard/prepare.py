@@ -20,6 +20,8 @@ from serving.guard.planning import (
     with_guard,
 )
 from serving.guard.settings import Artifact
+from serving.guard.template import measure
+from serving.model import read_chat_template
 from serving.target import Target
 
 
@@ -52,6 +54,8 @@ def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory
             keys_file=options.keys,
             internal_key_sha256=digest(use_internal_key(run.path)),
             audit_file=None if options.private else str(_audit_file(run, options.port).resolve()),
+            template=measure(read_chat_template(target.directory)),
+            tokenizer=str(target.directory.resolve()) if plan.task == "generate" else None,
         )
     )
     return with_guard(plan, settings, items)

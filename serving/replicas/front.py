@@ -13,13 +13,15 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import aiohttp
 from aiohttp import web
 from prometheus_client import generate_latest
 from yarl import URL
 
+from core.origin import WHY, foreign
+from serving.guard.internal import FRONT_HEADER, front_headers
 from serving.guard.paths import Endpoint, PathTable
 from serving.guard.refusal import Refusal
 from serving.replicas import metrics
@@ -51,9 +53,10 @@ _OURS = frozenset(
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-real-ip",
+        FRONT_HEADER.lower(),
     }
 )
-"""Request headers that are ours to set: the client's address."""
+"""Request headers that are ours to set: the client's address, and that we say so."""
 _AWAY = frozenset((502, 503))
 """Statuses of a replica that stops, or whose engine is being replaced."""
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -62,8 +65,15 @@ _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 class Front:
     """The handler of every request, and what it knows of the parts behind it."""
 
-    def __init__(self, options: FrontOptions, policy: str, paths: PathTable) -> None:
-        """Must be made inside the event loop."""
+    def __init__(
+        self, options: FrontOptions, policy: str, paths: PathTable, origins: Collection[str] | None = None
+    ) -> None:
+        """Must be made inside the event loop.
+
+        `origins` are the further origins whose pages may ask a server without keys; None where keys are
+        asked for, since another site's page has none.
+        """
+        self._origins = origins
         self._options = options
         self._policy = policy
         self._paths = paths
@@ -86,6 +96,7 @@ class Front:
         try:
             if self.draining:
                 return self._away("the server is stopping", close=True)
+            self._require_own(request)
             endpoint = self._paths.find(request.method, request.path)
             if endpoint.name == "health":
                 return web.Response() if self.replicas else self._away("no replica is ready")
@@ -96,6 +107,18 @@ class Front:
         except Refusal as refusal:
             headers = {name.decode(): value.decode() for name, value in refusal.headers()}
             return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
+
+    def _require_own(self, request: web.Request) -> None:
+        """Refuse other sites' pages where no key keeps them out; the guards see our address, not the asked one.
+
+        Raises:
+            Refusal: 403.
+        """
+        if self._origins is None:
+            return
+        why = foreign(request.headers.get("Host", ""), request.headers.get("Origin"), self._origins)
+        if why is not None:
+            raise Refusal(403, why, WHY[why], close=True)
 
     async def close(self) -> None:
         """Close the connections to the parts behind."""
@@ -144,7 +167,7 @@ class Front:
         try:
             upstream = await self.session.request(
                 request.method,
-                URL(f"{root}{request.path}" + (f"?{query}" if query else ""), encoded=True),
+                URL(f"{root}{request.rel_url.raw_path}" + (f"?{query}" if query else ""), encoded=True),
                 headers=headers,
                 data=body or None,
                 allow_redirects=False,
@@ -188,8 +211,7 @@ def _passed(request: web.Request) -> Iterator[tuple[str, str]]:
     for name, value in request.headers.items():
         if name.lower() not in _HOP_BY_HOP and name.lower() not in _OURS:
             yield name, value
-    if request.remote:
-        yield "X-Forwarded-For", request.remote
+    yield from front_headers(request.remote).items()
 
 
 async def _answer(request: web.Request, upstream: aiohttp.ClientResponse) -> tuple[web.StreamResponse, bool]:

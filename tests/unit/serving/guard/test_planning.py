@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from core.origin import is_loopback
 from serving.command import Plan, make_plan
 from serving.guard.planning import (
     GuardError,
     GuardInputs,
-    is_loopback,
     plan_guard,
     read_user_settings,
     require_keys,
