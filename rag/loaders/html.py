@@ -15,7 +15,7 @@ from rag.loaders.markdown import split_headings
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
-_DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w-]+)""", re.I)
+_DECLARED = re.compile(rb"""<meta\s[^>]{0,500}?charset\s{0,20}=\s{0,20}["']?\s{0,20}([\w-]{1,40})""", re.I)
 _KOREAN_NAMES = frozenset({"euc-kr", "euckr", "ks_c_5601-1987", "ksc5601", "windows-949"})
 _DROPPED = ("script", "style", "noscript", "template", "nav", "aside", "footer", "form", "iframe", "svg")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")

@@ -9,7 +9,7 @@ from rag.loaders.document import Section, Sections, Warn
 from rag.loaders.encoding import decode, read_whole
 from rag.loaders.headings import HeadingPath
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)")
 _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)")
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 
@@ -43,7 +43,7 @@ def split_headings(text: str) -> tuple[Section, ...]:
         heading = None if fence or mark else _HEADING.match(line.rstrip("\r\n"))
         if heading:
             close(offset)
-            titles.enter(len(heading[1]), heading[2])
+            titles.enter(len(heading[1]), heading[2].rstrip(" \t").rstrip("#").rstrip(" \t"))
             start = offset + len(line)
         offset += len(line)
     close(offset)
