@@ -1,7 +1,7 @@
 """Tool calls that a client demands, for families whose parser in vLLM knows only those the model decides on.
 
-vLLM loads this file by --tool-parser-plugin. A demanded call is written as JSON under a schema of the tools, as
-for every other family; a call of the model's own is still read in the family's form.
+vLLM loads this file by --tool-parser-plugin. A demanded call is written as JSON under a schema of the tools,
+as for every other family; a call of the model's own is still read in the family's form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a request may come in: one question after the other, the cheap ones first.
 
-Other site's page → key, scope, rate → task → content type, size, time → fields → compiled constraints → queue →
-tokens set aside. Nothing of a body is read before the key is known, and nothing of it is looked at twice
+Other site's page → key, scope, rate → task → content type, size, time → fields → compiled constraints →
+queue → tokens set aside. Nothing of a body is read before the key is known, and nothing of it is looked at twice
 over: every step takes time in proportion to the body at most.
 """
 

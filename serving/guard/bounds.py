@@ -95,7 +95,7 @@ def _answer_tokens(endpoint: str, body: dict[str, Any], bounds: TokenBounds) -> 
 
 
 def _conversation(body: dict[str, Any], bounds: TokenBounds, window: int) -> int:
-    """All text of a conversation, what the template puts round it, and the tools as a template writes them."""
+    """All text of a conversation, what the template puts round it, and tools as a template writes them."""
     turns = body.get("messages", body.get("input"))
     found = bounds.template_once
     found += bounds.template_turn * (len(turns) if isinstance(turns, list) else 1)

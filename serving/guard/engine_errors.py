@@ -65,7 +65,8 @@ def own_words(message: str) -> str:
 
     text = _FLAG.sub(named, message[:_MOST_CHARS])
     for ours in said:
-        text = text.replace(f"{ours} and {ours}", ours)
+        for between in (" and ", " and/or ", " or "):
+            text = text.replace(f"{ours}{between}{ours}", ours)
     return text
 
 

@@ -23,7 +23,7 @@ TOO_LONG = "too long"
 TOO_LARGE = "too large"
 _STEPS = 6
 """Some constraints fail only when an answer has begun, so the first tokens are tried."""
-_WHITESPACE = {"whitespace_flexible": True}
+_WHITESPACE = {"whitespace_flexible": False}
 
 
 def _serialized(kind: str, text: str) -> str:

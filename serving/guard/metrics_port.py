@@ -1,4 +1,4 @@
-"""The metrics on a port of their own, for a collector that has no key; to this machine's names only if local."""
+"""The metrics on a port of their own, for a collector without a key; on loopback by its names only."""
 
 from __future__ import annotations
 

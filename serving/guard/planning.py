@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class GuardInputs:
     keys_file: str | None
     internal_key_sha256: str
     audit_file: str | None
-    template: TemplateCost = TemplateCost()
+    template: TemplateCost = field(default_factory=TemplateCost)
     """What the model's chat template adds to a conversation."""
     tokenizer: str | None = None
     """The checkpoint's directory, for the compiler of schemas; None where the model writes no text."""

@@ -40,7 +40,7 @@ def _refuse(message: str) -> Never:
 
 
 def measure(template: str) -> TemplateCost:
-    """Render a template with conversations of one text and of three; without one, or one that will not: a guess."""
+    """Render a template with one message and with three; a guess for one that is missing or will not."""
     if not template:
         return TemplateCost()
     environment = ImmutableSandboxedEnvironment(

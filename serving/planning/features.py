@@ -96,9 +96,9 @@ def speculation(inputs: PlanInputs) -> list[Item]:
 def tools(inputs: PlanInputs) -> list[Item]:
     """Return the flags for tool calls.
 
-    Calls that a client demands are written under a schema made of its tools, which every model can be held to,
-    and read as JSON. Calls that the model decides on are written in a form of its family's, if it has one; the
-    guard refuses them for a model without (`decides_on_tools`), since vLLM has both or none.
+    Calls that a client demands are written under a schema made of its tools, which every model can be held
+    to, and read as JSON. Calls that the model decides on are written in a form of its family's, if it has
+    one; the guard refuses them for a model without (`decides_on_tools`), since vLLM has both or none.
     """
     wish = inputs.profile.tool_parser
     parser = inputs.target.facts.tool_parser if wish is None else wish
@@ -125,12 +125,13 @@ def decides_on_tools(flags: Iterable[Item]) -> bool:
 def guided(inputs: PlanInputs) -> list[Item]:
     """Return the flag for answers that follow a schema: one backend, whatever comes first.
 
-    vLLM's own choice depends on the first such request, and what then fits the one it chose fails in another.
-    llguidance takes all of JSON schema that either takes, compiles in milliseconds, and says what it cannot do.
+    vLLM's own choice depends on the first such request, and what fits the one it chose fails in another.
+    llguidance compiles in milliseconds and says what it cannot do. Between the parts of JSON nothing is
+    written: a small model could write blanks until its tokens end.
     """
     if inputs.profile.task != "generate":
         return []
-    config = json.dumps({"backend": "guidance"})
+    config = json.dumps({"backend": "guidance", "disable_any_whitespace": True})
     reason = "answers under a schema are guided by llguidance, from the first request to the last"
     return [Item("--structured-outputs-config", config, "safety", reason)]
 

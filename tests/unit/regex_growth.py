@@ -6,8 +6,8 @@ none of them succeeds (Weber and Seidl, On the degree of ambiguity of finite aut
     polynomial   states p and q and a text v with p → p, p → q and q → q on v, and failure possible after q
     exponential  a state p and a text v with p → p on v in two ways
 
-A search that may begin anywhere is the same with a loop over all characters in front. Counted repeats of up to
-a few hundred are a constant factor and no loop. Lookaheads are looked at as expressions of their own, and
+A search that may begin anywhere is the same with a loop over all characters in front. Counted repeats of up
+to a few hundred are a constant factor and no loop. Lookaheads are looked at as expressions of their own, and
 taken as true; a lookbehind of one character and \\b at the beginning hold a search to the places they allow.
 """
 
@@ -132,9 +132,8 @@ class _Builder:
 
     def _folded(self, codes: set[int]) -> Chars:
         if self.flags & re.IGNORECASE:
-            codes = codes | {
-                ord(v) for code in codes for v in (chr(code).lower(), chr(code).upper()) if len(v) == 1
-            }
+            cases = [v for code in codes for v in (chr(code).lower(), chr(code).upper()) if len(v) == 1]
+            codes = codes | {ord(v) for v in cases}
         return frozenset(codes).intersection(self.nfa.alphabet)
 
     def _category(self, category: Any) -> Chars:
@@ -205,7 +204,7 @@ class _Builder:
 
 
 def _barred(tree: Any, builder: _Builder) -> Chars:
-    """The characters after which a search cannot begin: lookbehinds of one character, and \\b before a word."""
+    """The characters after which a search cannot begin: lookbehinds of one, ^ of a line, \\b before a word."""
     everything, found = frozenset(builder.nfa.alphabet), frozenset[int]()
     for at, (op, value) in enumerate(tree):
         if op is c.SUBPATTERN:
@@ -305,7 +304,7 @@ Moves = dict[int, list[tuple[Chars, int]]]
 
 
 def _positions(nfa: Automaton) -> tuple[set[int], Moves, dict[tuple[int, int], int]]:
-    """Nodes that a character leads to (and all others as sources), what follows each, and in how many ways."""
+    """Nodes that a character leads to, what follows each node, and in how many ways."""
     states: set[int] = set()
     after: Moves = {}
     ways: dict[tuple[int, int], int] = {}

@@ -86,14 +86,12 @@ def test_request_over_midnight_counts_for_the_new_day_once() -> None:
 def test_requests_at_once_cannot_pass_a_limit_together(limit: str) -> None:
     clock = Clock()
     limits, asked = RateLimits(clock, clock), key(**{limit: 10})
-    admitted = 0
-    for _ in range(24):
-        limits.admit(asked) if admitted == 0 else None
-        try:
-            admitted += limits.reserve(asked, 1024) is not None
-        except Refusal as refusal:
-            assert (refusal.status, refusal.reason) == (429, "token_limit")
-    assert admitted == 1
+    limits.admit(asked)
+    assert limits.reserve(asked, 1024) is not None
+    for _ in range(23):
+        with pytest.raises(Refusal) as caught:
+            limits.reserve(asked, 1024)
+        assert (caught.value.status, caught.value.reason) == (429, "token_limit")
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
@@ -103,7 +101,7 @@ def test_what_was_set_aside_and_not_taken_is_free_again(limit: str) -> None:
     for _ in range(10):
         spend(limits, asked, 90, 1)
     assert limits.reserve(asked, 90) is not None
-    with pytest.raises(Refusal, match="91 tokens: 0 of 100|91 tokens: "):
+    with pytest.raises(Refusal, match="may take 91 tokens"):
         limits.reserve(asked, 91)
 
 
