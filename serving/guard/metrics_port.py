@@ -12,7 +12,7 @@ from prometheus_client import make_wsgi_app
 
 from core.origin import WHY, foreign, is_loopback
 
-_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+_PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -31,10 +31,10 @@ def serve_metrics(host: str, port: int) -> None:
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         why = foreign(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")) if local else None
         if why is not None:
-            start("403 Forbidden", _PLAIN)
+            start("403 Forbidden", [_PLAIN])
             return [WHY[why].encode()]
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            start("405 Method Not Allowed", [*_PLAIN, ("Allow", "GET, HEAD")])
+            start("405 Method Not Allowed", [_PLAIN, ("Allow", "GET, HEAD")])
             return [b"GET or HEAD"]
         answer: Iterable[bytes] = metrics(environ, start)
         return answer

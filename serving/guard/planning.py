@@ -26,6 +26,7 @@ from serving.planning import features
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
+_OWN_FILES = 128
 _SECTIONS = ("limits", "tokens", "audit")
 _ENVIRONMENT = (
     ("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0", "a redirect could lead past the list of hosts"),
@@ -56,6 +57,8 @@ class GuardInputs:
     audit_file: str | None
     template: TemplateCost = field(default_factory=TemplateCost)
     """What the model's chat template adds to a conversation."""
+    open_files: int | None = None
+    """Connections and files the server's process may have open."""
     tokenizer: str | None = None
     """The checkpoint's directory, for the compiler of schemas; None where the model writes no text."""
 
@@ -149,13 +152,16 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
     together = int(queue.value or 0)
     if queue.source != "user" and flags["--max-num-seqs"].source == "user":
         together = max(together, 2 * running)  # the profile's own pair is taken at its word
+    waiting = "more gets 429 and Retry-After"
+    if inputs.open_files is not None and (room := _connections(inputs.open_files)) < together:
+        together, waiting = room, f"{waiting}; {inputs.open_files} open files allow no more"
     length = plan.max_model_length
     characters = _CHARS_PER_TOKEN * length
     return {
         "limits.max_requests": (
             together,
             queue.source if queue.source == "user" else "profile",
-            f"{running} run at once, {max(0, together - running)} wait; one more gets 429 and Retry-After",
+            f"{running} run at once, {max(0, together - running)} wait; one {waiting}",
         ),
         "limits.max_tokens": (length, "model", "no answer can be longer than the context"),
         "limits.max_prompt_chars": (
@@ -179,6 +185,11 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
             "room for the longest prompt in JSON's longest spelling",
         ),
     }
+
+
+def _connections(open_files: int) -> int:
+    """Return how many requests leave room to take the connections of those that are refused."""
+    return max(1, (open_files - _OWN_FILES) * 3 // 4)
 
 
 def _items(

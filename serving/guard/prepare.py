@@ -22,6 +22,7 @@ from serving.guard.planning import (
 from serving.guard.settings import Artifact
 from serving.guard.template import measure
 from serving.model import read_chat_template
+from serving.processes import file_limit
 from serving.target import Target
 
 
@@ -54,6 +55,7 @@ def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory
             keys_file=options.keys,
             internal_key_sha256=digest(use_internal_key(run.path)),
             audit_file=None if options.private else str(_audit_file(run, options.port).resolve()),
+            open_files=file_limit(),
             template=measure(read_chat_template(target.directory)),
             tokenizer=str(target.directory.resolve()) if plan.task == "generate" else None,
         )

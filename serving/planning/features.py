@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from serving.errors import HardwareError, TargetError
@@ -14,6 +15,8 @@ from serving.planning.parallel import wanted_copies
 _NO_FAMILY = "hermes"
 """Reads the JSON of a demanded call, as most of vLLM's parsers do; no call is read from other text."""
 _DEMANDED_ONLY = "safety"
+_OWN_PARSERS = {"mistral": "quantserve_mistral"}
+_PLUGIN = Path(__file__).resolve().parents[1] / "tool_parsers.py"
 # The ranks vLLM 0.32 has buffers for.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -111,9 +114,12 @@ def tools(inputs: PlanInputs) -> list[Item]:
             _DEMANDED_ONLY,
             "calls that are demanded; the model decides on none",
         )
+    own = _OWN_PARSERS.get(str(parser))
+    plugin = "demanded calls for a family whose own parser knows none"
     return [
         Item("--enable-auto-tool-choice", None, source, "the model may call the tools it is given"),
-        Item("--tool-call-parser", parser, source, reason),
+        Item("--tool-call-parser", own or parser, source, reason),
+        *([Item("--tool-parser-plugin", str(_PLUGIN), "safety", plugin)] if own else []),
     ]
 
 

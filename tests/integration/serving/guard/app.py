@@ -125,7 +125,7 @@ class GuardedServer:
         return self
 
     def _serve(self, app: FastAPI) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", forwarded_allow_ips="")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
