@@ -1,8 +1,8 @@
 """Whether a request may come in: one question after the other, the cheap ones first.
 
 Other site's page → key, scope, rate → task → content type, size, time → fields → compiled constraints →
-queue → tokens set aside. Nothing of a body is read before the key is known, and nothing of it is looked at twice
-over: every step takes time in proportion to the body at most.
+queue → tokens set aside. Nothing of a body is read before the key is known, and every step takes time in
+proportion to the body at most.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Admission:
         self.rates = RateLimits(time.monotonic, time.time)
         self.slots = Slots(settings.limits.max_requests)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what runs beside."""
         if self._compiler is not None:
-            self._compiler.close()
+            await self._compiler.close()
 
     def meet(self, exchange: Exchange, scope: Scope) -> None:
         """See who stands at the door: the front before replicas, a page, another site's page.

@@ -188,12 +188,13 @@ class Compiler:
             env={**environment, "PYTHONPATH": str(_ROOT)},
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the processes."""
         while self._idle:
             worker = self._idle.pop()
             if worker.returncode is None:
                 worker.kill()
+            await worker.wait()
 
 
 async def _exchange(worker: Process, line: bytes) -> bytes:

@@ -67,11 +67,11 @@ class Guard:
         else:
             await self._app(scope, receive, self._at_startup(scope, self._supervisor.at_startup(scope, send)))
             self._supervisor.at_shutdown()
+            await self._admission.close()
             self.close()
 
     def close(self) -> None:
-        """Write what waits for the audit log, and end what runs beside."""
-        self._admission.close()
+        """Write what waits for the audit log."""
         self._audit.close()
 
     def _at_startup(self, scope: Scope, send: Send) -> Send:

@@ -225,9 +225,9 @@ def _items(
     sections = ("limits", settings.limits), ("tokens", settings.tokens), ("audit", settings.audit)
     for section, model in sections:
         said = inputs.user.get(section, {})
-        for name, field in type(model).model_fields.items():
+        for name, known in type(model).model_fields.items():
             full = f"{section}.{name}"
-            value, source, reason = getattr(model, name), "safety", field.description or ""
+            value, source, reason = getattr(model, name), "safety", known.description or ""
             if name in said:
                 source, reason = "user", f"{inputs.user_file}: {reason}"
             elif full in planned:

@@ -15,6 +15,7 @@ from serving.planning.parallel import wanted_copies
 _NO_FAMILY = "hermes"
 """Reads the JSON of a demanded call, as most of vLLM's parsers do; no call is read from other text."""
 _DEMANDED_ONLY = "safety"
+_BACKEND = "guidance"
 _OWN_PARSERS = {"mistral": "quantserve_mistral"}
 _PLUGIN = Path(__file__).resolve().parents[1] / "tool_parsers.py"
 # The ranks vLLM 0.32 has buffers for.
@@ -137,9 +138,18 @@ def guided(inputs: PlanInputs) -> list[Item]:
     """
     if inputs.profile.task != "generate":
         return []
-    config = json.dumps({"backend": "guidance", "disable_any_whitespace": True})
+    config = json.dumps({"backend": _BACKEND, "disable_any_whitespace": True})
     reason = "answers under a schema are guided by llguidance, from the first request to the last"
     return [Item("--structured-outputs-config", config, "safety", reason)]
+
+
+def guided_by_ours(flags: Iterable[Item]) -> bool:
+    """Whether the backend is the one that the guard compiles with first."""
+    found = [item.value for item in flags if item.name == "--structured-outputs-config"]
+    try:
+        return bool(found) and json.loads(found[-1] or "{}").get("backend") == _BACKEND
+    except ValueError:  # vLLM will say what is wrong with it
+        return False
 
 
 def quantization(inputs: PlanInputs) -> list[Item]:

@@ -109,7 +109,7 @@ class Front:
             return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
 
     def _require_own(self, request: web.Request) -> None:
-        """Refuse other sites' pages where no key keeps them out; the guards see our address, not the one asked.
+        """Refuse other sites' pages where no key keeps them out; the guards do not see the address asked.
 
         Raises:
             Refusal: 403.

@@ -1,4 +1,4 @@
-"""A guarded server in a process that may have few files open: python -m … SOFT HARD MAX_REQUESTS; prints its port."""
+"""A guarded server in a process with few open files: python -m … SOFT HARD MAX_REQUESTS; prints its port."""
 
 from __future__ import annotations
 

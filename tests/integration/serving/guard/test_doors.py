@@ -23,7 +23,15 @@ from tests.integration.serving.guard.app import METHODS, lines_of, wait_until
 from tests.integration.serving.guard.test_guard import Start, key, start
 
 __all__ = ["start"]
-PATHS = [*ALLOWED, "/v1/models/m", "/v1/models/org/m", "/docs", "/openapi.json", "/invocations", "/v1/responses/r1"]
+PATHS = [
+    *ALLOWED,
+    "/v1/models/m",
+    "/v1/models/org/m",
+    "/docs",
+    "/openapi.json",
+    "/invocations",
+    "/v1/responses/r1",
+]
 PREFLIGHT = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
 
 
@@ -145,9 +153,7 @@ def test_upload_is_refused_by_task_then_by_type_then_by_its_form(
     start: Start, task: str, kind: str, status: int, code: str
 ) -> None:
     server = start(task=task)
-    answer = server.client.post(
-        "/v1/audio/transcriptions", content=SLOW_FORM, headers={"Content-Type": kind}
-    )
+    answer = server.client.post("/v1/audio/transcriptions", content=SLOW_FORM, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
@@ -279,7 +285,9 @@ def test_requests_at_once_do_not_pass_a_limit_together(start: Start, tmp_path: P
 
     def ask() -> None:
         body, mine = {"model": "m", "prompt": "wait"}, {"Authorization": f"Bearer {secret}"}
-        found.append(httpx.post(f"{server.url}/v1/completions", json=body, headers=mine, timeout=30).status_code)
+        found.append(
+            httpx.post(f"{server.url}/v1/completions", json=body, headers=mine, timeout=30).status_code
+        )
 
     threads = [threading.Thread(target=ask) for _ in range(24)]
     for thread in threads:

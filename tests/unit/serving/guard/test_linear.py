@@ -42,8 +42,14 @@ def completion(unit: str) -> Callable[[int], bytes]:
 
 def chat(unit: str, key: str = "messages") -> Callable[[int], bytes]:
     head = '{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}],"' + key + '":['
-    return lambda size: filled(size, unit, (head.replace('"messages":[{"role":"user","content":"x"}],', "")
-                                            if key == "messages" else head, "]}"))
+    return lambda size: filled(
+        size,
+        unit,
+        (
+            head.replace('"messages":[{"role":"user","content":"x"}],', "") if key == "messages" else head,
+            "]}",
+        ),
+    )
 
 
 def text(size: int) -> bytes:
@@ -52,7 +58,11 @@ def text(size: int) -> bytes:
 
 KINDS: dict[str, tuple[str, bytes, Callable[[int], bytes]]] = {
     "names of a form": ("/v1/audio/transcriptions", FORM, lambda size: b'name="model"\r\n' * (size // 14)),
-    "heads of a part": ("/v1/audio/transcriptions", FORM, lambda size: b"--xx\r\n" + b"a: b\r\n" * (size // 6)),
+    "heads of a part": (
+        "/v1/audio/transcriptions",
+        FORM,
+        lambda size: b"--xx\r\n" + b"a: b\r\n" * (size // 6),
+    ),
     "head without end": ("/v1/audio/transcriptions", FORM, lambda size: b"--xx\r\n" + b"a" * size),
     "parts of a form": ("/v1/audio/transcriptions", FORM, lambda size: (PART + b"\r\n") * (size // 55)),
     "almost boundaries": ("/v1/audio/transcriptions", FORM, lambda size: PART + b"\r\n--x" * (size // 5)),
@@ -139,7 +149,9 @@ def lines_run(guard: Guard, secret: str, path: str, kind: bytes, body: bytes) ->
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_twice_the_body_takes_at_most_two_and_a_half_times_the_steps(name: str, guards: dict[str, Any]) -> None:
+def test_twice_the_body_takes_at_most_two_and_a_half_times_the_steps(
+    name: str, guards: dict[str, Any]
+) -> None:
     path, kind, make = KINDS[name]
     guard = guards["transcribe" if "audio" in path else "generate"]
     steps = [lines_run(guard, guards["secret"], path, kind, make(size)) for size in SIZES]

@@ -23,10 +23,13 @@ def error(message: str, param: str | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ('tool_choice="required" requires --tool-call-parser to be set', "tool_parser in the server's profile"),
+        (
+            'tool_choice="required" requires --tool-call-parser to be set',
+            "tool_parser in the server's profile",
+        ),
         (
             '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
-            "\"auto\" tool choice requires tool_parser in the server's profile to be set",
+            '"auto" tool choice requires tool_parser in the server\'s profile to be set',
         ),
         ("You must set `--enable-mm-embeds` to input `image_embeds`", "an option of the server"),
         (
@@ -57,7 +60,12 @@ def test_prompt_that_fills_the_window_is_told_so() -> None:
         (405, b'{"detail":"Method Not Allowed"}', "engine_refused", "Method Not Allowed"),
         (500, b"Internal Server Error", "engine_error", "internal server error"),
         (500, error("EngineCore failed"), "engine_error", "EngineCore failed"),
-        (404, error("The model `x` does not exist.", "model"), "model_not_found", "The model `x` does not exist."),
+        (
+            404,
+            error("The model `x` does not exist.", "model"),
+            "model_not_found",
+            "The model `x` does not exist.",
+        ),
         (400, b'{"type":"error","error":{"type":"x","message":"no"}}', "engine_refused", "no"),
         (400, b"\xff", "engine_refused", "bad request"),
         (400, b"[1]", "engine_refused", "bad request"),
@@ -190,5 +198,7 @@ def test_content_type_of_a_form_is_asked_for(kind: bytes, status: int) -> None:
         ("127.0.0.1@evil.example", None, "foreign_host"),
     ],
 )
-def test_another_sites_page_is_told_by_host_and_origin(host: str, origin: str | None, why: str | None) -> None:
+def test_another_sites_page_is_told_by_host_and_origin(
+    host: str, origin: str | None, why: str | None
+) -> None:
     assert foreign(host, origin, ("http://localhost:3000",)) == why
