@@ -16,10 +16,10 @@ _TAIL_BYTES = 200_000
 # "ValueError: ...", "torch.OutOfMemoryError: ...", after vLLM's "(EngineCore pid=1) ERROR 11-22 … [x.py:1] "
 _RAISED = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))\b: (.+)")
 _DIED = re.compile(r"Worker proc \S+ died unexpectedly \(exit code: -\d+\).*")
-_USAGE = re.compile(r"error: (.+)$")
+_USAGE = re.compile(r"error: (.+)")
 _FATAL = re.compile(r"(Segmentation fault|Illegal instruction|Killed|Bus error|Out of memory).*", re.I)
 # pydantic says what is wrong in the lines after: "  Value error, … [type=value_error, …]"
-_INVALID = re.compile(r"\d+ validation errors? for \S+$")
+_INVALID = re.compile(r"\d{1,9} validation errors? for \S{1,200}$")
 _PROCESS = re.compile(r"^\(\w+ pid=\d+\)")
 # These only say that something else failed.
 _ECHOES = (

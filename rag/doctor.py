@@ -12,11 +12,12 @@ from typing import Literal
 
 from core.errors import QuantserveError
 from core.files import Locked
+from core.origin import is_loopback
 from rag.config import RagConfig
 from rag.embedding.backend import Embedder, load_embedder, resolve
 from rag.llm import ModelServer
 from rag.server.config import ServerConfig
-from rag.server.keys import is_loopback, read_keys
+from rag.server.keys import read_keys
 from rag.server.run import listen
 from rag.store.base import LOCAL, open_store
 

@@ -84,6 +84,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         *lora_flags,
         *features.speculation(inputs),
         *features.tools(inputs),
+        *features.guided(inputs),
     ]
     settled = _override(_merge(flags, features.passed_through(inputs)), inputs)
     if inputs.options.private:  # asked by the program that started it, over loopback

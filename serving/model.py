@@ -115,7 +115,7 @@ class ModelFacts:
         return self.layers * self.layer_bytes_per_token(element_bytes)
 
 
-def _chat_template(directory: Path) -> str:
+def read_chat_template(directory: Path) -> str:
     """Return the chat template, beside the tokenizer or in its configuration; "" without one."""
     own = directory / "chat_template.jinja"
     if own.is_file():
@@ -279,7 +279,7 @@ def _facts(raw: dict[str, Any], directory: Path, weights: WeightFiles, view: Eng
         sliding_layers=sliding_layers,
         latent_width=int(latent) + int(config["qk_rope_head_dim"]) if latent else None,
         encoder_tokens=int(config["max_source_positions"]) if kind in _SPEECH else 0,
-        tool_parser=tool_parser_of(_chat_template(directory)),
+        tool_parser=tool_parser_of(read_chat_template(directory)),
         beyond_float16=bool(raw.get("beyond_float16", False)),
         foreign_weights=tuple(path.name for path in weights.foreign),
     )

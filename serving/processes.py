@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from pathlib import Path
 
+_MOST_FILES = 1 << 20
 _GIVING_WAY = 5
 """Of 19 steps of priority."""
 _PR_SET_PDEATHSIG = 1
@@ -96,3 +98,20 @@ def give_way() -> None:
     os.nice(_GIVING_WAY)
     with contextlib.suppress(OSError):  # this kernel does not group by session, or it was said a moment ago
         Path("/proc/self/autogroup").write_text(str(_GIVING_WAY), encoding="ascii")
+
+
+def file_limit() -> int:
+    """Return how many files and connections a process of ours may have open, once it has raised its limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many files and connections open as the machine lets it.
+
+    A server at its limit takes no connection any more, not even to refuse it: what comes waits in the kernel.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = file_limit()
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

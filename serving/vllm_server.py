@@ -15,7 +15,7 @@ import sys
 
 from serving import forking, zen
 from serving.amx import request_tiles
-from serving.processes import die_with_parent
+from serving.processes import die_with_parent, raise_file_limit
 from serving.supervise.children import reporter, reporting_uncaught, watch_children
 from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 from serving.waiting import sleep_while_waiting
@@ -43,6 +43,7 @@ def main() -> None:
             forking.start_fork_server(*(int(os.environ[name]) for name in _PRIVATE if name in os.environ))
     else:
         prepare()
+    raise_file_limit()
     listener = inherited(LISTENER_VARIABLE)
     from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve

@@ -118,8 +118,8 @@ _REQUEST = re.compile(
     r"\b(?:can|could|would|will) you\b|\bplease\b|\bi(?:['’]d| would) like to know\b|\bdo you know\b"
 )
 _OF = re.compile(
-    r"\b(?P<head>(?:[a-z0-9_-]+ ){0,2}[a-z0-9_-]+) (?:of|for) (?:the |a |an |our |your )?"
-    r"(?P<owner>[a-z0-9_-]+(?: [a-z0-9_-]+){0,2}?)(?=\s*[?.!,]|\s*$)"
+    r"\b(?P<head>(?:[a-z0-9_-]{1,40} ){0,2}[a-z0-9_-]{1,40}) (?:of|for) (?:the |a |an |our |your )?"
+    r"(?P<owner>[a-z0-9_-]{1,40}(?: [a-z0-9_-]{1,40}){0,2}?)(?=\s*[?.!,]|\s*$)"
 )
 _ASIDE = re.compile(r"^(?:what|which|who|where|when|how|why|is|are|was|were|the|a|an|tell|me|do|does|did)$")
 _NAMED = re.compile(r"\b(?:[A-Z]{2,}|(?<=\S )A)\b")

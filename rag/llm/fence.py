@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_FENCE = re.compile(r"<\s*/?\s*passages?\b[^<>]{0,200}>?", re.IGNORECASE)
+_FENCE = re.compile(r"<\s{0,8}/?\s{0,8}passages?\b[^<>]{0,200}>?", re.IGNORECASE)
 _MARKERS = re.compile(
-    r"<\s*\|[^<>|]{0,60}\|\s*>"  # <|im_start|>, <|eot_id|>
-    r"|\[\s*\|[^\[\]|]{0,60}\|\s*\]"  # [|system|]
-    r"|<\s*/?\s*(?:s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|think|tool_call|tool_response)\s*>"
-    r"|\[\s*/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\s*\]"
-    r"|<<\s*/?\s*SYS\s*>>",
+    r"<\s{0,8}\|[^<>|]{0,60}\|\s{0,8}>"  # <|im_start|>, <|eot_id|>
+    r"|\[\s{0,8}\|[^\[\]|]{0,60}\|\s{0,8}\]"  # [|system|]
+    r"|<\s{0,8}/?\s{0,8}(?:s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|think|tool_call|tool_response)\s{0,8}>"
+    r"|\[\s{0,8}/?\s{0,8}(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\s{0,8}\]"
+    r"|<<\s{0,8}/?\s{0,8}SYS\s{0,8}>>",
     re.IGNORECASE,
 )
 _FOLDED = str.maketrans(

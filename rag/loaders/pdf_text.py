@@ -25,7 +25,8 @@ _DIGITS = re.compile(r"\d+")
 _EDGE_LINES = 2
 _LONGEST_NUMBER = 60
 _PAGE_NUMBER = re.compile(
-    r"^[-–—\s]*(?:page|쪽|p\.?)?\s*\d{1,4}(?:\s*(?:/|of)\s*\d{1,4})?\s*(?:쪽|페이지)?[-–—\s]*$", re.I
+    r"^[-–—\s]{0,40}(?:page|쪽|p\.?)?\s{0,40}\d{1,4}(?:\s{0,40}(?:/|of)\s{0,40}\d{1,4})?\s{0,40}(?:쪽|페이지)?[-–—\s]{0,40}$",
+    re.I,
 )
 _ENDS = re.compile(r"[.!?…:;。]['\"”’)\]]*$")
 _NEW_BLOCK = re.compile(

@@ -6,16 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.origin import WHY, foreign
 from rag.server.bodies import Bodies, Body, ClientLeft, too_large
 from rag.server.config import Bounds
 from rag.server.connections import ABORT
 from rag.server.exchange import Exchange, request_id_of
-from rag.server.keys import KeyRing, is_loopback
+from rag.server.keys import KeyRing
 from rag.server.refusal import Refusal
 from rag.server.shares import Room
 from rag.server.tickets import Tickets
@@ -185,11 +185,6 @@ def _check_origin(headers: Headers) -> None:
     Raises:
         Refusal: 403.
     """
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    if not is_loopback(host):
-        raise Refusal(
-            403, "foreign_host", "without keys only http://127.0.0.1 and http://localhost are answered"
-        )
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-        raise Refusal(403, "foreign_origin", "without keys other sites' pages may not ask")
+    why = foreign(headers.get("host", ""), headers.get("origin"))
+    if why is not None:
+        raise Refusal(403, why, WHY[why])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import time
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import InputError, UsageError
 from core.files import write_json
+from core.origin import is_loopback
 
 _DUMMY = hashlib.sha256(b"no key").hexdigest()
 _CHECK_EVERY_S = 0.5
@@ -99,16 +99,6 @@ def revoke_key(path: Path, which: str) -> Key:
     rest = tuple(key for key in keys if key is not found[0])
     write_json(path, KeyFile(keys=rest).model_dump(mode="json"), private=True)
     return found[0]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; a name other than localhost is taken as reachable."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def require_keys(host: str, keys_file: Path | None) -> None:

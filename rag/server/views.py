@@ -23,7 +23,7 @@ _WITHDRAWN = {
     "ko": "(위의 글은 거두어들입니다. 아래만 답으로 보십시오.)",
     "en": "(The text above is withdrawn; only what follows is the answer.)",
 }
-_CITATIONS = re.compile(r"\s*\[\d+(?:\s*[,，]\s*\d+)*\]")
+_CITATIONS = re.compile(r"\s{0,8}\[\d{1,9}(?:\s{0,8}[,，]\s{0,8}\d{1,9}){0,99}\]")
 
 
 def document_id(key: str) -> str:

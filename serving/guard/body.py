@@ -19,7 +19,7 @@ from serving.guard.settings import Limits
 
 _INT64 = 2**63
 _ADDRESS_FIELDS = frozenset(
-    {"image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file"}
+    {"image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file", "source"}
 )
 _TENSOR_FIELDS = frozenset({"image_embeds", "video_embeds", "audio_embeds", "image_pil"})
 
@@ -47,7 +47,7 @@ def check_tree(value: Any, limits: Limits, hosts: Collection[str]) -> int:
     Raises:
         Refusal: 400 with the name of the field.
     """
-    characters = 0
+    characters, values = 0, 0
     stack: list[tuple[Any, int]] = [(value, 1)]
     while stack:
         node, depth = stack.pop()
@@ -64,6 +64,9 @@ def check_tree(value: Any, limits: Limits, hosts: Collection[str]) -> int:
             entries = node.items()
             if not _ADDRESS_FIELDS.isdisjoint(node) or not _TENSOR_FIELDS.isdisjoint(node):
                 _check_media(node, hosts)
+        values += len(node)
+        if values > limits.max_values:
+            raise too_large(f"the body holds more than {limits.max_values} values")
         for name, item in entries:
             kind = type(item)
             if kind is str:
@@ -87,8 +90,10 @@ def _check_media(part: dict[str, Any], hosts: Collection[str]) -> None:
             raise Refusal(400, "refused_field", f"{name} is not accepted", param=name)
         if name in _ADDRESS_FIELDS:
             address = part[name]
-            if type(address) is dict:
+            if type(address) is dict:  # OpenAI's image_url and Anthropic's source
                 address = address.get("url")
+            elif name == "source":
+                continue
             if type(address) is str:
                 check_address(address, hosts, name)
 

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
+from serving.guard.engine_errors import Context, translate
 from serving.guard.keys import Key
+from serving.guard.metering import Meter
+from serving.guard.rates import Reservation
 from serving.guard.refusal import Refusal
 from serving.guard.rules import Asked
-from serving.guard.usage import Usage, find_usage, without_usage_event
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,6 +23,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _HEADER = b"x-request-id"
+_CORS = b"access-control-"
+_ERROR_STATUS = 400
+_MOST_ERROR_BYTES = 1 << 20
 
 
 class ClientLeft(Exception):
@@ -32,26 +37,31 @@ class Exchange:
 
     __slots__ = (
         "_body",
-        "_kept",
+        "_error",
         "_receive",
         "_replaced",
         "_send",
         "_started",
+        "allow_origin",
+        "anthropic",
         "asked",
+        "client",
         "complete",
+        "context",
         "dead",
         "disconnected",
         "events",
         "first_s",
+        "head",
         "headers",
-        "hide_usage",
         "key",
+        "meter",
         "prompt",
         "request_id",
+        "reservation",
         "sequences",
         "start",
         "status",
-        "usage",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +81,8 @@ class Exchange:
                 (_HEADER, self.request_id),
             ]
         self._body: bytes | None = None
-        self._kept: list[bytes] = []
+        self._error: bytearray | None = None
+        """The body of an error of the engine's, until it is whole and can be put into our words."""
         self._started = False
         self._replaced = False
         self.dead: Callable[[], Refusal | None] | None = None
@@ -81,13 +92,22 @@ class Exchange:
         self.prompt: dict[str, Any] | None = None
         """What was asked, where the operator wants it in the audit log."""
         self.sequences = 0
-        self.hide_usage = False
+        self.meter = Meter()
+        self.reservation: Reservation | None = None
+        self.context: Context | None = None
+        """What is known of the request where the engine's errors are put into our words."""
+        self.head = False
+        """HEAD: everything of an answer but its body."""
+        self.anthropic = False
+        self.allow_origin: bytes | None = None
+        """The origin whose page may read the answer."""
+        client = scope.get("client")
+        self.client: str | None = client[0] if client else None
         self.status: int | None = None
         self.complete = False
         self.disconnected = False
         self.events = 0
         self.first_s: float | None = None
-        self.usage: Usage | None = None
 
     @property
     def streaming(self) -> bool:
@@ -141,51 +161,68 @@ class Exchange:
                     await self.refuse(refusal)
                     return
             self._begin(message)
+            if message["status"] >= _ERROR_STATUS and self.context is not None:
+                self._error = bytearray()
+                return
         elif message["type"] == "http.response.body":
+            if self._error is not None:
+                await self._gather_error(message, self._error)
+                return
             self._note(message)
+            if self.head:
+                message = {**message, "body": b""}
         await self._send(message)
 
     def _begin(self, message: Message) -> None:
         self.status = message["status"]
-        headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != _HEADER]
+        headers = [
+            pair
+            for pair in message.get("headers", ())
+            if pair[0].lower() != _HEADER and not pair[0].lower().startswith(_CORS)
+        ]
         for name, value in headers:
             if name.lower() == b"content-type" and value.startswith(b"text/event-stream"):
                 self._started = True
-        message["headers"] = [*headers, (_HEADER, self.request_id)]
+        message["headers"] = [*headers, *self._own_headers()]
+
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        found = [(_HEADER, self.request_id)]
+        if self.allow_origin is not None:
+            found += [
+                (b"access-control-allow-origin", self.allow_origin),
+                (b"access-control-expose-headers", _HEADER),
+                (b"vary", b"origin"),
+            ]
+        return found
+
+    async def _gather_error(self, message: Message, gathered: bytearray) -> None:
+        """Keep an error's body until it is whole; then say it in our words."""
+        if len(gathered) < _MOST_ERROR_BYTES:
+            gathered += message.get("body", b"")
+        if message.get("more_body", False) or self.context is None or self.status is None:
+            return
+        self._error, self._replaced = None, True
+        await self.refuse(translate(self.status, bytes(gathered), self.context))
 
     def _note(self, message: Message) -> None:
-        chunk = message.get("body", b"")
         if not message.get("more_body", False):
             self.complete = True
         if self.first_s is None:
             self.first_s = perf_counter() - self.start
-        if not self._started:
-            self._keep(chunk)
-            return
-        self.events += 1
-        if b'"usage":{' in chunk:
-            self.usage = find_usage(chunk) or self.usage
-            if self.hide_usage:
-                message["body"] = without_usage_event(chunk)
+        if self._started:
+            self.events += 1
 
-    def _keep(self, chunk: bytes) -> None:
-        """Remember a JSON answer until it is whole, for its usage."""
-        if self.asked is None:
-            return
-        self._kept.append(chunk)
-        if self.complete:
-            self.usage = find_usage(self._kept[0] if len(self._kept) == 1 else b"".join(self._kept))
-            self._kept.clear()
+    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer in the app's place."""
+        self.status = status
+        headers = [*headers, *self._own_headers(), (b"content-length", str(len(body)).encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b"" if self.head else body})
+        self.complete = True
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer in the app's place."""
-        body = refusal.body()
-        headers = [*refusal.headers(), (_HEADER, self.request_id)]
-        headers.append((b"content-length", str(len(body)).encode()))
-        self.status = refusal.status
-        await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
-        self.complete = True
+        """Answer with a refusal."""
+        await self.answer(refusal.status, refusal.headers(), refusal.body(anthropic=self.anthropic))
 
 
 def body_too_large(limit_bytes: int) -> Refusal:

@@ -39,3 +39,14 @@ def probe_headers(api_key: str | None = None) -> dict[str, str]:
     """Return the header of a probe: the key given, or the one `use_internal_key` found."""
     key = api_key or os.environ.get(VARIABLE)
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+FRONT_HEADER = "X-Quantserve-Front"
+"""By this header, with the key as its value, the front before replicas shows itself; only then is believed
+what it says of a client."""
+
+
+def front_headers(client: str | None) -> dict[str, str]:
+    """Return what the front adds to a request that it hands on: who it is, and whom it speaks for."""
+    headers = {FRONT_HEADER: os.environ.get(VARIABLE, "")}
+    return {**headers, "X-Forwarded-For": client} if client else headers

@@ -6,40 +6,33 @@ has read the body before it. vLLM loads it by `--middleware serving.guard.middle
 
 from __future__ import annotations
 
-import asyncio
-import re
-import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from hmac import compare_digest
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from prometheus_client import start_http_server
+from pydantic_core import from_json, to_json
 
 from serving.guard import metrics
+from serving.guard.admission import SUPERVISOR, Admission, presented
 from serving.guard.audit import AuditLog
-from serving.guard.body import parse
-from serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Receive, Scope, Send, body_too_large
-from serving.guard.internal import INTERNAL_PREFIX
-from serving.guard.keys import Key, KeyRing, digest
-from serving.guard.lora import OfferedAdapters
-from serving.guard.paths import LORA, Endpoint, PathTable
-from serving.guard.rates import RateLimits
+from serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Message, Receive, Scope, Send
+from serving.guard.inner import ask
+from serving.guard.metering import CURRENT, attach
+from serving.guard.metrics_port import serve_metrics
+from serving.guard.paths import Endpoint, PathTable
+from serving.guard.redact import redact, redact_logs
 from serving.guard.refusal import Refusal
-from serving.guard.rules import Asked, Rules
 from serving.guard.settings import GuardSettings, from_environment
-from serving.guard.slots import Slots
 from serving.guard.supervisor import Supervisor
-from serving.guard.task_probe import INTERNAL
-from serving.guard.usage import ask_for_usage
 
-_INTERNAL = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
 _LEFT = 499
 """Status in the audit log for a client that left first; nginx's number, never sent."""
-_UPLOAD_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
+_LOOPBACK = "127.0.0.1"
+_MOST_PATH_CHARS = 200
+_PREFLIGHT_AGE_S = b"600"
+_ASKED_HEADERS = b"access-control-request-headers"
+_ANTHROPIC = "/v1/messages"
 
 
 class Guard:
@@ -53,20 +46,15 @@ class Guard:
         """
         self._app = app
         self._settings = settings if settings is not None else from_environment()
-        limits = self._settings.limits
-        self._limits = limits
-        self._paths = PathTable(self._settings.extra_paths, lora=bool(self._settings.adapters))
-        self._adapters = OfferedAdapters(self._settings.adapters)
-        self._rules = Rules(self._settings)
-        keys_file = self._settings.keys_file
-        self._keys = KeyRing(Path(keys_file)) if keys_file is not None else None
-        self._rates = RateLimits(time.monotonic, time.time)
-        self._slots = Slots(limits.max_requests)
+        self._paths = PathTable(
+            self._settings.extra_paths, lora=bool(self._settings.adapters), task=self._settings.task
+        )
+        self._admission = Admission(self._settings, self._paths)
         self._audit = AuditLog(self._settings.audit)
         self._supervisor = Supervisor(self._settings.artifact)
-        metrics.SEQUENCE_LIMIT.set(limits.max_requests)
+        metrics.SEQUENCE_LIMIT.set(self._settings.limits.max_requests)
         if self._settings.metrics_port is not None:
-            start_http_server(self._settings.metrics_port)
+            serve_metrics(self._settings.metrics_host or _LOOPBACK, self._settings.metrics_port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's request."""
@@ -77,13 +65,28 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not offered here"})
         else:
-            await self._app(scope, receive, self._supervisor.at_startup(scope, send))
+            await self._app(scope, receive, self._at_startup(scope, self._supervisor.at_startup(scope, send)))
             self._supervisor.at_shutdown()
+            await self._admission.close()
             self.close()
 
     def close(self) -> None:
         """Write what waits for the audit log."""
         self._audit.close()
+
+    def _at_startup(self, scope: Scope, send: Send) -> Send:
+        """Return a `send` for the server's lifespan that begins to count its engine's tokens."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                redact_logs()
+                app = scope.get("app")
+                engine = getattr(app.state, "engine_client", None) if app is not None else None
+                if engine is not None:
+                    attach(engine)
+            await send(message)
+
+        return sending
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._supervisor.enter()
@@ -93,19 +96,18 @@ class Guard:
             self._supervisor.leave()
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
-        name = "unknown"
+        exchange, path, name = Exchange(scope, receive, send), _path(scope), "unknown"
+        exchange.anthropic = path.startswith(_ANTHROPIC)
+        exchange.head = scope["method"] == "HEAD"
         try:
-            endpoint = self._paths.find(scope["method"], _path(scope))
+            self._admission.meet(exchange, scope)
+            endpoint = self._paths.find(scope["method"], path)
             name = endpoint.name
-            if name == "metrics" and self._settings.metrics_open:
-                await self._app(scope, receive, exchange.send)
+            if exchange.head:
+                scope = {**scope, "method": "GET"}
+            if await self._answered(endpoint, exchange, scope):
                 return
-            await self._require_open(endpoint, exchange, scope)
-            if endpoint.open:
-                await self._app(scope, receive, exchange.send)
-                return
-            await self._admit(endpoint, exchange, scope)
+            body = await self._admission.admit(endpoint, exchange, scope, path)
         except Refusal as refusal:
             exchange.status = refusal.status
             metrics.DECISIONS.labels(name, refusal.reason).inc()
@@ -118,14 +120,46 @@ class Guard:
             exchange.disconnected = True
             self._write(exchange, scope, name, "client_left")
             return
-        if exchange.key is not _INTERNAL:
+        if body is not None:
+            exchange.replay(body)
+        if exchange.key is not SUPERVISOR:
             metrics.DECISIONS.labels(name, "admitted").inc()
-            metrics.SEQUENCES.set(self._slots.taken)
+            metrics.SEQUENCES.set(self._admission.slots.taken)
         exchange.dead = partial(self._supervisor.engine_dead, scope)
+        CURRENT.set(exchange.meter)
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            if endpoint.item is None:
+                await self._app(scope, exchange.receive, exchange.send)
+            else:
+                await self._one_model(endpoint.item, exchange, scope, path)
         finally:
             self._account(exchange, scope, name)
+
+    async def _answered(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> bool:
+        """Answer what needs no key: OPTIONS, health, and metrics where they are open.
+
+        Raises:
+            Refusal: no engine takes requests, or another site's page asks for what is open here.
+        """
+        if endpoint.allow:
+            headers = [(b"allow", endpoint.allow.encode())]
+            if exchange.allow_origin is not None:
+                headers += [
+                    (b"access-control-allow-methods", endpoint.allow.encode()),
+                    (b"access-control-allow-headers", exchange.headers.get(_ASKED_HEADERS, b"*")),
+                    (b"access-control-max-age", _PREFLIGHT_AGE_S),
+                ]
+            await exchange.answer(204, headers, b"")
+            return True
+        if endpoint.name == "metrics" and self._settings.metrics_open:
+            self._admission.require_own(exchange)
+            await self._app(scope, exchange.receive, exchange.send)
+            return True
+        await self._require_open(endpoint, exchange, scope)
+        if endpoint.open:
+            await self._app(scope, exchange.receive, exchange.send)
+            return True
+        return False
 
     async def _require_open(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
         """Refuse with 503 while the server is starting or stopping, or its engine is dead.
@@ -135,120 +169,38 @@ class Guard:
         """
         if self._supervisor.open(scope):
             return
-        refusal = self._supervisor.closed_to(scope, internal=self._is_internal(_bearer(exchange)))
+        internal = self._admission.is_internal(presented(exchange))
+        refusal = self._supervisor.closed_to(scope, internal=internal)
         if refusal is None:
             return
-        if endpoint.body != "none":
-            await self._body(endpoint, exchange)
+        await self._admission.discard_body(endpoint, exchange)
         raise refusal
 
-    async def _admit(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
-        """Decide; afterwards the exchange holds its slots and what it asked."""
-        key = self._identify(exchange, endpoint)
-        exchange.key = key
-        scope[INTERNAL] = key is _INTERNAL
-        if endpoint.body == "none":
+    async def _one_model(self, wanted: str, exchange: Exchange, scope: Scope, path: str) -> None:
+        """Answer GET /v1/models/MODEL from the engine's own list."""
+        status, answer = await ask(self._app, scope, path[: -len(wanted) - 1])
+        if status != 200:
+            await exchange.refuse(Refusal(status, "engine_error", "the list of models cannot be read"))
             return
-        raw = await self._body(endpoint, exchange)
-        if endpoint.body == "upload":
-            found = _UPLOAD_MODEL.search(raw)
-            model = found.group(1).decode("utf-8", errors="replace") if found else None
-            asked = Asked(model, 1, stream=False, usage_wanted=False, characters=0)
-            if not exchange.headers.get(b"content-type", b"").startswith(b"multipart/form-data"):
-                raise Refusal(415, "wrong_content_type", "send the file as multipart/form-data")
-        else:
-            body = parse(raw)
-            asked = self._rules.check(endpoint, body)
-            if asked.stream and not asked.usage_wanted and endpoint.name in ("chat", "completions"):
-                raw = ask_for_usage(raw, body.get("stream_options"))
-                exchange.hide_usage = True
-                _set_length(scope, len(raw))
-            if endpoint.name == LORA:
-                name, raw = self._adapters.rewrite(_path(scope), body)
-                asked = replace(asked, model=name)
-                _set_length(scope, len(raw))
-            if self._settings.audit.prompts:
-                exchange.prompt = body
-        exchange.asked = asked
-        if key is not None and not key.may_ask(asked.model or self._settings.artifact.name):
-            raise Refusal(
-                403, "model_scope", f"this key may not use the model {asked.model!r}", param="model"
-            )
-        if endpoint.queued and key is not _INTERNAL:  # the supervisor's probe must tell full from dead
-            self._slots.take(asked.sequences)
-            exchange.sequences = asked.sequences
-        exchange.replay(raw)
-
-    def _identify(self, exchange: Exchange, endpoint: Endpoint) -> Key | None:
-        """Return the key of a request, None when the server asks for none; counts it against its limits."""
-        presented = _bearer(exchange)
-        if self._settings.internal_key_sha256 is not None and presented.startswith(INTERNAL_PREFIX):
-            if not self._is_internal(presented):
-                raise Refusal(401, "wrong_key", "this key is not known here")
-            exchange.key = _INTERNAL
-            return _INTERNAL
-        if self._keys is None:
-            return None
-        self._keys.refresh(exchange.start)
-        if not presented:
-            raise Refusal(401, "no_key", "this server asks for a key: Authorization: Bearer KEY")
-        key = self._keys.find(presented)
-        if key is None:
-            raise Refusal(401, "wrong_key", "this key is not known here")
-        exchange.key = key
-        if key.expired(datetime.now(UTC)):
-            raise Refusal(401, "expired_key", "this key has expired")
-        if not key.may_use(endpoint.name):
-            raise Refusal(403, "endpoint_scope", f"this key may not use {endpoint.name}")
-        self._rates.admit(key)
-        return key
-
-    def _is_internal(self, presented: str) -> bool:
-        """Whether a key is the supervisor's own."""
-        internal = self._settings.internal_key_sha256
-        if internal is None or not presented.startswith(INTERNAL_PREFIX):
-            return False
-        return compare_digest(digest(presented), internal)
-
-    async def _body(self, endpoint: Endpoint, exchange: Exchange) -> bytes:
-        """Read the body within its bounds of type, size and time."""
-        limits, headers = self._limits, exchange.headers
-        limit = limits.max_upload_bytes if endpoint.body == "upload" else limits.max_body_bytes
-        length = headers.get(b"content-length")
-        if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > limit):
-            raise body_too_large(limit)
-        if endpoint.body == "json":
-            kind = headers.get(b"content-type", b"")
-            if kind != b"application/json" and kind.split(b";")[0].strip().lower() != b"application/json":
-                raise Refusal(
-                    415, "wrong_content_type", "send JSON as content-type application/json", close=True
-                )
-        try:
-            async with asyncio.timeout(limits.body_timeout_s):
-                return await exchange.read_body(limit)
-        except TimeoutError as error:
-            message = f"the body did not come within {limits.body_timeout_s:g} s"
-            raise Refusal(408, "body_timeout", message, close=True) from error
+        found = next((m for m in from_json(answer)["data"] if m.get("id") == wanted), None)
+        if found is None:
+            message = f"there is no model {wanted[:_MOST_PATH_CHARS]!r} here"
+            await exchange.refuse(Refusal(404, "model_not_found", message, param="model"))
+            return
+        await exchange.answer(200, [(b"content-type", b"application/json")], to_json(found))
 
     def _account(self, exchange: Exchange, scope: Scope, name: str) -> None:
-        """Free the slots, charge the key and write the line, however the response ended."""
+        """Free the slots, settle the key's tokens and write the line, however the response ended."""
+        admission, meter = self._admission, exchange.meter
         if exchange.sequences:
-            self._slots.release(exchange.sequences, perf_counter() - exchange.start)
-            metrics.SEQUENCES.set(self._slots.taken)
-        usage = exchange.usage
-        if usage is not None and exchange.key is not _INTERNAL:
-            metrics.TOKENS.labels("prompt").inc(usage.prompt)
-            metrics.TOKENS.labels("completion").inc(usage.completion)
-        if exchange.key is not None and exchange.key is not _INTERNAL and exchange.asked is not None:
-            # A client that leaves early gets no usage: its events are tokens, four letters about another.
-            spent = (
-                usage.prompt + usage.completion
-                if usage is not None
-                else exchange.events + exchange.asked.characters // 4
-                if exchange.disconnected
-                else 0
-            )
-            self._rates.charge(exchange.key, spent)
+            admission.slots.release(exchange.sequences, perf_counter() - exchange.start)
+            metrics.SEQUENCES.set(admission.slots.taken)
+        prompt, completion = meter.prompt, meter.completion
+        if exchange.key is not SUPERVISOR:
+            metrics.TOKENS.labels("prompt").inc(prompt)
+            metrics.TOKENS.labels("completion").inc(completion)
+        if exchange.reservation is not None:
+            admission.rates.settle(exchange.reservation, prompt + completion)
         if exchange.disconnected:
             metrics.DISCONNECTS.inc()
         self._write(exchange, scope, name, "admitted")
@@ -256,41 +208,35 @@ class Guard:
     def _write(self, exchange: Exchange, scope: Scope, name: str, decision: str) -> None:
         """Hand the audit line over."""
         metrics.AUDIT_DROPPED.set(self._audit.dropped)
-        if self._keys is not None:
-            metrics.KEYS_PROBLEM.set(0 if self._keys.problem is None else 1)
-        if self._settings.audit.file is None or exchange.key is _INTERNAL:
+        keys = self._admission.keys
+        if keys is not None:
+            metrics.KEYS_PROBLEM.set(0 if keys.problem is None else 1)
+        if self._settings.audit.file is None or exchange.key is SUPERVISOR:
             return
-        artifact, asked, usage = self._settings.artifact, exchange.asked, exchange.usage
+        artifact, asked, meter = self._settings.artifact, exchange.asked, exchange.meter
         entry: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": exchange.request_id.decode(),
+            "request_id": redact(exchange.request_id.decode()),
             "key": exchange.key.name if exchange.key is not None else None,
-            "client": (scope.get("client") or (None,))[0],
-            "method": scope["method"],
-            "path": scope["path"][:200],
+            "client": exchange.client,
+            "method": "HEAD" if exchange.head else scope["method"][:20],
+            "path": redact(scope["path"][:_MOST_PATH_CHARS]),
             "endpoint": name,
             "decision": decision,
             "status": _LEFT if exchange.disconnected else exchange.status or 500,
             "seconds": round(perf_counter() - exchange.start, 6),
             "first_byte_s": None if exchange.first_s is None else round(exchange.first_s, 6),
-            "model": (asked.model or artifact.name) if asked is not None else None,
+            "model": redact(asked.model or artifact.name) if asked is not None else None,
             "artifact": artifact.name,
             "version": artifact.version,
             "manifest_sha256": artifact.sha256,
             "stream": exchange.streaming,
-            "prompt_tokens": None if usage is None else usage.prompt,
-            "completion_tokens": None if usage is None else usage.completion,
+            "prompt_tokens": meter.prompt if meter.began else None,
+            "completion_tokens": meter.completion if meter.began else None,
         }
         if exchange.prompt is not None:
             entry["asked"] = exchange.prompt
         self._audit.add(entry)
-
-
-def _bearer(exchange: Exchange) -> str:
-    """The key a request presents; "" without one."""
-    header = exchange.headers.get(b"authorization", b"").decode("latin-1")
-    scheme, _, presented = header.partition(" ")
-    return presented.strip() if scheme.lower() == "bearer" else ""
 
 
 def _path(scope: Scope) -> str:
@@ -298,10 +244,3 @@ def _path(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(root + "/") else path
-
-
-def _set_length(scope: Scope, length: int) -> None:
-    scope["headers"] = [
-        *(pair for pair in scope["headers"] if pair[0] != b"content-length"),
-        (b"content-length", str(length).encode()),
-    ]

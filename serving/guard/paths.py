@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from core.errors import UsageError
 from serving.guard.refusal import Refusal
+from serving.model import TASKS, Task
 
 Body = Literal["none", "json", "upload"]
+Methods = dict[str, "Endpoint"]
 
 
 @dataclass(frozen=True)
@@ -21,36 +23,53 @@ class Endpoint:
     """Answered without a key, a count or an audit line."""
     queued: bool = False
     """Occupies the engine, so it counts against the queue."""
+    tasks: tuple[Task, ...] = TASKS
+    """The tasks whose servers have it."""
+    allow: str = ""
+    """The methods of a path, for the answer to OPTIONS, which is the guard's own."""
+    item: str | None = None
+    """What stands behind the path of a collection: the model of /v1/models/MODEL."""
 
 
 _HEALTH = Endpoint("health", open=True)
 _METRICS = Endpoint("metrics")
 _MODELS = Endpoint("models")
-_POOLING = {
-    "embeddings": ("/v1/embeddings",),
-    "rerank": ("/rerank", "/v1/rerank", "/v2/rerank"),
-    "score": ("/score", "/v1/score"),
-    "classify": ("/classify",),
+_POOLING: dict[str, tuple[tuple[Task, ...], tuple[str, ...]]] = {
+    "embeddings": (("embed",), ("/v1/embeddings",)),
+    "rerank": (("embed", "score"), ("/rerank", "/v1/rerank", "/v2/rerank")),
+    "score": (("embed", "score"), ("/score", "/v1/score")),
+    "classify": (("classify", "score"), ("/classify",)),
 }
-ALLOWED: dict[str, dict[str, Endpoint]] = {
-    "/health": {"GET": _HEALTH, "HEAD": _HEALTH},
+_GENERATING: dict[str, str] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
+ALLOWED: dict[str, Methods] = {
+    "/health": {"GET": _HEALTH},
     "/metrics": {"GET": _METRICS},
     "/v1/models": {"GET": _MODELS},
     "/version": {"GET": _MODELS},
-    "/v1/chat/completions": {"POST": Endpoint("chat", "json", queued=True)},
-    "/v1/completions": {"POST": Endpoint("completions", "json", queued=True)},
     **{
-        path: {"POST": Endpoint(name, "json", queued=True)}
-        for name, paths in _POOLING.items()
+        path: {"POST": Endpoint(name, "json", queued=True, tasks=("generate",))}
+        for path, name in _GENERATING.items()
+    },
+    "/v1/messages/count_tokens": {"POST": Endpoint("tokenize", "json", tasks=("generate",))},
+    **{
+        path: {"POST": Endpoint(name, "json", queued=True, tasks=tasks)}
+        for name, (tasks, paths) in _POOLING.items()
         for path in paths
     },
-    "/v1/audio/transcriptions": {"POST": Endpoint("audio", "upload", queued=True)},
-    "/v1/audio/translations": {"POST": Endpoint("audio", "upload", queued=True)},
+    "/v1/audio/transcriptions": {"POST": Endpoint("audio", "upload", queued=True, tasks=("transcribe",))},
+    "/v1/audio/translations": {"POST": Endpoint("audio", "upload", queued=True, tasks=("transcribe",))},
     "/tokenize": {"POST": Endpoint("tokenize", "json")},
     "/detokenize": {"POST": Endpoint("tokenize", "json")},
 }
+COLLECTIONS: dict[str, Methods] = {"/v1/models": {"GET": _MODELS}}
+"""Paths behind which one of their things can be named: PATH/NAME."""
 LORA = "lora"
-LORA_PATHS: dict[str, dict[str, Endpoint]] = {
+LORA_PATHS: dict[str, Methods] = {
     "/v1/load_lora_adapter": {"POST": Endpoint(LORA, "json")},
     "/v1/unload_lora_adapter": {"POST": Endpoint(LORA, "json")},
 }
@@ -64,42 +83,95 @@ SCOPES = tuple(
 """Endpoint names a key can be limited to."""
 BY_NAME_ONLY = frozenset({LORA})
 """They change the server for everyone, so a key for everything does not cover them."""
+_DOES: dict[Task, str] = {
+    "generate": "generates text",
+    "embed": "makes embeddings",
+    "score": "scores pairs of texts",
+    "classify": "classifies texts",
+    "transcribe": "transcribes speech",
+}
 
 
 class PathTable:
-    """The allow-list with the operator's additions."""
+    """The allow-list with the operator's additions, as one server has it."""
 
-    def __init__(self, extra: tuple[str, ...] = (), *, lora: bool = False) -> None:
-        """`extra` holds entries like "POST /v1/responses"; `lora` says whether there are adapters.
+    def __init__(self, extra: tuple[str, ...] = (), *, lora: bool = False, task: Task | None = None) -> None:
+        """`extra` holds entries like "POST /v1/rerun"; `lora` says whether there are adapters.
+
+        Without a `task` paths of every task are found, as before replicas whose task is not known.
 
         Raises:
             UsageError: an entry is not of that form.
         """
+        self._task = task
         offered = {**ALLOWED, **LORA_PATHS} if lora else ALLOWED
         self._table = {path: dict(methods) for path, methods in offered.items()}
         for entry in extra:
             method, _, path = entry.partition(" ")
             if method not in ("GET", "POST", "DELETE") or not path.startswith("/"):
-                raise UsageError(f"extra_paths: {entry!r} is no path", mend="Write it as POST /v1/responses")
+                raise UsageError(f"extra_paths: {entry!r} is no path", mend="Write it as POST /v1/path")
             endpoint = Endpoint("extra", "json", queued=True) if method == "POST" else Endpoint("extra")
             self._table.setdefault(path, {})[method] = endpoint
 
     def find(self, method: str, path: str) -> Endpoint:
-        """Return what is asked for; a browser's OPTIONS question is open wherever its path is.
+        """Return what is asked for. HEAD is there where GET is; OPTIONS is the guard's to answer, everywhere.
 
         Raises:
-            Refusal: 404 for a path that is not on the list, 405 for a method.
+            Refusal: 404 for a path that is not on the list or belongs to another task, 405 for a method.
         """
-        methods = self._table.get(path)
+        methods, item = self._table.get(path), None
+        if methods is None:
+            methods, item = self._item_of_collection(path)
         if methods is None:
             raise Refusal(404, "unknown_path", f"there is no {path[:200]} here")
-        endpoint = methods.get(method)
-        if endpoint is not None:
-            return endpoint
+        allow = ", ".join(_with_head(methods))
         if method == "OPTIONS":
-            return _PREFLIGHT
-        allow = ", ".join(methods)
-        raise Refusal(405, "unknown_method", f"{path} is asked by {allow}, not {method[:20]}", allow=allow)
+            return replace(_PREFLIGHT, allow=allow)
+        endpoint = methods.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            raise Refusal(
+                405, "unknown_method", f"{path[:200]} is asked by {allow}, not {method[:20]}", allow=allow
+            )
+        return endpoint if item is None else replace(endpoint, item=item)
+
+    def require_task(self, endpoint: Endpoint, path: str) -> None:
+        """Refuse what this server's model cannot do, before anything of the request is read.
+
+        Raises:
+            Refusal: 404, naming what is served.
+        """
+        if self._task is None or self._task in endpoint.tasks:
+            return
+        served = ", ".join(self.served())
+        wanted = " or ".join(_DOES[task] for task in endpoint.tasks)
+        raise Refusal(
+            404,
+            "wrong_task",
+            f"{path[:200]} wants a model that {wanted}; this server's model {_DOES[self._task]} ({served})",
+        )
+
+    def served(self) -> list[str]:
+        """Return the paths by which this server's engine is asked to work."""
+        return [
+            path
+            for path, methods in self._table.items()
+            for endpoint in methods.values()
+            if endpoint.queued and (self._task is None or self._task in endpoint.tasks)
+        ]
+
+    @staticmethod
+    def _item_of_collection(path: str) -> tuple[Methods | None, str | None]:
+        for root, methods in COLLECTIONS.items():
+            if path.startswith(root + "/") and len(path) > len(root) + 1:
+                return methods, path[len(root) + 1 :]
+        return None, None
+
+
+def _with_head(methods: Methods) -> list[str]:
+    found = []
+    for method in methods:
+        found += ["GET", "HEAD"] if method == "GET" else [method]
+    return [*found, "OPTIONS"]
 
 
 _PREFLIGHT = Endpoint("preflight", open=True)

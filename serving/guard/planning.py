@@ -7,9 +7,8 @@ with_guard(plan, settings, items) → Plan             adds flag and variable; p
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,27 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from core.errors import UsageError
+from core.origin import is_loopback
 from serving.command import Item, Plan
 from serving.guard import MIDDLEWARE
-from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits
+from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits, TokenBounds
 from serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
+from serving.guard.template import TemplateCost
+from serving.planning import features
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
+_OWN_FILES = 128
+_SECTIONS = ("limits", "tokens", "audit")
+_ENVIRONMENT = (
+    ("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0", "a redirect could lead past the list of hosts"),
+    ("VLLM_ENABLE_RESPONSES_API_STORE", "0", "no answer is kept on the server"),
+    ("VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "0", "no answer is written into a log"),
+    ("FORWARDED_ALLOW_IPS", "", "a client's address is believed from the front with its key, from no other"),
+    ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0", "demanded calls follow a JSON schema for every model"),
+    ("VLLM_API_KEY", "", "the guard's keys are the only ones"),
+)
+"""Variables on which the guard relies, whatever a profile says."""
 
 
 class GuardError(UsageError):
@@ -42,21 +55,17 @@ class GuardInputs:
     keys_file: str | None
     internal_key_sha256: str
     audit_file: str | None
+    template: TemplateCost = field(default_factory=TemplateCost)
+    """What the model's chat template adds to a conversation."""
+    open_files: int | None = None
+    """Connections and files the server's process may have open."""
+    tokenizer: str | None = None
+    """The checkpoint's directory, for the compiler of schemas; None where the model writes no text."""
 
 
 def host_of(plan: Plan) -> str:
     """Return the address the server will listen on."""
     return next((item.value or "" for item in reversed(plan.flags) if item.name == "--host"), "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; a name other than localhost is taken as reachable."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
@@ -99,7 +108,7 @@ def read_user_settings(path: Path | None) -> dict[str, Any]:
 
 
 def _names() -> list[str]:
-    models: tuple[type[BaseModel], ...] = (GuardSettings, Limits, Audit)
+    models: tuple[type[BaseModel], ...] = (GuardSettings, Limits, TokenBounds, Audit)
     return [name for model in models for name in model.model_fields]
 
 
@@ -118,9 +127,18 @@ def plan_guard(inputs: GuardInputs) -> tuple[GuardSettings, tuple[Item, ...]]:
         "limits": {name.partition(".")[2]: value for name, (value, _, _) in planned.items()},
         "audit": {"file": inputs.audit_file},
         "metrics_open": is_loopback(host_of(inputs.plan)),
+        "metrics_host": host_of(inputs.plan),
+        "auto_tools": features.decides_on_tools(inputs.plan.flags),
+        "tokenizer": inputs.tokenizer,
+        "tokens": {
+            "window": inputs.plan.max_model_length,
+            "template_once": inputs.template.once,
+            "template_turn": inputs.template.turn,
+            "template_tools": inputs.template.tools,
+        },
     }
     for name, value in inputs.user.items():
-        wanted[name] = {**wanted[name], **value} if name in ("limits", "audit") else value
+        wanted[name] = {**wanted[name], **value} if name in _SECTIONS else value
     settings = GuardSettings.model_validate(wanted)
     return settings, tuple(_items(settings, inputs, planned))
 
@@ -132,15 +150,18 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
     running = int(flags["--max-num-seqs"].value or 0) * plan.copies
     queue = flags["--max-num-queued-reqs"]
     together = int(queue.value or 0)
-    if queue.source != "user":
-        together = max(together, 2 * running)
+    if queue.source != "user" and flags["--max-num-seqs"].source == "user":
+        together = max(together, 2 * running)  # the profile's own pair is taken at its word
+    waiting = "more gets 429 and Retry-After"
+    if inputs.open_files is not None and (room := _connections(inputs.open_files)) < together:
+        together, waiting = room, f"{waiting}; {inputs.open_files} open files allow no more"
     length = plan.max_model_length
     characters = _CHARS_PER_TOKEN * length
     return {
         "limits.max_requests": (
             together,
             queue.source if queue.source == "user" else "profile",
-            f"{running} run at once, {max(0, together - running)} wait; one more gets 429 and Retry-After",
+            f"{running} run at once, {max(0, together - running)} wait; one {waiting}",
         ),
         "limits.max_tokens": (length, "model", "no answer can be longer than the context"),
         "limits.max_prompt_chars": (
@@ -166,6 +187,11 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
     }
 
 
+def _connections(open_files: int) -> int:
+    """Return how many requests leave room to take the connections of those that are refused."""
+    return max(1, (open_files - _OWN_FILES) * 3 // 4)
+
+
 def _items(
     settings: GuardSettings, inputs: GuardInputs, planned: dict[str, tuple[int, str, str]]
 ) -> Iterator[Item]:
@@ -180,11 +206,28 @@ def _items(
         "/metrics is open on loopback only"
         + (f"; port {settings.metrics_port} shows them, too" if settings.metrics_port else ""),
     )
-    for section, model in (("limits", settings.limits), ("audit", settings.audit)):
+    if settings.metrics_port is not None:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        source = "user" if "metrics_host" in inputs.user else "safety"
+        yield Item("metrics port", where, source, "without a key, on the server's own address by default")
+    yield Item(
+        "auto_tools",
+        "yes" if settings.auto_tools else "no",
+        "model",
+        "whether the model decides on tool calls; those that are demanded need no form of its own",
+    )
+    yield Item(
+        "share_prefix_cache",
+        "yes" if settings.share_prefix_cache else "no",
+        "user" if "share_prefix_cache" in inputs.user else "safety",
+        "each key's prompts are cached apart, so that no time tells what others asked",
+    )
+    sections = ("limits", settings.limits), ("tokens", settings.tokens), ("audit", settings.audit)
+    for section, model in sections:
         said = inputs.user.get(section, {})
-        for name, field in type(model).model_fields.items():
+        for name, known in type(model).model_fields.items():
             full = f"{section}.{name}"
-            value, source, reason = getattr(model, name), "safety", field.description or ""
+            value, source, reason = getattr(model, name), "safety", known.description or ""
             if name in said:
                 source, reason = "user", f"{inputs.user_file}: {reason}"
             elif full in planned:
@@ -193,7 +236,7 @@ def _items(
     if settings.adapters:
         names = ", ".join(adapter.name for adapter in settings.adapters)
         yield Item("adapters", names, "user", "loaded and unloaded by these names; their paths stay here")
-    for name in ("extra_paths", "allowed_media_hosts", "refused_fields"):
+    for name in ("extra_paths", "allowed_origins", "allowed_media_hosts", "refused_fields"):
         value = getattr(settings, name)
         source = "user" if name in inputs.user else "safety"
         reason = GuardSettings.model_fields[name].description or ""
@@ -216,15 +259,13 @@ def with_guard(plan: Plan, settings: GuardSettings, items: tuple[Item, ...]) -> 
         )
     # vLLM puts each further one around those before it, so the guard is the first to see a request.
     flags.append(Item("--middleware", MIDDLEWARE, "safety", "limits, keys and audit in the engine's process"))
-    redirects = Item(
-        "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0", "safety", "a redirect could lead past the list of hosts"
-    )
+    environment = [Item(name, value, "safety", why) for name, value, why in _ENVIRONMENT]
     carried = Item(VARIABLE, settings.model_dump_json(), "safety", "the guard's settings, listed below")
     opened = () if settings.keys_file else ("no keys: everyone on this machine may use the server",)
     return replace(
         plan,
         flags=tuple(flags),
-        environment=(*plan.environment, redirects, carried),
+        environment=(*plan.environment, *environment, carried),
         guard=items,
         warnings=(*plan.warnings, *opened),
     )

@@ -20,6 +20,10 @@ from serving.guard.planning import (
     with_guard,
 )
 from serving.guard.settings import Artifact
+from serving.guard.template import measure
+from serving.model import read_chat_template
+from serving.planning.features import guided_by_ours
+from serving.processes import file_limit
 from serving.target import Target
 
 
@@ -52,6 +56,9 @@ def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory
             keys_file=options.keys,
             internal_key_sha256=digest(use_internal_key(run.path)),
             audit_file=None if options.private else str(_audit_file(run, options.port).resolve()),
+            open_files=file_limit(),
+            template=measure(read_chat_template(target.directory)),
+            tokenizer=str(target.directory.resolve()) if guided_by_ours(plan.flags) else None,
         )
     )
     return with_guard(plan, settings, items)

@@ -1,5 +1,9 @@
 """Rate limits of keys: token buckets that refill by the second, and a count of tokens per UTC day.
 
+What a request may take at most is set aside when it begins, and what it took is settled when it has ended, so
+that requests at the same moment cannot pass a limit together. A request that may take more than the whole
+limit waits until all of it is free, and then goes alone.
+
 The counts live in the server's process: each replica counts for itself and a restart begins anew.
 """
 
@@ -39,7 +43,19 @@ class _Use:
     tokens: Bucket | None = None
     day: int = 0
     day_tokens: int = 0
+    """Used and set aside."""
     limits: tuple[int | None, int | None] = field(default=(None, None))
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Tokens set aside for one request: of its key's minute, and of its key's day."""
+
+    key: Key
+    bucket: Bucket | None = None
+    minute_tokens: int = 0
+    day: int = 0
+    day_tokens: int = 0
 
 
 def _full(per_minute: int | None, now: float) -> Bucket | None:
@@ -64,6 +80,11 @@ class RateLimits:
             self._uses[key.id] = use
         return use
 
+    def _today(self, use: _Use) -> None:
+        day = int(self._wall() // _DAY_S)
+        if use.day != day:
+            use.day, use.day_tokens = day, 0
+
     def admit(self, key: Key) -> None:
         """Count one request.
 
@@ -74,19 +95,7 @@ class RateLimits:
             return
         now = self._monotonic()
         use = self._use(key, now)
-        if key.tokens_per_day is not None:
-            wall = self._wall()
-            day = int(wall // _DAY_S)
-            if use.day != day:
-                use.day, use.day_tokens = day, 0
-            if use.day_tokens >= key.tokens_per_day:
-                left = _DAY_S - int(wall % _DAY_S)
-                raise _too_fast("token_limit", f"{key.tokens_per_day} tokens a day are used up", left)
-        if use.tokens is not None:
-            use.tokens.refill(now)
-            if use.tokens.level <= 0:
-                wait = use.tokens.wait_s(1)
-                raise _too_fast("token_limit", f"more than {key.tokens_per_minute} tokens a minute", wait)
+        self._reserve(key, use, now, 1)
         if use.requests is not None:
             use.requests.refill(now)
             if use.requests.level < 1:
@@ -94,17 +103,59 @@ class RateLimits:
                 raise _too_fast("rate_limit", f"more than {key.requests_per_minute} requests a minute", wait)
             use.requests.level -= 1
 
-    def charge(self, key: Key, tokens: int) -> None:
-        """Count the tokens a request really took."""
+    def reserve(self, key: Key, tokens: int) -> Reservation | None:
+        """Set aside what a request may take at most; None where the key has no limit of tokens.
+
+        Raises:
+            Refusal: 429 with the seconds to wait.
+        """
         if key.tokens_per_minute is None and key.tokens_per_day is None:
-            return
+            return None
         now = self._monotonic()
         use = self._use(key, now)
+        minute, day = self._reserve(key, use, now, tokens)
         if use.tokens is not None:
+            use.tokens.level -= minute
+        use.day_tokens += day
+        return Reservation(key, use.tokens, minute, use.day, day)
+
+    def _reserve(self, key: Key, use: _Use, now: float, tokens: int) -> tuple[int, int]:
+        """Return what would have to be set aside of the minute and of the day, if both have it."""
+        minute = day = 0
+        if key.tokens_per_day is not None:
+            self._today(use)
+            day = min(tokens, key.tokens_per_day)
+            left = key.tokens_per_day - use.day_tokens
+            if left < day:
+                wait = _DAY_S - int(self._wall() % _DAY_S)
+                raise _too_few(f"of {key.tokens_per_day} tokens a day", max(0, left), tokens, wait)
+        if use.tokens is not None and key.tokens_per_minute is not None:
             use.tokens.refill(now)
-            use.tokens.level -= tokens
-        use.day_tokens += tokens
+            minute = min(tokens, key.tokens_per_minute)
+            if use.tokens.level < minute:
+                wait = use.tokens.wait_s(minute)
+                left = max(0, math.floor(use.tokens.level))
+                raise _too_few(f"of {key.tokens_per_minute} tokens a minute", left, tokens, wait)
+        return minute, day
+
+    def settle(self, reservation: Reservation, tokens: int) -> None:
+        """Put what the request really took in the place of what was set aside for it."""
+        bucket = reservation.bucket
+        if bucket is not None:
+            bucket.refill(self._monotonic())
+            bucket.level = min(bucket.per_minute, bucket.level + reservation.minute_tokens - tokens)
+        use = self._uses[reservation.key.id]
+        if reservation.key.tokens_per_day is not None:
+            self._today(use)
+            # What was set aside yesterday was forgotten at midnight; what was taken counts today.
+            use.day_tokens += tokens - (reservation.day_tokens if use.day == reservation.day else 0)
 
 
-def _too_fast(reason: str, what: str, wait_s: int) -> Refusal:
-    return Refusal(429, reason, f"{what}; wait {wait_s} s", retry_after_s=wait_s)
+def _too_fast(reason: str, what: str, wait_s: int, advice: str = "") -> Refusal:
+    return Refusal(429, reason, f"{what}; wait {wait_s} s{advice}", retry_after_s=wait_s)
+
+
+def _too_few(of_what: str, left: int, tokens: int, wait_s: int) -> Refusal:
+    asked = f"this request may take {tokens} tokens: " if tokens > 1 else ""
+    advice = " or ask for fewer by max_tokens" if tokens > left > 0 else ""
+    return _too_fast("token_limit", f"{asked}{left} {of_what} are free", wait_s, advice)

@@ -30,21 +30,24 @@ class Refusal(Exception):
         self.close = close
         self.allow = allow
 
-    def body(self) -> bytes:
-        """Return the JSON body: {"error": {"message", "type", "param", "code"}}."""
+    def body(self, *, anthropic: bool = False) -> bytes:
+        """Return the JSON body: {"error": {"message", "type", "param", "code"}}.
+
+        Anthropic's shape has the same error beside {"type": "error"}.
+        """
         kinds = {
             401: "authentication_error",
             403: "permission_error",
             429: "rate_limit_error",
-            503: "server_error",
         }
         error = {
             "message": str(self),
-            "type": kinds.get(self.status, "invalid_request_error"),
+            "type": kinds.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error"),
             "param": self.param,
             "code": self.reason,
         }
-        return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", errors="replace")
+        whole = {"type": "error", "error": error} if anthropic else {"error": error}
+        return json.dumps(whole, ensure_ascii=False).encode("utf-8", errors="replace")
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the response's headers, without the request id."""

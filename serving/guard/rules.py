@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from serving.guard import conversations
 from serving.guard.body import check_tree
 from serving.guard.paths import Endpoint
 from serving.guard.refusal import Refusal, bad_value, too_large
@@ -24,8 +25,11 @@ _SCHEMAS: dict[str, tuple[type, ...]] = {
     "functions": (list,),
     "response_format": (dict,),
     "structured_outputs": (dict,),
+    "text": (dict,),
+    "output_config": (dict,),
     "tool_choice": (str, dict),
 }
+_ANSWER_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _COUNTED_LISTS = ("stop_token_ids", "allowed_token_ids", "logprob_token_ids", "bad_words", "logit_bias")
 # Fields that hold the text itself: one, a list of them, or token ids.
 _INPUTS = (
@@ -51,9 +55,11 @@ class Asked:
     sequences: int
     """Slots of the queue it takes: prompts times answers."""
     stream: bool
-    usage_wanted: bool
-    """Whether the client asked for token counts at the end of its stream."""
     characters: int
+    answers: int = 1
+    """Answers to each prompt."""
+    no_answer: bool = False
+    """Whether it asks for an answer of no tokens."""
 
 
 class Rules:
@@ -65,6 +71,7 @@ class Rules:
         self._limits = limits
         self._hosts = frozenset(settings.allowed_media_hosts)
         self._refused = frozenset(settings.refused_fields)
+        self._auto_tools = settings.auto_tools
         tokens, logprobs = limits.max_tokens, limits.max_logprobs
         self._whole: dict[str, tuple[int, int]] = {
             "max_tokens": (0, tokens),
@@ -101,28 +108,31 @@ class Rules:
             Refusal: 400, naming the field.
         """
         limits = self._limits
-        messages = body.get("messages")
-        if messages is None:
-            characters = check_tree(body, limits, self._hosts)
-        else:
-            rest = {name: value for name, value in body.items() if name != "messages"}
-            check_tree(rest, limits, self._hosts)
-            characters = check_tree([messages], limits, self._hosts)  # as deep as in the body
+        turns = "input" if endpoint.name == "responses" else "messages"
+        conversation = [body.get(name) for name in (turns, "system", "instructions") if name in body]
+        rest = {name: value for name, value in body.items() if name not in (turns, "system", "instructions")}
+        characters = check_tree(rest, limits, self._hosts)
+        if conversation:
+            characters = check_tree(conversation, limits, self._hosts)  # as deep as in the body
         for name in self._known.intersection(body):
             self._check_known(endpoint, name, body[name])
         self._check_names(body)
+        if endpoint.name == "responses":
+            conversations.check_responses(body)
         sequences = self._check_inputs(endpoint, body, characters)
         self._check_lists(body)
+        conversations.check_tools(endpoint.name, body, auto=self._auto_tools)
         options = body.get("stream_options")
         if options is not None and type(options) is not dict:
             raise bad_value("stream_options must be an object", "stream_options")
-        answers = body.get("n")
+        answers = max(int(body.get("n") or 1), int(body.get("best_of") or 1))
         return Asked(
             model=body.get("model"),
-            sequences=sequences * int(answers) if answers is not None else sequences,
+            sequences=sequences * answers,
             stream=body.get("stream") is True,
-            usage_wanted=options is not None and options.get("include_usage") is True,
             characters=characters,
+            answers=answers,
+            no_answer=any(body.get(name) == 0 for name in _ANSWER_LENGTHS),
         )
 
     def _check_known(self, endpoint: Endpoint, name: str, value: Any) -> None:
@@ -158,35 +168,44 @@ class Rules:
     def _check_inputs(self, endpoint: Endpoint, body: dict[str, Any], characters: int) -> int:
         """Check texts and messages; return how many prompts there are."""
         limits, prompts = self._limits, 1
-        messages = body.get("messages")
-        if messages is not None or endpoint.name == "chat":
-            if type(messages) is not list or not messages:
-                raise bad_value("messages must be a list with at least one message", "messages")
-            if len(messages) > limits.max_messages:
-                raise too_large(f"more than {limits.max_messages} messages", "messages")
-            if not all(type(message) is dict for message in messages):
-                raise bad_value("every message must be an object", "messages")
+        turns = "input" if endpoint.name == "responses" else "messages"
+        found = body.get(turns)
+        if endpoint.name == "responses" and type(found) is str:
+            found = [{"role": "user", "content": found}] if found else None
+        if (found is not None and turns == "messages") or endpoint.name in conversations.ENDPOINTS:
+            if type(found) is not list or not found:
+                what = "messages must be a list with at least one message"
+                raise bad_value(what if turns == "messages" else "input must be text or a list", turns)
+            if len(found) > limits.max_messages:
+                raise too_large(f"more than {limits.max_messages} messages", turns)
+            if not all(type(message) is dict for message in found):
+                raise bad_value("every message must be an object", turns)
             if characters > limits.max_prompt_chars:
-                raise too_large(f"more than {limits.max_prompt_chars} characters", "messages")
+                raise too_large(f"more than {limits.max_prompt_chars} characters", turns)
+            return 1
+        # A text that is to be cut may be longer than the window.
+        most = limits.max_body_bytes if body.get("truncate_prompt_tokens") is not None else None
         for name in _INPUTS:
             value = body.get(name)
             if value is not None:
-                prompts = max(prompts, _inputs(name, value, limits))
+                prompts = max(prompts, _inputs(name, value, limits, most or limits.max_prompt_chars))
         if endpoint.name == "completions" and body.get("prompt") in (None, []):
             raise bad_value("prompt is missing or empty", "prompt")
         return prompts
 
     def _check_lists(self, body: dict[str, Any]) -> None:
         limits = self._limits
-        stop = body.get("stop")
-        if stop is not None:
+        for field in ("stop", "stop_sequences"):
+            stop = body.get(field)
+            if stop is None:
+                continue
             stops = [stop] if type(stop) is str else stop
             if type(stops) is not list or not all(type(word) is str for word in stops):
-                raise bad_value("stop must be text or a list of texts", "stop")
+                raise bad_value(f"{field} must be text or a list of texts", field)
             if len(stops) > limits.max_stops or any(len(word) > limits.max_name_chars for word in stops):
                 raise too_large(
-                    f"stop holds more than {limits.max_stops} texts of {limits.max_name_chars} characters",
-                    "stop",
+                    f"{field} holds more than {limits.max_stops} texts of {limits.max_name_chars} characters",
+                    field,
                 )
         for name in _COUNTED_LISTS:
             value = body.get(name)
@@ -230,10 +249,10 @@ def _whole(name: str, value: Any, low: int, high: int) -> None:
         raise too_large(f"{name} must be from {low} to {high}", name)
 
 
-def _inputs(name: str, value: Any, limits: Limits) -> int:
+def _inputs(name: str, value: Any, limits: Limits, most_chars: int) -> int:
     """Check one text, a list of texts, token ids or a list of those; return how many prompts they are."""
     if type(value) is str:
-        _text(name, value, limits)
+        _text(name, value, most_chars)
         return 1
     if type(value) is dict:
         return 1
@@ -250,15 +269,15 @@ def _inputs(name: str, value: Any, limits: Limits) -> int:
         raise bad_value(f"{name} must hold texts, or lists of token numbers", name)
     for entry in value:
         if type(entry) is str:
-            _text(name, entry, limits)
+            _text(name, entry, most_chars)
         elif type(entry) is list:
             _ids(name, entry, limits)
     return max(1, len(value))
 
 
-def _text(name: str, text: str, limits: Limits) -> None:
-    if len(text) > limits.max_prompt_chars:
-        raise too_large(f"{name} is longer than {limits.max_prompt_chars} characters", name)
+def _text(name: str, text: str, most_chars: int) -> None:
+    if len(text) > most_chars:
+        raise too_large(f"{name} is longer than {most_chars} characters", name)
 
 
 def _ids(name: str, ids: list[Any], limits: Limits) -> None:

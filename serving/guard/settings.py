@@ -32,6 +32,7 @@ class Limits(_Frozen):
     max_upload_bytes: int = Field(25 * MIB, ge=1024, description="an audio upload")
     body_timeout_s: float = Field(30.0, gt=0, description="time a client gets to send its body")
     max_depth: int = Field(32, ge=4, le=200, description="nesting of a JSON body")
+    max_values: int = Field(65_536, ge=64, description="values of a JSON body, lists of whole numbers as one")
     max_messages: int = Field(512, ge=1, description="messages of one chat")
     max_prompt_chars: int = Field(1_000_000, ge=1, description="characters of one prompt or chat")
     max_prompt_tokens: int = Field(131_072, ge=1, description="token ids of one prompt given as numbers")
@@ -43,6 +44,9 @@ class Limits(_Frozen):
     max_tools: int = Field(128, ge=0, description="tools of one request")
     max_list_items: int = Field(1024, ge=0, description="entries of logit_bias and of token-id options")
     max_schema_bytes: int = Field(65_536, ge=0, description="tools, schemas and grammars as JSON")
+    max_schema_cpu_s: float = Field(
+        0.5, gt=0, description="processor time a schema, pattern or grammar may take to compile"
+    )
     max_template_bytes: int = Field(4096, ge=0, description="chat_template_kwargs as JSON")
     max_name_chars: int = Field(256, ge=1, description="model, user, request_id and other names")
 
@@ -54,6 +58,18 @@ class Audit(_Frozen):
     max_bytes: int = Field(64 * MIB, ge=1024, description="size at which a new file is begun")
     files: int = Field(5, ge=1, description="old files that are kept")
     prompts: bool = Field(False, description="write what was asked, too")
+
+
+class TokenBounds(_Frozen):
+    """What a request's tokens are bounded by before they are counted."""
+
+    reserved_answer: int = Field(
+        1024, ge=1, description="tokens set aside for an answer that may be longer or does not say"
+    )
+    window: int = Field(131_072, ge=1, description="tokens of prompt and answer, filled in by the plan")
+    template_once: int = Field(512, ge=0, description="bytes of the chat template, filled in by the plan")
+    template_turn: int = Field(64, ge=0, description="bytes it adds to a message, filled in by the plan")
+    template_tools: int = Field(1024, ge=0, description="bytes it adds to tools, filled in by the plan")
 
 
 class Artifact(_Frozen):
@@ -79,13 +95,21 @@ class GuardSettings(_Frozen):
     """Everything the guard is told."""
 
     limits: Limits = Limits.model_validate({})
+    tokens: TokenBounds = TokenBounds.model_validate({})
     audit: Audit = Audit.model_validate({})
     keys_file: str | None = Field(None, description="hashed keys; without a file nobody is asked for one")
     internal_key_sha256: str | None = Field(None, description="hash of the supervisor's own key")
     metrics_open: bool = Field(True, description="/metrics without a key")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="serve /metrics on this port, too")
+    metrics_host: str | None = Field(None, description="address of that port, by default the server's own")
+    share_prefix_cache: bool = Field(
+        False, description="let keys share cached beginnings; the time of an answer tells what others asked"
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may ask a server without keys, each as http://name:port"
+    )
     extra_paths: tuple[str, ...] = Field(
-        (), description="further paths, each as 'POST /v1/responses'; checked like a chat"
+        (), description="further paths, each as 'POST /v1/path'; checked like a chat"
     )
     allowed_media_hosts: tuple[str, ...] = Field(
         (), description="hosts that image, audio and video addresses may name; data: is always allowed"
@@ -107,6 +131,12 @@ class GuardSettings(_Frozen):
     )
     adapters: tuple[OfferedAdapter, ...] = Field((), description="LoRA adapters, filled in by the plan")
     task: Task = Field("generate", description="what the engine does, filled in by the plan")
+    auto_tools: bool = Field(
+        True, description="the model writes tool calls of its own accord, filled in by the plan"
+    )
+    tokenizer: str | None = Field(
+        None, description="directory for the compiler of schemas, filled in by the plan"
+    )
     artifact: Artifact = Artifact.model_validate({})
 
 

@@ -41,5 +41,9 @@ class Slots:
 
     def release(self, sequences: int, seconds: float) -> None:
         """Give slots back after `seconds` of use."""
-        self.taken -= sequences
+        self.give_back(sequences)
         self._typical_s += _WEIGHT * (seconds - self._typical_s)
+
+    def give_back(self, sequences: int) -> None:
+        """Give slots back that were not used."""
+        self.taken -= sequences

@@ -7,16 +7,15 @@ speech, and answers as if a token had come, if what came is right. It heeds the 
 
 from __future__ import annotations
 
-import asyncio
 import io
 import math
 import wave
-from collections.abc import MutableMapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from serving.guard.exchange import ASGIApp, Receive, Scope, Send
+from serving.guard.inner import ask
 from serving.guard.settings import GuardSettings, from_environment
 
 INTERNAL = "quantserve.internal"
@@ -95,7 +94,7 @@ class TaskProbe:
         asked = await _read(receive)
         model = str(from_json(asked).get("model", ""))
         path, kind, body = question(self._task, model)
-        status, answer = await self._ask(scope, path, kind, body)
+        status, answer = await ask(self._app, scope, path, body, kind)
         if status == 200 and answered(self._task, from_json(answer)):
             counted = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
             answer = to_json({"object": "probe", "model": model, "choices": [], "usage": counted})
@@ -105,27 +104,6 @@ class TaskProbe:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _ask(self, scope: Scope, path: str, kind: bytes, body: bytes) -> tuple[int, bytes]:
-        """Put the question to the app behind us and gather its answer."""
-        kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-type", b"content-length")]
-        headers = [*kept, (b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        inner = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
-        pending: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
-        status, answer = 500, b""
-
-        async def receive() -> MutableMapping[str, Any]:
-            return pending.pop() if pending else await _never()
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            nonlocal status, answer
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            elif message["type"] == "http.response.body":
-                answer += message.get("body", b"")
-
-        await self._app(inner, receive, send)
-        return status, answer
-
 
 async def _read(receive: Receive) -> bytes:
     body, more = b"", True
@@ -134,9 +112,3 @@ async def _read(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return body
-
-
-async def _never() -> MutableMapping[str, Any]:
-    """Wait for a disconnect that does not come: whoever waits for it is ended with the answer."""
-    await asyncio.Event().wait()
-    return {"type": "http.disconnect"}

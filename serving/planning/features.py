@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from serving.errors import HardwareError, TargetError
@@ -10,6 +12,12 @@ from serving.planning.items import Item, PlanInputs
 from serving.planning.options import known_options
 from serving.planning.parallel import wanted_copies
 
+_NO_FAMILY = "hermes"
+"""Reads the JSON of a demanded call, as most of vLLM's parsers do; no call is read from other text."""
+_DEMANDED_ONLY = "safety"
+_BACKEND = "guidance"
+_OWN_PARSERS = {"mistral": "quantserve_mistral"}
+_PLUGIN = Path(__file__).resolve().parents[1] / "tool_parsers.py"
 # The ranks vLLM 0.32 has buffers for.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -90,15 +98,29 @@ def speculation(inputs: PlanInputs) -> list[Item]:
 
 
 def tools(inputs: PlanInputs) -> list[Item]:
-    """Return the flags for tool calls the model decides on; calls the client demands need none."""
+    """Return the flags for tool calls.
+
+    Calls that a client demands are written under a schema made of its tools, which every model can be held
+    to, and read as JSON. Calls that the model decides on are written in a form of its family's, if it has
+    one; the guard refuses them for a model without (`decides_on_tools`), since vLLM has both or none.
+    """
     wish = inputs.profile.tool_parser
     parser = inputs.target.facts.tool_parser if wish is None else wish
-    if inputs.profile.task != "generate" or parser in (None, "none"):
+    if inputs.profile.task != "generate":
         return []
     source, reason = ("model", "its chat template writes calls so") if wish is None else ("profile", "wanted")
+    if parser in (None, "none"):
+        parser, source, reason = (
+            _NO_FAMILY,
+            _DEMANDED_ONLY,
+            "calls that are demanded; the model decides on none",
+        )
+    own = _OWN_PARSERS.get(str(parser))
+    plugin = "demanded calls for a family whose own parser knows none"
     return [
         Item("--enable-auto-tool-choice", None, source, "the model may call the tools it is given"),
-        Item("--tool-call-parser", parser, source, reason),
+        Item("--tool-call-parser", own or parser, source, reason),
+        *([Item("--tool-parser-plugin", str(_PLUGIN), "safety", plugin)] if own else []),
     ]
 
 
@@ -111,6 +133,34 @@ def own_files(inputs: PlanInputs) -> list[Item]:
     why = f"the engine would take {others[0]} instead of what the index names" if others else ""
     flags = {"--load-format": "safetensors", "--config-format": "hf", "--tokenizer-mode": "hf"}
     return [Item(name, value, "model", why) for name, value in flags.items()] if others else []
+
+
+def decides_on_tools(flags: Iterable[Item]) -> bool:
+    """Whether the model decides on tool calls itself, by the flags that `tools` and the user gave."""
+    return any(item.name == "--tool-call-parser" and item.source != _DEMANDED_ONLY for item in flags)
+
+
+def guided(inputs: PlanInputs) -> list[Item]:
+    """Return the flag for answers that follow a schema: one backend, whatever comes first.
+
+    vLLM's own choice depends on the first such request, and what fits the one it chose fails in another.
+    llguidance compiles in milliseconds and says what it cannot do. Between the parts of JSON nothing is
+    written: a small model could write blanks until its tokens end.
+    """
+    if inputs.profile.task != "generate":
+        return []
+    config = json.dumps({"backend": _BACKEND, "disable_any_whitespace": True})
+    reason = "answers under a schema are guided by llguidance, from the first request to the last"
+    return [Item("--structured-outputs-config", config, "safety", reason)]
+
+
+def guided_by_ours(flags: Iterable[Item]) -> bool:
+    """Whether the backend is the one that the guard compiles with first."""
+    found = [item.value for item in flags if item.name == "--structured-outputs-config"]
+    try:
+        return bool(found) and json.loads(found[-1] or "{}").get("backend") == _BACKEND
+    except ValueError:  # vLLM will say what is wrong with it
+        return False
 
 
 def quantization(inputs: PlanInputs) -> list[Item]:

@@ -43,6 +43,57 @@ def require_known(names: tuple[str, ...], where: str) -> None:
         plain = "--" + name.lstrip("-").replace("_", "-").partition(".")[0].partition("+")[0]
         if plain not in known_options():
             raise UsageError(f"{where}: vLLM has no option {name}", mend=nearest(plain, known_options()))
+    require_ours_to_pass(names, where)
+
+
+_NOT_PASSED_ON = {
+    **dict.fromkeys(
+        ("--api-server-count", "--headless", "--grpc", "--grpc-port", "--uds"),
+        "the server takes requests in one process, on its own address",
+    ),
+    **dict.fromkeys(
+        (
+            "--data-parallel-external-lb",
+            "--data-parallel-hybrid-lb",
+            "--data-parallel-multi-port-external-lb",
+            "--data-parallel-rank",
+            "--data-parallel-start-rank",
+            "--data-parallel-supervisor-port",
+            "--dp-supervisor-probe-failure-threshold",
+            "--dp-supervisor-probe-interval-s",
+            "--dp-supervisor-probe-timeout-s",
+        ),
+        "copies of the model are the profile's data_parallel, or --replicas",
+    ),
+    **dict.fromkeys(
+        ("--host", "--port", "--served-model-name"), "it is serving's own option: write it before the --"
+    ),
+    "--config": "its file could say anything; write the options after -- or under vllm: in a profile",
+    "--model": "the model is serving's first argument, whose files were checked",
+    "--api-key": "the guard's keys are the only ones: python -m serving keys create NAME",
+    **dict.fromkeys(
+        ("--allowed-origins", "--allowed-methods", "--allowed-headers", "--allow-credentials"),
+        "which pages may ask is the guard's to say: allowed_origins in the file of --guard",
+    ),
+    "--enable-fault-tolerance": "the supervisor restarts an engine that died",
+    "--tokens-only": "the guard's limits are on text and tokens of the usual routes",
+    "--tool-server": "a tool that runs on the server would pass the guard",
+    "--disable-log-stats": "tokens and queues are counted by the engine's own figures",
+}
+"""Options that vLLM's server has and this one would ignore, or that undo what plan and guard decide."""
+
+
+def require_ours_to_pass(names: tuple[str, ...], where: str) -> None:
+    """Refuse an option that would not do what it says here.
+
+    Raises:
+        UsageError: with the way to the same end.
+    """
+    for name in names:
+        plain = "--" + name.lstrip("-").replace("_", "-").partition(".")[0].partition("+")[0]
+        why = _NOT_PASSED_ON.get(plain.replace("--no-", "--", 1)) or _NOT_PASSED_ON.get(plain)
+        if why is not None:
+            raise UsageError(f"{where}: {name} is not passed on to vLLM", mend=why[0].upper() + why[1:])
 
 
 if __name__ == "__main__":

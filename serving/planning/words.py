@@ -15,8 +15,12 @@ def parse_words(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     current: str | None = None
     for word in words:
         if word.startswith("--"):
-            current, equals, value = word.partition("=")
+            name, equals, value = word.partition("=")
+            field, dot, rest = name.partition(".")
+            current = field.replace("_", "-") + dot + rest  # vLLM takes both; here one name is one flag
             found[current] = (value,) if equals else ()
+        elif word[:1] == "-" and word[1:2].isalpha():
+            raise UsageError(f"{word!r} is a short flag", mend="Write it in full: -- --name value")
         elif current is None:
             raise UsageError(f"{word!r} is no vLLM flag", mend="Write them as -- --name value")
         else:

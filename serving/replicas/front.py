@@ -14,6 +14,7 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Collection
 
 import aiohttp
 from aiohttp import web
@@ -21,6 +22,8 @@ from multidict import CIMultiDict
 from prometheus_client import generate_latest
 from yarl import URL
 
+from core.origin import WHY, foreign
+from serving.guard.internal import FRONT_HEADER, front_headers
 from serving.guard.paths import Endpoint, PathTable
 from serving.guard.refusal import Refusal, bad_value
 from serving.replicas import metrics
@@ -53,9 +56,10 @@ _OURS = frozenset(
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-real-ip",
+        FRONT_HEADER.lower(),
     }
 )
-"""Request headers that are ours to set: the client's address."""
+"""Request headers that are ours to set: the client's address, and that we say so."""
 _AWAY = frozenset((502, 503))
 """Statuses of a replica that stops, or whose engine is being replaced."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -65,8 +69,15 @@ _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 class Front:
     """The handler of every request, and what it knows of the parts behind it."""
 
-    def __init__(self, options: FrontOptions, policy: str, paths: PathTable) -> None:
-        """Must be made inside the event loop."""
+    def __init__(
+        self, options: FrontOptions, policy: str, paths: PathTable, origins: Collection[str] | None = None
+    ) -> None:
+        """Must be made inside the event loop.
+
+        `origins` are the further origins whose pages may ask a server without keys; None where keys are
+        asked for, since another site's page has none.
+        """
+        self._origins = origins
         self._options = options
         self._policy = policy
         self._paths = paths
@@ -89,6 +100,7 @@ class Front:
         try:
             if self.draining:
                 return self._away("the server is stopping", close=True)
+            self._require_own(request)
             endpoint = self._paths.find(request.method, request.path)
             if endpoint.name == "health":
                 return web.Response() if self.replicas else self._away("no replica is ready")
@@ -98,6 +110,18 @@ class Front:
                 return await self._forward(request, endpoint, await body.read(request, endpoint))
         except Refusal as refusal:
             return refused(refusal)
+
+    def _require_own(self, request: web.Request) -> None:
+        """Refuse other sites' pages where no key keeps them out; the guards do not see the address asked.
+
+        Raises:
+            Refusal: 403.
+        """
+        if self._origins is None:
+            return
+        why = foreign(request.headers.get("Host", ""), request.headers.get("Origin"), self._origins)
+        if why is not None:
+            raise Refusal(403, why, WHY[why], close=True)
 
     async def close(self) -> None:
         """Close the connections to the parts behind."""
@@ -146,7 +170,7 @@ class Front:
         try:
             upstream = await self.session.request(
                 request.method,
-                URL(f"{root}{request.path}" + (f"?{query}" if query else ""), encoded=True),
+                URL(f"{root}{request.rel_url.raw_path}" + (f"?{query}" if query else ""), encoded=True),
                 headers=headers,
                 data=body or None,
                 allow_redirects=False,
@@ -197,8 +221,7 @@ def _passed(request: web.BaseRequest) -> CIMultiDict[str]:
             if _LONE_SURROGATE.search(value):  # how aiohttp reads bytes that are not UTF-8
                 raise bad_value(f"the header {name[:64]} is not valid UTF-8")
             passed.add(name, value)
-    if request.remote:
-        passed["X-Forwarded-For"] = request.remote
+    passed.update(front_headers(request.remote))
     return passed
 
 

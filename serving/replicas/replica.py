@@ -16,9 +16,10 @@ import yaml
 from core.errors import UsageError
 from core.files import open_private, private_folder, write_text
 from core.logs import last_words, read_tail
+from core.origin import is_loopback
 from serving.config import LOOPBACK, RunDirectory, ServeOptions
 from serving.errors import EngineDied, EngineNotReady, PortTaken
-from serving.guard.planning import is_loopback, read_user_settings
+from serving.guard.planning import read_user_settings
 from serving.hardware.system import format_id_list
 from serving.ports import claim_port, url_of
 from serving.processes import signal_group

@@ -102,7 +102,8 @@ class Supervisor:
         settings, guard = self.settings, self.settings.options.guard
         user = read_user_settings(Path(guard) if guard is not None else None)
         paths = PathTable(tuple(user.get("extra_paths", ())))
-        self._front = front = Front(settings.front, settings.router.policy, paths)
+        origins = None if settings.options.keys is not None else tuple(user.get("allowed_origins", ()))
+        self._front = front = Front(settings.front, settings.router.policy, paths, origins)
         self._reaper = reaper = Reaper(self._times.orphan_grace_s)
         self._router_keeper = RouterKeeper(settings, front, self.replicas, reaper, self._stop, self.record)
         self.replica_keeper = ReplicaKeeper(

@@ -31,6 +31,7 @@ from serving.guard.middleware import Guard
 from serving.guard.settings import VARIABLE, GuardSettings
 from serving.supervise.children import reporter, reporting_uncaught, watch_children
 from serving.supervise.line import LISTENER_VARIABLE, inherited
+from tests.integration.serving.guard.books import Books
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
 TOKENS = Counter("vllm:generation_tokens", "tokens of all requests", ["engine"])
@@ -58,6 +59,7 @@ class Engine:
         self.state = self
         self.engine_client = self
         self.errored = False
+        self.output_processor = Books()
         self.stuck: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -3,7 +3,7 @@
 python tests/integration/serving/report_from_vllm.py FOLDER SIZE_BYTES BATCHED_TOKENS
 
 Writes a config.json for each of several shapes into FOLDER/SHAPE, starts the engine on it with dummy weights
-and prints one line of JSON: the options, and for each shape the tokens as the engine counts them.
+and prints one line of JSON: the options, the server's paths, and each shape's tokens as the engine counts them.
 """
 
 from __future__ import annotations
@@ -70,6 +70,20 @@ def write_shapes(folder: Path) -> None:
         (folder / name / "config.json").write_text(json.dumps({**COMMON, **shape}), encoding="utf-8")
 
 
+def routes() -> dict[str, list[str]]:
+    """Return every path of vLLM's server for text and speech with its methods; ANY where it takes all."""
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(["--model", "none"])
+    found: dict[str, list[str]] = {}
+    for route in build_app(arguments, ("generate", "transcription"), None).routes:
+        methods = getattr(route, "methods", None) or ["ANY"]
+        found[str(getattr(route, "path", ""))] = sorted({*found.get(route.path, ()), *methods})
+    return found
+
+
 def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     from vllm import LLM
@@ -90,7 +104,9 @@ def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
         )
         found[name] = int(engine.llm_engine.vllm_config.cache_config.kv_cache_size_tokens or 0)
         del engine
-    sys.stdout.write(json.dumps({"options": read_from_engine(), "kv_cache_tokens": found}) + "\n")
+    sys.stdout.write(
+        json.dumps({"options": read_from_engine(), "routes": routes(), "kv_cache_tokens": found}) + "\n"
+    )
 
 
 if __name__ == "__main__":

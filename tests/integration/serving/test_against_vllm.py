@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
+from serving.guard.keys import KeyFile, write_keys
+from serving.guard.middleware import Guard
+from serving.guard.paths import ALLOWED
+from serving.guard.settings import GuardSettings
 from serving.kv import KvLayout, block_tokens, kv_estimate
 from serving.model import read_model_facts
 from serving.planning.options import known_options
+from tests.integration.serving.guard.app import METHODS
+from tests.integration.serving.guard.test_doors import Behind, call
 from tests.programs import told_by
 
 pytestmark = pytest.mark.engine
@@ -37,6 +43,30 @@ def reported(vllm: dict[str, Any]) -> dict[str, int]:
 
 def test_our_list_of_options_is_vllms(vllm: dict[str, Any]) -> None:
     assert list(known_options()) == vllm["options"]
+
+
+def test_paths_of_the_allow_list_are_vllms(vllm: dict[str, Any]) -> None:
+    for path, methods in ALLOWED.items():
+        for method, endpoint in methods.items():
+            if {"generate", "transcribe"}.intersection(endpoint.tasks):
+                assert {method, "ANY"}.intersection(vllm["routes"][path]), path
+
+
+def test_no_path_of_vllms_is_reached_without_a_key_by_any_method(
+    vllm: dict[str, Any], tmp_path: Path
+) -> None:
+    write_keys(tmp_path / "k", KeyFile())
+    behind = Behind()
+    settings = {"keys_file": str(tmp_path / "k"), "metrics_open": False}
+    for task in ("generate", "transcribe"):
+        guard = Guard(behind, GuardSettings.model_validate({**settings, "task": task}))
+        for path in vllm["routes"]:
+            for method in METHODS:
+                status = call(guard, method, path.replace("{response_id}", "r1"), {}).status_code
+                assert status in (200, 204, 401, 404, 405), (method, path)
+        guard.close()
+    assert len(vllm["routes"]) > 30
+    assert set(behind.reached) == {("GET", "/health")}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 import httpx
 import openai
@@ -51,6 +52,98 @@ def test_completion_streams(server: Server) -> None:
     assert len(chunks) > 3
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 8
+
+
+@pytest.mark.parametrize(
+    ("schema", "status"),
+    [
+        ({"type": "array", "minItems": 1}, 200),
+        ({"type": "array", "minItems": 1000}, 200),
+        ({"$ref": "#"}, 400),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}}, 200),
+        ({"type": "nope"}, 400),
+        ({"type": "string", "pattern": "("}, 400),
+        ({"allOf": [{"type": "string", "pattern": f".*w{k}.*"} for k in range(16)]}, 400),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 9, "maxItems": 100_000}, 400),
+        (True, 400),
+    ],
+)
+def test_schema_is_followed_or_a_400_whatever_came_first(server: Server, schema: Any, status: int) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "response_format": form}
+    answer = httpx.post(f"{server.ready['base_url']}/chat/completions", json=body, timeout=60)
+    assert answer.status_code == status, answer.text
+    assert status == 200 or answer.json()["error"]["param"] == "response_format"
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "weather"}}, "auto"]
+)
+def test_demanded_tools_are_called_by_a_model_that_decides_on_none(server: Server, choice: Any) -> None:
+    schema = {"type": "object", "properties": {"city": {"enum": ["Paris"]}}, "required": ["city"]}
+    client = openai.OpenAI(base_url=server.ready["base_url"], api_key="none", max_retries=0)
+    ask: dict[str, Any] = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "weather?"}],
+        "tools": [{"type": "function", "function": {"name": "weather", "parameters": schema}}],
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+        "max_tokens": 200,
+    }
+    if choice == "auto":
+        with pytest.raises(openai.BadRequestError, match="tool_parser in the server's profile") as caught:
+            client.chat.completions.create(**ask)
+        assert caught.value.code == "no_auto_tools"
+        return
+    (call,) = client.chat.completions.create(**ask).choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Paris"})
+
+
+def test_responses_and_messages_answer_and_keep_nothing(server: Server) -> None:
+    client = openai.OpenAI(base_url=server.ready["base_url"], api_key="none", max_retries=0)
+    answer = client.responses.create(model="tiny", input="hello", max_output_tokens=4)
+    assert answer.usage is not None
+    assert answer.usage.output_tokens == 4
+    events = list(client.responses.create(model="tiny", input="hello", max_output_tokens=4, stream=True))
+    assert events[-1].type in ("response.completed", "response.incomplete")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(answer.id)
+    with pytest.raises(openai.BadRequestError, match="nothing is stored"):
+        client.responses.create(model="tiny", input="hello", previous_response_id=answer.id)
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+    message = httpx.post(f"{server.ready['base_url']}/messages", json=body, timeout=60).json()
+    assert (message["type"], message["usage"]["output_tokens"]) == ("message", 4)
+
+
+def test_early_leaver_is_counted_as_the_engine_counts(server: Server) -> None:
+    url, name = server.ready["url"], "vllm:generation_tokens_total"
+    ours = 'quantserve_guard_tokens_total{kind="completion"}'
+    before = sample(url, name) - sample(url, ours)
+    body = {**completion(480, stream=True), "stream_interval": 1000}
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
+        next(answer.iter_lines())
+    assert wait_for(lambda: sample(url, "quantserve_guard_sequences") == 0, 20)
+    # The supervisor's probe, one token now and then, is the engine's work and no client's.
+    assert wait_for(lambda: 0 <= sample(url, name) - sample(url, ours) - before <= 2, 10)
+
+
+def test_one_model_and_heads_and_another_tasks_path(server: Server) -> None:
+    client = openai.OpenAI(base_url=server.ready["base_url"], api_key="none", max_retries=0)
+    assert client.models.retrieve("tiny").id == "tiny"
+    for path in ("/health", "/metrics", "/v1/models", "/v1/models/tiny"):
+        answer = httpx.head(f"{server.ready['url']}{path}", timeout=20)
+        assert (answer.status_code, answer.content) == (200, b""), path
+    options = httpx.options(f"{server.ready['url']}/metrics", timeout=20)
+    assert (options.status_code, options.content) == (204, b"")
+    with pytest.raises(openai.NotFoundError, match="this server's model generates text") as caught:
+        client.embeddings.create(model="tiny", input="x")
+    assert caught.value.code == "wrong_task"
+
+
+def test_prompt_that_fills_the_window_is_told_so(server: Server) -> None:
+    body = {"model": "tiny", "prompt": [5] * 512}
+    answer = httpx.post(f"{server.ready['base_url']}/completions", json=body, timeout=60).json()["error"]
+    assert "the prompt fills the model's window of 512 tokens" in answer["message"]
 
 
 def test_answer_does_not_depend_on_who_else_asks(server: Server) -> None:

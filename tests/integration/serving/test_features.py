@@ -32,9 +32,6 @@ max_sequences: 8
 max_batched_tokens: 64
 kv: {max_gib: 0.1}
 tool_parser: hermes
-vllm:
-  # A random model would fill the room between two words of JSON with blanks.
-  structured-outputs-config: {backend: xgrammar, disable_any_whitespace: true}
 """
 
 

@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 
 from core.errors import UsageError
+from core.origin import is_loopback
 from rag.answer import Answer
 from rag.config import AnswerMode, RetrieveMode
-from rag.server.keys import KeyRing, KeysError, create_key, is_loopback, require_keys, revoke_key
+from rag.server.keys import KeyRing, KeysError, create_key, require_keys, revoke_key
 from rag.server.surroundings import surroundings_of
 from rag.server.tickets import Tickets
 from rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view

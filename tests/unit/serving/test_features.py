@@ -13,6 +13,7 @@ from core.errors import UsageError
 from serving.adapters import Adapter
 from serving.command import Item, Plan, default_profile, make_plan
 from serving.errors import ProfileError, TargetError
+from serving.planning.features import decides_on_tools
 from serving.profiles import Speculation
 from tests.unit.serving.machines import AMD, H100, SMOLLM2, inputs
 
@@ -98,22 +99,23 @@ def test_draft_model_of_another_vocabulary_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_template", "wish", "parser"),
+    ("of_template", "wish", "parser", "decides"),
     [
-        ("hermes", None, "hermes"),
-        ("hermes", "none", None),
-        (None, "pythonic", "pythonic"),
-        (None, None, None),
+        ("llama3_json", None, "llama3_json", True),
+        ("llama3_json", "none", "hermes", False),
+        (None, "pythonic", "pythonic", True),
+        (None, None, "hermes", False),
     ],
 )
 def test_tool_parser_follows_the_template_unless_the_profile_says(
-    of_template: str | None, wish: str | None, parser: str | None
+    of_template: str | None, wish: str | None, parser: str, decides: bool
 ) -> None:
     facts = replace(SMOLLM2, tool_parser=of_template)
     plan = make_plan(inputs(AMD, facts=facts, wishes={"tool_parser": wish}))
     found = {item.name: item.value for item in plan.flags}
     assert found.get("--tool-call-parser") == parser
-    assert ("--enable-auto-tool-choice" in found) is (parser is not None)
+    assert "--enable-auto-tool-choice" in found  # vLLM reads demanded calls only with it
+    assert decides_on_tools(plan.flags) is decides
 
 
 def test_every_kind_of_value_is_passed_through() -> None:
@@ -122,7 +124,7 @@ def test_every_kind_of_value_is_passed_through() -> None:
         "enable-log-requests": True,
         "enable-prefix-caching": False,
         "speculative-config": {"method": "ngram"},
-        "allowed-origins": ["a", "b"],
+        "ignore-patterns": ["a", "b"],
     }
     plan = make_plan(inputs(AMD, wishes={"vllm": options}))
     assert item(plan, "--stream-interval").value == "4"
@@ -130,13 +132,13 @@ def test_every_kind_of_value_is_passed_through() -> None:
     assert item(plan, "--no-enable-prefix-caching").value is None
     assert "--enable-prefix-caching" not in names(plan)
     assert json.loads(item(plan, "--speculative-config").value or "") == {"method": "ngram"}
-    assert item(plan, "--allowed-origins").words == ("--allowed-origins", "a", "b")
+    assert item(plan, "--ignore-patterns").words == ("--ignore-patterns", "a", "b")
 
 
 def test_users_words_of_one_flag_stay_apart() -> None:
-    plan = make_plan(inputs(AMD, options={"vllm_args": ("--allowed-origins", "a", "b")}))
+    plan = make_plan(inputs(AMD, options={"vllm_args": ("--ignore-patterns", "a", "b")}))
     argv = plan.argv("python")
-    assert argv[argv.index("--allowed-origins") :][:3] == ["--allowed-origins", "a", "b"]
+    assert argv[argv.index("--ignore-patterns") :][:3] == ["--ignore-patterns", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
 from serving.guard.middleware import Guard
 from serving.guard.settings import GuardSettings
+from tests.integration.serving.guard.books import EngineClient
 
+METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "PATCH"]
 USAGE = {"prompt_tokens": 7, "total_tokens": 10, "completion_tokens": 3}
 
 
@@ -29,19 +31,26 @@ class FakeEngine:
         self.seen: list[dict[str, Any]] = []
         self.request_ids: list[str | None] = []
         self.cancelled = 0
+        self.refusal: tuple[int, Any] | None = None
+        """Status and body of what it says to everything that it is asked to generate."""
         self.gate = threading.Event()
         """Requests whose prompt is "wait" end when this is set."""
         self.app = FastAPI()
+        self.app.state.engine_client = self.client = EngineClient()
         self.app.add_api_route("/health", self.health)
-        self.app.add_api_route("/metrics", self.health)
+        # It answers every method, as Prometheus' own app does.
+        self.app.add_api_route("/metrics", self.figures, methods=METHODS)
         self.app.add_api_route("/docs2", self.health)
         self.app.add_api_route("/v1/models", self.models)
         self.app.add_api_route("/v1/audio/transcriptions", self.audio, methods=["POST"])
-        for path in ("/v1/completions", "/v1/chat/completions", "/tokenize"):
+        for path in ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/tokenize"):
             self.app.add_api_route(path, self.complete, methods=["POST"])
 
     async def health(self) -> Response:
         return Response("fine")
+
+    async def figures(self) -> Response:
+        return PlainTextResponse("figures")
 
     async def models(self) -> dict[str, Any]:
         return {"object": "list", "data": [{"id": "m"}]}
@@ -53,6 +62,11 @@ class FakeEngine:
         body = await request.json()
         self.seen.append(body)
         self.request_ids.append(request.headers.get("x-request-id"))
+        if self.refusal is not None:
+            return JSONResponse(self.refusal[1], self.refusal[0])
+        tokens = self.client.output_processor.begin(7, body.get("n") or 1, body.get("cache_salt"))
+        for answer in tokens:
+            answer += [1, 2, 3]
         if body.get("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         waiting = asyncio.ensure_future(self._until_open(body))
@@ -111,7 +125,7 @@ class GuardedServer:
         return self
 
     def _serve(self, app: FastAPI) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", forwarded_allow_ips="")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

@@ -42,11 +42,17 @@ def test_requests_a_minute_refill_evenly() -> None:
     refusal_of(limits, asked)
 
 
+def spend(limits: RateLimits, asked: Key, reserved: int, taken: int) -> None:
+    reservation = limits.reserve(asked, reserved)
+    assert reservation is not None
+    limits.settle(reservation, taken)
+
+
 def test_tokens_a_minute_go_into_debt_and_come_back() -> None:
     clock = Clock()
     limits, asked = RateLimits(clock, clock), key(tokens_per_minute=60)
     limits.admit(asked)
-    limits.charge(asked, 90)
+    spend(limits, asked, 10, 90)
     refusal = refusal_of(limits, asked)
     assert (refusal.reason, refusal.retry_after_s) == ("token_limit", 31)
     clock.now += 31
@@ -58,10 +64,45 @@ def test_tokens_a_day_begin_anew_at_midnight_utc() -> None:
     clock.now = 86_400.0 * 20_000 + 86_000
     limits, asked = RateLimits(clock, clock), key(tokens_per_day=100)
     limits.admit(asked)
-    limits.charge(asked, 100)
+    spend(limits, asked, 100, 100)
     assert refusal_of(limits, asked).retry_after_s == 400
     clock.now += 400
     limits.admit(asked)
+
+
+def test_request_over_midnight_counts_for_the_new_day_once() -> None:
+    clock = Clock()
+    clock.now = 86_400.0 * 20_000 - 10
+    limits, asked = RateLimits(clock, clock), key(tokens_per_day=100)
+    reservation = limits.reserve(asked, 80)
+    assert reservation is not None
+    clock.now += 20
+    limits.settle(reservation, 30)
+    spend(limits, asked, 70, 70)
+    assert refusal_of(limits, asked).reason == "token_limit"
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
+def test_requests_at_once_cannot_pass_a_limit_together(limit: str) -> None:
+    clock = Clock()
+    limits, asked = RateLimits(clock, clock), key(**{limit: 10})
+    limits.admit(asked)
+    assert limits.reserve(asked, 1024) is not None
+    for _ in range(23):
+        with pytest.raises(Refusal) as caught:
+            limits.reserve(asked, 1024)
+        assert (caught.value.status, caught.value.reason) == (429, "token_limit")
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
+def test_what_was_set_aside_and_not_taken_is_free_again(limit: str) -> None:
+    clock = Clock()
+    limits, asked = RateLimits(clock, clock), key(**{limit: 100})
+    for _ in range(10):
+        spend(limits, asked, 90, 1)
+    assert limits.reserve(asked, 90) is not None
+    with pytest.raises(Refusal, match="may take 91 tokens"):
+        limits.reserve(asked, 91)
 
 
 def test_keys_do_not_share_and_new_limits_hold_at_once() -> None:
@@ -79,7 +120,7 @@ def test_key_without_limits_is_never_refused() -> None:
     limits = RateLimits(clock, clock)
     for _ in range(1000):
         limits.admit(key())
-    limits.charge(key(), 10**9)
+    assert limits.reserve(key(), 10**9) is None
     limits.admit(key())
 
 

@@ -150,7 +150,7 @@ def test_a_tool_may_have_a_parameter_called_image_url() -> None:
 
 def test_a_usual_chat_passes() -> None:
     asked = chat(max_tokens=100, temperature=0.7, n=2, stream=True, stop=["a"], logprobs=True, top_logprobs=5)
-    assert asked == Asked("m", 2, stream=True, usage_wanted=False, characters=9)
+    assert asked == Asked("m", 2, stream=True, characters=9, answers=2)
 
 
 def test_null_fields_mean_absent() -> None:
@@ -292,7 +292,7 @@ def test_only_listed_paths_exist(method: str, path: str, status: int) -> None:
 
 
 def test_operator_may_add_a_path() -> None:
-    endpoint = PathTable(("POST /v1/responses",)).find("POST", "/v1/responses")
+    endpoint = PathTable(("POST /pooling",)).find("POST", "/pooling")
     assert (endpoint.name, endpoint.body, endpoint.queued) == ("extra", "json", True)
 
 

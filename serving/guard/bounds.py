@@ -1,0 +1,153 @@
+"""How many tokens a request may take at most, told from its bytes alone. Pure, and without a tokenizer.
+
+A token stands for at least one byte of text in every tokenizer that the engine knows: byte-level BPE,
+SentencePiece with byte fallback, WordPiece. Only where a tokenizer normalizes its text first (NFKC) can a
+character become longer, so such text counts in both forms. What a chat template adds was measured by the
+plan, which renders it (serving.guard.template). No prompt is longer than the model's window, and so no text
+beyond that length is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from unicodedata import is_normalized, normalize
+
+from serving.guard.settings import TokenBounds
+
+_COMPLETIONS_DEFAULT = 16
+"""Tokens of an answer of /v1/completions that does not say how many: OpenAI's number, and vLLM's."""
+_MEDIA_FIELDS = frozenset(
+    {
+        "image_url",
+        "video_url",
+        "audio_url",
+        "input_audio",
+        "input_image",
+        "image",
+        "audio",
+        "video",
+        "source",
+        "file",
+    }
+)
+_AUDIO_BYTES_A_SECOND = 2000
+"""Speech codecs hardly go below 16 kbit/s."""
+_AUDIO_WINDOW_S = 30
+"""Whisper hears so much at a time, and may fill its window for each."""
+_DICT_ENTRY = 2
+_NUMBER = 24
+"""The longest a number is written."""
+_SPECIALS = 4
+"""Tokens a tokenizer puts before, between and after texts."""
+_CONVERSATIONS = frozenset({"chat", "responses", "messages"})
+_GENERATING = frozenset({*_CONVERSATIONS, "completions", "extra"})
+_ASKED = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def text_tokens(text: str, most: int) -> int:
+    """Return the most tokens a text can become, at most `most`."""
+    if len(text) >= most:
+        return most
+    if text.isascii():
+        return len(text)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size < most and not is_normalized("NFKC", text):
+        size += len(normalize("NFKC", text).encode("utf-8", "surrogatepass"))
+    return min(most, size)
+
+
+def most_tokens(endpoint: str, body: dict[str, Any], bounds: TokenBounds, answers: int) -> int:
+    """Return the most tokens a request can take: its prompts, and `answers` to each of them."""
+    window = _window(body, bounds)
+    if "messages" in body or endpoint in _CONVERSATIONS:
+        prompts, count = _conversation(body, bounds, window), 1
+    elif endpoint in ("rerank", "score"):
+        prompts, count = _pairs(body, window)
+    else:
+        prompts, count = _each(body.get("prompt", body.get("input")), window)
+    if endpoint not in _GENERATING:
+        return prompts
+    answer = _answer_tokens(endpoint, body, bounds)
+    total = prompts + count * answers * answer
+    # Prompt and answer share the window, so one answer to each prompt cannot take more than that.
+    return total if answers > 1 else min(total, count * bounds.window)
+
+
+def audio_tokens(size_bytes: int, bounds: TokenBounds) -> int:
+    """Return what a file of sound can take: a window for each half minute it could last."""
+    return bounds.window * (1 + size_bytes // (_AUDIO_BYTES_A_SECOND * _AUDIO_WINDOW_S))
+
+
+def _window(body: dict[str, Any], bounds: TokenBounds) -> int:
+    truncated = body.get("truncate_prompt_tokens")
+    if type(truncated) is int and 0 <= truncated < bounds.window:
+        return truncated
+    return bounds.window
+
+
+def _answer_tokens(endpoint: str, body: dict[str, Any], bounds: TokenBounds) -> int:
+    """Return the tokens to set aside for one answer: what is asked for, as far as a usual answer goes."""
+    asked = next((body[name] for name in _ASKED if body.get(name) is not None), None)
+    if asked is None:
+        asked = _COMPLETIONS_DEFAULT if endpoint == "completions" else bounds.reserved_answer
+    return min(int(asked), bounds.reserved_answer, bounds.window)
+
+
+def _conversation(body: dict[str, Any], bounds: TokenBounds, window: int) -> int:
+    """All text of a conversation, what the template puts round it, and tools as a template writes them."""
+    turns = body.get("messages", body.get("input"))
+    found = bounds.template_once
+    found += bounds.template_turn * (len(turns) if isinstance(turns, list) else 1)
+    if tools := body.get("tools"):
+        found += bounds.template_tools + len(json.dumps(tools, indent=4))
+    for part in (turns, body.get("system"), body.get("instructions"), body.get("chat_template_kwargs")):
+        if found >= window:
+            return window
+        found += _tree(part, window)
+    return min(window, found)
+
+
+def _tree(node: Any, most: int) -> int:
+    """Return the most tokens the text of a tree can become; a picture or a sound may fill the window."""
+    found, stack = 0, [node]
+    while stack and found < most:
+        node = stack.pop()
+        if type(node) is str:
+            found += text_tokens(node, most)
+        elif type(node) is dict:
+            if not _MEDIA_FIELDS.isdisjoint(node):
+                return most
+            found += sum(len(name) + _DICT_ENTRY for name in node)
+            stack.extend(node.values())
+        elif type(node) is list:
+            stack.extend(node)
+        elif node is not None:
+            found += _NUMBER
+    return min(found, most)
+
+
+def _one(entry: Any, window: int) -> int:
+    """Return the most tokens of one prompt: a text, token ids, or a conversation's part."""
+    if type(entry) is list and entry and type(entry[0]) is int:
+        return min(window, len(entry))
+    return min(window, _tree(entry, window) + _SPECIALS)
+
+
+def _each(texts: Any, window: int) -> tuple[int, int]:
+    """Return the most tokens of one prompt or a list of prompts together, and how many they are."""
+    if type(texts) is not list or (texts and type(texts[0]) is int):
+        return _one(texts, window), 1
+    return sum(_one(entry, window) for entry in texts), max(1, len(texts))
+
+
+def _pairs(body: dict[str, Any], window: int) -> tuple[int, int]:
+    """A query is read with each of its documents, a first text with each second one."""
+
+    def side(*names: str) -> tuple[int, int]:
+        return next((_each(body[name], window) for name in names if body.get(name) is not None), (0, 1))
+
+    one, ones = side("query", "queries", "data_1", "text_1")
+    other, others = side("documents", "items", "data_2", "text_2")
+    pairs = max(ones, others)
+    return min(window * pairs, one * -(-pairs // ones) + other * -(-pairs // others)), pairs

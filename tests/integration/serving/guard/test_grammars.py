@@ -1,0 +1,110 @@
+"""Schemas compiled aside by the engine's own library, in the serving environment's Python."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.guard.grammars import Compiler, Constraint, constraints
+from serving.guard.refusal import Refusal
+from tests.programs import PYTHON
+
+SLOW = [{"type": "string", "pattern": f".*w{k}.*"} for k in range(16)]
+
+
+def checked(folder: Path, *asked: Constraint) -> list[Refusal | None]:
+    """Check several at once with one compiler."""
+
+    async def check() -> list[Any]:
+        compiler = Compiler(folder, 1.0, PYTHON)
+        try:
+            return await asyncio.gather(*(compiler.check(one) for one in asked), return_exceptions=True)
+        finally:
+            compiler.close()
+
+    return asyncio.run(check())
+
+
+def one(kind: str, value: Any) -> Constraint:
+    return Constraint(kind, value if isinstance(value, str) else json.dumps(value), "response_format")
+
+
+GOOD = [
+    one("json", {"type": "array", "minItems": 1}),
+    one("json", {"type": "object", "properties": {"a": {"$ref": "#"}}}),
+    one("regex", "(a|b){3}"),
+    one("choice", ["yes", "no"]),
+    one("grammar", 'start: "a" | "b"'),
+]
+BAD = [
+    one("json", {"$ref": "#"}),
+    one("json", {"$ref": "https://example.org/schema"}),
+    one("json", {"type": 5}),
+    one("json", "[" * 100_000),
+    one("json", "true"),
+    one("json", {"type": "array", "minItems": 10**30}),
+    one("regex", "(("),
+    one("regex", r"(a)\1"),
+    one("choice", "["),
+    one("grammar", "start: %%"),
+    one("structural_tag", {}),
+    one("structural_tag", {"triggers": [], "structures": [{"begin": "x"}]}),
+    one("nothing", "x"),
+]
+
+
+def test_good_ones_pass_and_every_mistake_is_a_400(tmp_path: Path) -> None:
+    found = checked(tmp_path, *GOOD, *BAD)
+    assert found[: len(GOOD)] == [None] * len(GOOD)
+    for refusal in found[len(GOOD) :]:
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.param) == (400, "response_format")
+
+
+def test_what_takes_too_long_is_ended_and_the_others_still_get_their_answer(tmp_path: Path) -> None:
+    slow = [one("json", {"allOf": SLOW, "title": str(k)}) for k in range(2)]
+    *ended, fine = checked(tmp_path, *slow, one("json", {"type": "object"}))
+    assert fine is None
+    for refusal in ended:
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.reason) == (400, "limit_exceeded")
+
+
+def test_constraints_are_found_in_every_api() -> None:
+    schema = {"type": "object"}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    bodies: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, []),
+        ({"response_format": {"type": "text"}}, []),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}, ["json"]),
+        ({"text": {"format": {"type": "json_schema", "schema": schema}}}, ["json"]),
+        ({"output_config": {"format": {"type": "json_schema", "schema": schema}}}, ["json"]),
+        ({"structured_outputs": {"regex": "a", "json": None}}, ["regex"]),
+        ({"response_format": {"type": "structural_tag", "triggers": []}}, ["structural_tag"]),
+        ({"tools": [tool]}, []),
+        ({"tools": [tool], "tool_choice": "auto"}, []),
+        ({"tools": [tool], "tool_choice": "required"}, ["json"]),
+        ({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}}, ["json"]),
+        ({"tools": [{"name": "f", "input_schema": schema}], "tool_choice": {"type": "any"}}, ["json"]),
+        ({"tools": [5, {"function": 5}], "tool_choice": "required"}, []),
+    ]
+    for body, kinds in bodies:
+        assert [found.kind for found in constraints(body)] == kinds, body
+
+
+@pytest.mark.parametrize("kind", ["json", "regex"])
+def test_what_was_compiled_once_is_remembered(tmp_path: Path, kind: str) -> None:
+    async def check() -> bool:
+        compiler = Compiler(tmp_path, 1.0, PYTHON)
+        asked = one(kind, {"type": "object"} if kind == "json" else "a")
+        await compiler.check(asked)
+        compiler.close()
+        before = asyncio.all_tasks()
+        await compiler.check(asked)  # no process is left to ask
+        return asyncio.all_tasks() == before
+
+    assert asyncio.run(check())

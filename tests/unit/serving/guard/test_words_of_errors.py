@@ -1,0 +1,204 @@
+"""The engine's errors in our words, secrets out of logs, and the fields of a form."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from core.origin import foreign
+from serving.guard.engine_errors import Context, own_words, translate
+from serving.guard.redact import redact, redact_logs, without_query
+from serving.guard.refusal import Refusal
+from serving.guard.upload import boundary_of, read_fields
+
+CONTEXT = Context(window=8192)
+
+
+def error(message: str, param: str | None = None) -> bytes:
+    return json.dumps({"error": {"message": message, "type": "BadRequestError", "param": param}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (
+            'tool_choice="required" requires --tool-call-parser to be set',
+            "tool_parser in the server's profile",
+        ),
+        (
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+            '"auto" tool choice requires tool_parser in the server\'s profile to be set',
+        ),
+        ("You must set `--enable-mm-embeds` to input `image_embeds`", "an option of the server"),
+        (
+            "Please set --reasoning-parser and/or --reasoning-config to use it",
+            "Please set an option of the server to use it",
+        ),
+    ],
+)
+def test_flags_of_vllm_reach_no_client(theirs: str, ours: str) -> None:
+    refusal = translate(400, error(theirs), CONTEXT)
+    assert ours in str(refusal)
+    assert "--" not in str(refusal)
+
+
+def test_prompt_that_fills_the_window_is_told_so() -> None:
+    theirs = error("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", "max_tokens")
+    filled = translate(400, theirs, CONTEXT)
+    assert (filled.reason, filled.param) == ("context_length_exceeded", None)
+    assert "the prompt fills the model's window of 8192 tokens" in str(filled)
+    asked = translate(400, theirs, Context(window=8192, asked_for_none=True))
+    assert (asked.reason, asked.param) == ("engine_refused", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "message"),
+    [
+        (404, b'{"detail":"Not Found"}', "engine_refused", "Not Found"),
+        (405, b'{"detail":"Method Not Allowed"}', "engine_refused", "Method Not Allowed"),
+        (500, b"Internal Server Error", "engine_error", "internal server error"),
+        (500, error("EngineCore failed"), "engine_error", "EngineCore failed"),
+        (
+            404,
+            error("The model `x` does not exist.", "model"),
+            "model_not_found",
+            "The model `x` does not exist.",
+        ),
+        (400, b'{"type":"error","error":{"type":"x","message":"no"}}', "engine_refused", "no"),
+        (400, b"\xff", "engine_refused", "bad request"),
+        (400, b"[1]", "engine_refused", "bad request"),
+    ],
+)
+def test_every_shape_of_error_becomes_openais(status: int, body: bytes, reason: str, message: str) -> None:
+    refusal = translate(status, body, CONTEXT)
+    assert (refusal.status, refusal.reason, str(refusal)) == (status, reason, message)
+    shaped = json.loads(refusal.body())["error"]
+    assert shaped["type"] == ("server_error" if status == 500 else "invalid_request_error")
+
+
+def test_anthropics_shape_holds_the_same_error() -> None:
+    shaped = json.loads(Refusal(400, "invalid_value", "no", param="n").body(anthropic=True))
+    assert (shaped["type"], shaped["error"]["message"]) == ("error", "no")
+
+
+def test_long_message_is_cut_before_it_is_searched() -> None:
+    assert len(own_words("-" * 10_000_000)) == 4096
+
+
+SECRET = "qs-0123abcd-ZYXwvuTSRqponMLKjihGFEdcbaZYXwvuTSRqponMLKj"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"/v1/models?api_key={SECRET}",
+        f"/v1/models/{SECRET}",
+        "/v1/models?api_key=hunter22&x=1",
+        "/v1/models?Authorization=Bearer%20abcdefgh",
+        "Authorization: Bearer hunter22hunter22",
+        "{'x-api-key': 'hunter22'}",
+        '{"api_key": "hunter22"}',
+        "password=hunter22 and more",
+        "The model `sk-hunter22hunter22` does not exist",
+        "access_token=hunter22",
+    ],
+)
+def test_secrets_are_hidden_wherever_they_stand(text: str) -> None:
+    shown = without_query(text) if text.startswith("/") else redact(text)
+    assert "hunter22" not in shown
+    assert "abcdefgh" not in shown
+    assert SECRET not in shown
+    assert "[hidden]" in shown
+
+
+@pytest.mark.parametrize("text", ["/v1/models", "max_tokens=5", "tokens: 12", "a task-force of risk-takers"])
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_log_leaves_out_queries_keys_and_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
+    redact_logs()
+    access = logging.getLogger("uvicorn.access")
+    with caplog.at_level(logging.INFO):
+        access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1", "GET", "/v1/models?key=hunter22", "1.1", 200)
+        try:
+            raise ValueError(f"no such key {SECRET}")
+        except ValueError:
+            logging.getLogger("any").exception("it failed for %s", SECRET)
+    assert "hunter22" not in caplog.text
+    assert SECRET not in caplog.text
+    assert "/v1/models?[hidden]" in caplog.text
+
+
+def part(name: str, value: str, more: str = "") -> str:
+    return f'--xx\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
+
+
+FILE = part("file", "RIFF...", '; filename="a.wav"')
+
+
+def test_fields_are_read_wherever_the_file_stands() -> None:
+    for body in (part("model", "m") + FILE, FILE + part("model", "m")):
+        assert read_fields(f"{body}--xx--\r\n".encode(), b"xx") == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'name="model"\r\n' * 40_000,
+        b"--xx\r\n" + b"a: b\r\n" * 40_000,
+        (part("a", "") * 65).encode(),
+        (part("model", "m") + part("model", "n") + "--xx--").encode(),
+        b"",
+        b"no form",
+    ],
+)
+def test_what_is_no_form_or_says_its_model_twice_is_refused(body: bytes) -> None:
+    if body == b"":
+        assert read_fields(body, b"xx") == {}
+        return
+    with pytest.raises(Refusal) as caught:
+        read_fields(body, b"xx")
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (b"multipart/form-data", 400),
+        (b"multipart/form-data; boundary=", 400),
+        (b"text/plain; boundary=xx", 415),
+        (b"", 415),
+        (b"multipart/form-data;" + b' a="' * 20_000, 400),
+    ],
+)
+def test_content_type_of_a_form_is_asked_for(kind: bytes, status: int) -> None:
+    with pytest.raises(Refusal) as caught:
+        boundary_of(kind)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "why"),
+    [
+        ("127.0.0.1:8000", None, None),
+        ("localhost", None, None),
+        ("[::1]:8000", None, None),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000", None),
+        ("127.0.0.1:8000", "http://localhost:3000", None),
+        ("127.0.0.1:8000", "http://127.0.0.1:9", "foreign_origin"),
+        ("127.0.0.1:8000", "null", "foreign_origin"),
+        ("127.0.0.1:8000", "https://[evil", "foreign_origin"),
+        ("evil.example", None, "foreign_host"),
+        ("127.0.0.1.evil.example", None, "foreign_host"),
+        ("[::1", None, "foreign_host"),
+        ("", None, "foreign_host"),
+        ("127.0.0.1@evil.example", None, "foreign_host"),
+    ],
+)
+def test_another_sites_page_is_told_by_host_and_origin(
+    host: str, origin: str | None, why: str | None
+) -> None:
+    assert foreign(host, origin, ("http://localhost:3000",)) == why
