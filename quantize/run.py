@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from core.console import console, progress
+from core.console import console, progress, styled
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
     ArtifactError,
@@ -235,7 +235,9 @@ def _shown_progress(plan: _Plan) -> Iterator[Any]:
                 bar.update(task, completed=event["done"], total=event["of"])
             elif event["event"] == "calibration" and plan.text is not None:
                 for warned in _judge(plan, plan.text, event):
-                    console.print(f"[yellow]warning[/] {warned.name}: {warned.text}", soft_wrap=True)
+                    console.print(
+                        styled(("warning", "yellow"), f" {warned.name}: {warned.text}"), soft_wrap=True
+                    )
 
         yield on_event
 

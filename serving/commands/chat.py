@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 import typer
 
-from core.console import console
+from core.console import console, styled
 from core.errors import UsageError
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
@@ -41,7 +41,7 @@ def chat(
         base_url=base_url or p.running_url(run_dir), api_key=api_key, timeout=_READ_TIMEOUT_S, max_retries=0
     )
     chosen = model or first_model(str(client.base_url), api_key)
-    console.print(f"[bold]{chosen}[/] at {client.base_url}  (/help; 종료 or Ctrl-D ends)")
+    console.print(styled((chosen, "bold"), f" at {client.base_url}  (/help; 종료 or Ctrl-D ends)"))
     talk(Conversation(system), _completer(client, chosen, max_tokens, temperature))
 
 
