@@ -17,9 +17,10 @@ from __future__ import annotations
 import functools
 import math
 import types
-from dataclasses import dataclass, fields
+from collections.abc import Hashable
+from dataclasses import Field, dataclass
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from core.errors import UsageError
 
@@ -55,19 +56,23 @@ class Range:
 class Checked:
     """Base of a dataclass whose values are checked when it is made, `dataclasses.replace` included."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
     def __post_init__(self) -> None:
         """Check every field.
 
         Raises:
             UsageError: a value that the field cannot have.
         """
-        hints = _hints(type(self))
-        for field in fields(self):  # type: ignore[arg-type]  # a mixin of dataclasses alone
-            check(field.name, getattr(self, field.name), hints[field.name])
+        kind: Any = type(self)
+        hints = _hints(kind)
+        given = vars(self)
+        for name in self.__dataclass_fields__:
+            check(name, given[name], hints[name])
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Hashable) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 

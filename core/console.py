@@ -50,7 +50,7 @@ console = PlainConsole(
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """Return one text of pieces, each as it is or as (piece, style): styled(("made", "green"), f": {path}")."""
+    """Return one text of pieces, plain or with a style: styled(("made", "green"), f": {path}")."""
     pieces = ((part, "") if isinstance(part, str) else part for part in parts)
     return Text.assemble(*((printable(text), style) for text, style in pieces))
 

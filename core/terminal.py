@@ -1,9 +1,9 @@
 """Outside text on a terminal: it may neither command the terminal nor pretend to be a line of ours.
 
-A file's name, a passage and a model's answer are somebody else's text. An escape sequence in it would colour,
-clear or retitle the terminal, a bidirectional override would show it in another order, a carriage return would
-write over what stands there. Each such character is shown as Python writes it (\\x1b, \\u202e) instead, so that
-nothing is lost and nothing happens.
+A file's name, a passage and a model's answer are somebody else's text. An escape sequence in it would
+colour, clear or retitle the terminal, a bidirectional override would show it in another order, a carriage
+return would write over what stands there. Each such character is shown as Python writes it (\\x1b, \\u202e)
+instead, so that nothing is lost and nothing happens.
 """
 
 from __future__ import annotations

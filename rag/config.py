@@ -167,8 +167,8 @@ class CacheConfig(Checked):
 
     enabled: bool = True
     semantic: bool = False
-    """Whether a question that seems to say the same in other words is answered from the cache, too. Off, since
-    a question and its opposite can look alike to it (docs/rag-answers.md)."""
+    """Whether a question that seems to say the same in other words is answered from the cache, too. Off,
+    since a question and its opposite can look alike to it (docs/rag-answers.md)."""
     path: Path | None = None
     """The SQLite file; None: answers.db in the index folder."""
     max_entries: Count = 5_000

@@ -73,7 +73,8 @@ def to_kept(answer: Answer) -> dict[str, Any]:
 def from_kept(kept: dict[str, Any], question: str) -> Answer:
     """Return a kept answer, as one to `question`."""
     passages = tuple(
-        Passage(**{**passage, "chunk": Chunk(**passage["chunk"])}) for passage in kept["passages"]
+        Passage(**{**passage, "chunk": Chunk(**passage["chunk"]), "also_in": tuple(passage["also_in"])})
+        for passage in kept["passages"]
     )
     told = {name: kept[name] for name in _KEPT}
     return Answer(question=question, passages=passages, **{**told, "cited": tuple(told["cited"])})

@@ -51,6 +51,9 @@ class Chunks(Protocol):
 class Index(Protocol):
     """One whole generation, opened for reading; it never changes."""
 
+    def __hash__(self) -> int:
+        """Return the hash of this very object."""
+
     manifest: IndexManifest
 
     @property
