@@ -9,13 +9,13 @@ from rag.claims.numbers import CURRENCY, UNITS, english_number, joined_digits
 from rag.claims.reading import Reading, Unit
 
 _EMPTY_WORDS = """
-a an the be am is are was were been being do does did done have has had having i me my we us our you your he him
-his she her it its they them their this that these those there who whom whose which please
+a an the be am is are was were been being do does did done have has had having i me my we us our you your he
+him his she her it its they them their this that these those there who whom whose which please
 """
 _PREPOSITION_WORDS = """
-of in on at by for from to with without into onto over under above below between among through during before after
-until till since against about as than per within across behind beside near off via toward towards except despite
-unlike like upon outside inside
+of in on at by for from to with without into onto over under above below between among through during before
+after until till since against about as than per within across behind beside near off via toward towards
+except despite unlike like upon outside inside
 """
 _SCOPE_WORDS = """
 if unless when whenever while until till only except although though because whether that without

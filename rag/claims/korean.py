@@ -15,33 +15,17 @@ _ROLES = {"JKS": _SUBJECT, "JKC": _SUBJECT, "JKO": "object", "JKG": "of"}
 _TOPIC_PARTICLES = frozenset({"은", "는", "ᆫ"})
 _JOINS = frozenset({"와", "과", "랑", "하고", "이랑"})
 _BINDS = {
-    "면": "if", "으면": "if", "려면": "if", "으려면": "if", "거나": "or", "든지": "or", "어야": "must", "아야": "must",
-    "여야": "must", "어도": "even", "아도": "even", "여도": "even", "지만": "but", "도록": "that",
+    "면": "if", "으면": "if", "려면": "if", "으려면": "if", "거나": "or", "든지": "or", "어야": "must",
+    "아야": "must", "여야": "must", "어도": "even", "아도": "even", "여도": "even", "지만": "but",
+    "도록": "that",
 }  # fmt: skip
 """Endings that say how clauses belong together; the others only join or end them."""
 _NEGATES = frozenset({"않", "못하", "말"})
 _VOICE = frozenset({"되", "당하", "받", "시키"})
 _WISHES = frozenset({"싶"})
 _POINTING = frozenset({"이", "그", "저", "그런", "이런", "저런"})
-_ASKING = frozenset(
-    {
-        "무엇",
-        "뭐",
-        "무어",
-        "누구",
-        "언제",
-        "어디",
-        "왜",
-        "어떻",
-        "어떠하",
-        "어떤",
-        "어느",
-        "무슨",
-        "몇",
-        "며칠",
-        "얼마",
-    }
-)
+_ASKING_WORDS = "무엇 뭐 무어 누구 언제 어디 왜 어떻 어떠하 어떤 어느 무슨 몇 며칠 얼마"
+_ASKING = frozenset(_ASKING_WORDS.split())
 _NOUNS = ("NN", "NR", "SL", "SN", "SH", "XR", "W_")
 
 

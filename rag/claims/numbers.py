@@ -1,4 +1,4 @@
-"""Numbers and units in one spelling: 1,000 and one thousand, $5 and 5 dollars, 3만 and 30000, 30 % and 30퍼센트."""
+"""Numbers and units in one spelling: 1,000 and one thousand, $5 and 5 dollars, 3만 and 30000, % and 퍼센트."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 _THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,]*\d)")
+_TO_NINETEEN = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen
+"""
+_BY_TEN = "twenty thirty forty fifty sixty seventy eighty ninety"
 _ENGLISH = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
-} | {
-    word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    **{word: value for value, word in enumerate(_TO_NINETEEN.split())},
+    **{word: 10 * value for value, word in enumerate(_BY_TEN.split(), 2)},
 }
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _DIGITS = {"영": 0, "공": 0, **{digit: value for value, digit in enumerate("일이삼사오육칠팔구", 1)}}
@@ -24,17 +23,17 @@ _MYRIADS = {"만": 10**4, "억": 10**8, "조": 10**12}
 _KOREAN_SCALED = re.compile(r"\d+(?:\.\d+)?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))")
 _NATIVE = {
     "한": 1, "하나": 1, "두": 2, "둘": 2, "세": 3, "셋": 3, "석": 3, "네": 4, "넷": 4, "넉": 4, "다섯": 5,
-    "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10, "스무": 20, "스물": 20, "서른": 30, "마흔": 40, "쉰": 50,
-    "예순": 60, "일흔": 70, "여든": 80, "아흔": 90,
+    "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10, "스무": 20, "스물": 20, "서른": 30, "마흔": 40,
+    "쉰": 50, "예순": 60, "일흔": 70, "여든": 80, "아흔": 90,
 }  # fmt: skip
 DAYS = {
-    "하루": 1, "이틀": 2, "사흘": 3, "나흘": 4, "닷새": 5, "엿새": 6, "이레": 7, "여드레": 8, "아흐레": 9, "열흘": 10,
-    "보름": 15,
+    "하루": 1, "이틀": 2, "사흘": 3, "나흘": 4, "닷새": 5, "엿새": 6, "이레": 7, "여드레": 8, "아흐레": 9,
+    "열흘": 10, "보름": 15,
 }  # fmt: skip
 """Words that are a number of days."""
 UNITS = {
-    "$": "$", "usd": "$", "dollar": "$", "달러": "$", "€": "€", "eur": "€", "euro": "€", "유로": "€", "£": "£",
-    "gbp": "£", "₩": "₩", "krw": "₩", "won": "₩", "원": "₩", "¥": "¥", "yen": "¥", "엔": "¥", "%": "%",
+    "$": "$", "usd": "$", "dollar": "$", "달러": "$", "€": "€", "eur": "€", "euro": "€", "유로": "€",
+    "£": "£", "gbp": "£", "₩": "₩", "krw": "₩", "won": "₩", "원": "₩", "¥": "¥", "yen": "¥", "엔": "¥", "%": "%",
     "percent": "%", "퍼센트": "%", "프로": "%", "℃": "°c", "°c": "°c", "℉": "°f", "°f": "°f",
 }  # fmt: skip
 """Signs and words of one unit."""

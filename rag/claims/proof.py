@@ -2,13 +2,13 @@
 
 A claim is proved by one sentence of a passage, or one clause of it that stands alone, when
 
-1. every unit of the claim stands in it, in the same role, in the same order within a role, and negated where the
-   claim negates it: nothing is invented, and nothing is turned round;
-2. what the sentence says beyond the claim stands in the question, in the same roles and order: nothing that limits
-   the claim was left out, and a pronoun or a bare answer ("180 days.") is about what was asked.
+1. every unit of the claim stands in it, in the same role, in the same order within a role, and negated where
+   the claim negates it: nothing is invented, and nothing is turned round;
+2. what the sentence says beyond the claim stands in the question, in the same roles and order: nothing that
+   limits the claim was left out, and a pronoun or a bare answer ("180 days.") is about what was asked.
 
-The question never supports a claim, it only tells what need not be said again. A claim all of whose units stand in
-the question says nothing: it is an echo, whatever the passages say.
+The question never supports a claim, it only tells what need not be said again. A claim all of whose units
+stand in the question says nothing: it is an echo, whatever the passages say.
 """
 
 from __future__ import annotations
@@ -89,6 +89,10 @@ class Prover:
 
 def left_over(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | None:
     """Return what a clause says beyond a claim; None where it does not say all of the claim."""
+    if not any(unit.role for unit in claim):
+        bare = _piece_left(clause, claim)
+        if bare is not None:
+            return bare
     taken: dict[int, int] = {}
     for role in {_merged(unit.role) for unit in claim}:
         at = [index for index, unit in enumerate(clause) if _merged(unit.role) == role]
@@ -106,6 +110,16 @@ def left_over(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | Non
             return None
     used = set(taken.values())
     return [unit for index, unit in enumerate(clause) if index not in used]
+
+
+def _piece_left(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | None:
+    """Return what stands round a bare phrase, which has lost its role: "180 days" of "live for 180 days"."""
+    wanted = [unit.said for unit in claim]
+    for start in range(len(clause) - len(claim) + 1):
+        piece = clause[start : start + len(claim)]
+        if [unit.said for unit in piece] == wanted and len({unit.role for unit in piece}) == 1:
+            return [*clause[:start], *clause[start + len(claim) :]]
+    return None
 
 
 def is_asked(rest: Sequence[Unit], question: Reading) -> bool:

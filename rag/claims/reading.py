@@ -3,8 +3,9 @@
     read("The keeper does not light the lamp at 10,000 lux.")
     # keeper, not light, lamp, 10000 (at), lux (at)
 
-A unit carries its role: the preposition or the particle that says what it does in the sentence. So "A is bigger
-than B" and "B is bigger than A" have the same words and other units, and words whose role is marked may move.
+A unit carries its role: the preposition or the particle that says what it does in the sentence. So "A is
+bigger than B" and "B is bigger than A" have the same words and other units, and words whose role is marked
+may move.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 
@@ -21,8 +23,8 @@ _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 class Unit:
     """One word or number that means something.
 
-    `form` is its stem, or the number's digits; `role` the preposition or particle that governs it, "" without;
-    `is_negated` whether "not" or its kin bears on it.
+    `form` is its stem, or the number's digits; `role` the preposition or particle that governs it, ""
+    without; `is_negated` whether "not" or its kin bears on it.
     """
 
     form: str
@@ -57,7 +59,7 @@ class Reading:
         if not self.bounds:
             return [self.units]
         edges = (0, *self.bounds, len(self.units))
-        parts = [self.units[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        parts = [self.units[start:end] for start, end in pairwise(edges)]
         return [self.units, *(part for part in parts if part)]
 
 
