@@ -153,7 +153,7 @@ class Answerer:
             cause = failure or ServerUnavailable("the model server was not asked")
             raise AnswerFailed(cause, found.passages) from failure
         if self._config.mode == "generate":
-            return self._finished(self._generator.generate(base, asked, model, self._searcher.embedder))
+            return self._finished(self._generator.generate(base, asked, model))
         return self._auto(base, asked, model)
 
     def _auto(self, base: Answer, asked: Asked, model: ServedModel) -> Answer:
@@ -165,7 +165,7 @@ class Answerer:
         if is_weak(model.name):
             with asked.timed("extract"):
                 quotes = self._quotes(base)
-            made = self._generator.from_quotes(base, asked, quotes)
+            made = self._generator.from_quotes(base, asked, model, quotes)
             if not made.mode:
                 return self._extract(made, asked, made.reason, quotes)
             checked = self._guarded(made)
@@ -173,7 +173,7 @@ class Answerer:
                 asked.on_text(checked.text)
             return checked
         try:
-            made = self._generator.generate(base, asked, model, self._searcher.embedder)
+            made = self._generator.generate(base, asked, model)
         except AnswerFailed as error:
             if not isinstance(error.cause, PromptTooLong):
                 raise
@@ -216,7 +216,10 @@ class Answerer:
 
     def _quotes(self, base: Answer) -> list[Quote]:
         return best_sentences(
-            base.question, base.passages, self._searcher.embedder, self._config.extract_sentences
+            base.condensed_question or base.question,
+            base.passages,
+            self._searcher.embedder,
+            self._config.extract_sentences,
         )
 
     def _extract(

@@ -22,8 +22,8 @@ if unless when whenever while until till only except although though because whe
 """
 _EMPTY = frozenset(_EMPTY_WORDS.split())
 """Articles, copulas, auxiliaries without modality, and pronouns: what they stand for is said elsewhere."""
-_PREPOSITIONS = frozenset(_PREPOSITION_WORDS.split())
-_SCOPES = frozenset(_SCOPE_WORDS.split())
+PREPOSITIONS = frozenset(_PREPOSITION_WORDS.split())
+SUBORDINATORS = frozenset(_SCOPE_WORDS.split())
 """Words that bear on the whole sentence: with one of them its clauses do not stand alone."""
 _OPENS_NOUN = frozenset(
     {"a", "an", "the", "this", "that", "these", "those", "my", "our", "your", "his", "her", "its", "their"}
@@ -92,7 +92,7 @@ def read_english(sentence: str) -> Reading:
             continue
         if not token[0].isalnum() and token[0] not in "-−<>≤≥=≠±°%" + CURRENCY:
             role, is_negated = "", False
-        elif token in _PREPOSITIONS:
+        elif token in PREPOSITIONS:
             role, governs = token, False
             is_negated = is_negated or token in _NEGATIONS
         elif token in CURRENCY and index + 1 < len(tokens) and _NUMERIC.fullmatch(tokens[index + 1]):
@@ -117,7 +117,7 @@ def read_english(sentence: str) -> Reading:
         index += 1
     if is_negated:
         units.append(Unit("not", is_negated=True))
-    alone = not any(token in _SCOPES for token in tokens)
+    alone = not any(token in SUBORDINATORS for token in tokens)
     return Reading(tuple(units), tuple(bounds) if alone else (), asks)
 
 

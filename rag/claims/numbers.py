@@ -1,4 +1,4 @@
-"""Numbers and units in one spelling: 1,000 and one thousand, $5 and 5 dollars, 3만 and 30000, % and 퍼센트."""
+"""Numbers and units in one spelling: 1,000 as one thousand, $5 as 5 dollars, 3만 as 30000, % as 퍼센트."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from decimal import Decimal
 
 _THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,]*\d)")
 _TO_NINETEEN = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen
 """
 _BY_TEN = "twenty thirty forty fifty sixty seventy eighty ninety"
 _ENGLISH = {
@@ -33,8 +33,8 @@ DAYS = {
 """Words that are a number of days."""
 UNITS = {
     "$": "$", "usd": "$", "dollar": "$", "달러": "$", "€": "€", "eur": "€", "euro": "€", "유로": "€",
-    "£": "£", "gbp": "£", "₩": "₩", "krw": "₩", "won": "₩", "원": "₩", "¥": "¥", "yen": "¥", "엔": "¥", "%": "%",
-    "percent": "%", "퍼센트": "%", "프로": "%", "℃": "°c", "°c": "°c", "℉": "°f", "°f": "°f",
+    "£": "£", "gbp": "£", "₩": "₩", "krw": "₩", "won": "₩", "원": "₩", "¥": "¥", "yen": "¥", "엔": "¥",
+    "%": "%", "percent": "%", "퍼센트": "%", "프로": "%", "℃": "°c", "°c": "°c", "℉": "°f", "°f": "°f",
 }  # fmt: skip
 """Signs and words of one unit."""
 CURRENCY = "$€£₩¥"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +73,9 @@ class Index(Protocol):
 
     def search_words(self, query: str, k: int, among: Rows | None = None) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of the word index."""
 
     def rows_where(self, allows: Callable[[Chunk], bool]) -> Rows:
         """Return the rows of the chunks that `allows` says yes to."""

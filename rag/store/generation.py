@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,10 @@ class Generation:
     ) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
         return self.words.search(query, k, among)
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of the word index."""
+        return self.words.vocabulary
 
     def rows_where(self, allows: Callable[[Chunk], bool]) -> npt.NDArray[np.int64]:
         """Return the rows of the chunks that `allows` says yes to."""
