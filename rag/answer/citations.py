@@ -80,7 +80,7 @@ def without_citations(text: str) -> str:
 
 
 def cited_by(sentence: str, proved: Collection[int]) -> CheckedText:
-    """Return a sentence with those of its citations that prove it, with the first that does where it has none.
+    """Return a sentence with those of its citations that prove it; where none does, with a passage that does.
 
     `proved` are the passages that say what the sentence says, at least one.
     """

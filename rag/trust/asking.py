@@ -16,8 +16,8 @@ _MY_OWN = re.compile(
     r"\b(?:i|i['’]m|i['’]ve|my|me|we|we['’]re|our|us)\b|\b(?:is|am|are)\b|\bhere\b", re.IGNORECASE
 )
 _ASKS = re.compile(
-    r"^\W*(?:(?:and|but|so|then)\s+)?(?:what|which|who|whom|whose|when|where|why|how|is|are|am|was|were|do|does|did|"
-    r"can|could|may|might|must|should|shall|will|would|has|have|had)\b",
+    r"^\W*(?:(?:and|but|so|then)\s+)?(?:what|which|who|whom|whose|when|where|why|how|is|are|am|was|were|do|does|"
+    r"did|can|could|may|might|must|should|shall|will|would|has|have|had)\b",
     re.IGNORECASE,
 )
 _NAME_ALONE = re.compile(r"\W*[A-Z][\w.'’-]*(?:\s+[A-Z][\w.'’-]*){0,2}\W*")
@@ -27,8 +27,8 @@ _SPEAKER = frozenset({"저", "나", "제", "내", "우리", "저희"})
 def asked_part(question: str) -> str:
     """Return the part of a question that asks; all of it where none stands out.
 
-    Left out are sentences that only state something beside one that asks, and, before what is asked, clauses in
-    which somebody says who they are.
+    Left out are sentences that only state something beside one that asks, and, before what is asked, clauses
+    in which somebody says who they are.
     """
     sentences = split_sentences(question)
     asking = [sentence for sentence in sentences if sentence.rstrip().endswith(("?", "？"))]
@@ -44,7 +44,7 @@ def _without_background(sentence: str) -> str:
 
 
 def _english_background(piece: str) -> bool:
-    """Whether a piece before another tells of the asker: it neither asks nor says when, where or on what terms."""
+    """Whether a piece before another tells of the asker: it neither asks nor says on what terms."""
     first = piece.split()[0].lower() if piece.split() else ""
     if first in PREPOSITIONS or first in SUBORDINATORS or _ASKS.match(piece):
         return False
@@ -52,7 +52,7 @@ def _english_background(piece: str) -> bool:
 
 
 def _korean_background(piece: str) -> bool:
-    """Whether a piece before another tells of the asker: what they or something is (이다), or does (저는 …인데)."""
+    """Whether a piece before another tells of the asker: who they are (이다) or what they do (저는)."""
     tokens = [(token.form, token.tag.partition("-")[0]) for token in kiwi().tokenize(piece)]
     said = [token for token in tokens if token[1][0] != "S" or token[1] in ("SL", "SN")]
     if not said or said[-1][1] not in ("EC", "EF"):

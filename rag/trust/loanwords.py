@@ -28,12 +28,12 @@ _PAIRS = {
     "tion": "sVn",
 }
 _LETTERS = {
-    "b": "p", "c": "ks", "d": "t", "f": "p", "g": "kc", "h": "-", "j": "c", "k": "k", "l": "r", "m": "m", "n": "n",
-    "p": "p", "q": "k", "r": "r-", "s": "sc", "t": "t", "v": "p", "w": "-", "x": "k", "z": "cs",
+    "b": "p", "c": "ks", "d": "t", "f": "p", "g": "kc", "h": "-", "j": "c", "k": "k", "l": "r", "m": "m",
+    "n": "n", "p": "p", "q": "k", "r": "r-", "s": "sc", "t": "t", "v": "p", "w": "-", "x": "k", "z": "cs",
 }  # fmt: skip
 _LATIN = re.compile(r"tion|ch|sh|ph|th|ck|gh|qu|ng|[a-z]")
 _MOST_WAYS = 64
-LEAST_SOUNDS = 3
+LEAST_SOUNDS = 5
 """A row shorter than this is like too many words."""
 
 
@@ -59,8 +59,8 @@ def latin_sounds(word: str) -> frozenset[str]:
     for match in _LATIN.findall(letters):
         if match in ("a", "e", "i", "o", "u", "y"):
             parts.append(["V"])
-        elif match in ("tion",):
-            parts.append([_PAIRS[match]])
+        elif match == "tion":
+            parts.append(["sVn"])
         else:
             parts.append(list(_PAIRS.get(match) or _LETTERS[match]))
     ways = 1

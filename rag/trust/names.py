@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rag.retrieve.passage import Passage
 from rag.store.korean import kiwi
@@ -12,17 +13,22 @@ from rag.trust.asking import asked_part
 from rag.trust.index import SearchedIndex
 from rag.trust.loanwords import is_known_loanword
 
+if TYPE_CHECKING:
+    from kiwipiepy import Token
+
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
 _HANGUL = re.compile(r"[가-힣]")
 _CLOSEST = 5
 _LEAST_SYLLABLES = 2
+_ABOUT = ("JKS", "JKO", "JKG", "VCP")
+_TOPIC = frozenset({"은", "는", "ᆫ"})
 
 
 def names_in(question: str) -> list[str]:
     """Return what names a particular thing in the part of a question that asks.
 
     Latin letters: words with a capital that is not their sentence's, abbreviations (TPM), and numbers with a
-    sign inside (2026-021). Hangul: proper nouns, and nouns that the Korean analyser has never seen (엔비디아).
+    sign inside (2026-021). Hangul: proper nouns (엔비디아), and nouns the Korean analyser has never seen.
     """
     asked = asked_part(question)
     is_korean = language_of(asked) == "ko"
@@ -43,23 +49,28 @@ def names_in(question: str) -> list[str]:
 
 
 def _korean_names(text: str) -> list[str]:
-    """Return proper and unknown nouns, each with the nouns it is written together with."""
+    """Return proper nouns, and unknown ones that the question is about, with the nouns they are joined to.
+
+    An unknown noun may be any loanword of the asker's (마스킹하다, 도커에서), so it counts only as topic, subject,
+    object or owner.
+    """
     found: list[str] = []
-    start = end = 0
-    is_name = False
-    for token in [*kiwi().tokenize(text), None]:
-        is_noun = token is not None and token.tag in ("NNP", "NNG", "XSN") and _HANGUL.search(token.form)
-        if token is not None and is_noun and token.start == end and end > start:
-            end = token.end
-        else:
-            if is_name and end - start >= _LEAST_SYLLABLES:
-                found.append(text[start:end])
-            start, end, is_name = (token.start, token.end, False) if token is not None else (0, 0, False)
-            if token is not None and not is_noun:
-                start = end
-        if token is not None and is_noun:
-            is_name = is_name or token.tag == "NNP" or bool(token.oov)
-    return found
+    run: list[Token] = []
+    for token in kiwi().tokenize(text):
+        if token.tag in ("NNP", "NNG") and (not run or run[-1].end == token.start):
+            run.append(token)
+            continue
+        adjacent = bool(run) and run[-1].end == token.start
+        is_about = adjacent and (token.tag.startswith(_ABOUT) or (token.tag == "JX" and token.form in _TOPIC))
+        found += _name_of(run, text, is_about=is_about)
+        run = [token] if token.tag in ("NNP", "NNG") else []
+    return found + _name_of(run, text, is_about=False)
+
+
+def _name_of(run: Sequence[Token], text: str, *, is_about: bool) -> list[str]:
+    is_name = any(is_about if token.oov else token.tag == "NNP" for token in run)
+    name = text[run[0].start : run[-1].end] if is_name else ""
+    return [name] if len(name) >= _LEAST_SYLLABLES and _HANGUL.search(name) else []
 
 
 def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
@@ -79,17 +90,11 @@ def unseen_names(question: str, passages: Sequence[Passage], generation: Searche
 
 
 def _stands_somewhere(name: str, generation: SearchedIndex) -> bool:
-    if _HANGUL.search(name):
-        vocabulary = generation.vocabulary()
-        return (
-            any(
-                name in word or (word in name and name.startswith(word) and len(word) > 1)
-                for word in vocabulary
-            )
-            or is_known_loanword(name, vocabulary)
-            or _is_written(name, generation)
-        )
-    return _is_written(name, generation)
+    if not _HANGUL.search(name):
+        return _is_written(name, generation)
+    words = generation.vocabulary()
+    is_word = any(name in word or (len(word) >= _LEAST_SYLLABLES and name.startswith(word)) for word in words)
+    return is_word or is_known_loanword(name, words) or _is_written(name, generation)
 
 
 def _is_written(name: str, generation: SearchedIndex) -> bool:
