@@ -214,6 +214,8 @@ class AnswerConfig(Checked):
     """Least cosine of the best passage where nothing was measured for the embedding model and mode: it only
     stops questions on quite other matters."""
     extract_sentences: Count = 3
+    chitchat: bool = True
+    """Whether greetings and small talk get a courteous line instead of passages."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     guard_file: Path | None = None
     """TOML file of the checks before and after an answer; None: no check. See docs/rag-answers.md."""

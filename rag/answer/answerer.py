@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rag.answer.asked import Asked, Passages, Sink
+from rag.answer.chitchat import Chitchat
 from rag.answer.conversation import condense, condense_by_rule
 from rag.answer.extract import Quote, best_sentences, quotes_text
 from rag.answer.generator import Generator
 from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
 from rag.answer.scope import open_cache, scope_of
-from rag.answer.wording import BLOCKED, UNKNOWN
+from rag.answer.wording import BLOCKED, CHITCHAT, UNKNOWN
 from rag.cache import AnswerCache
 from rag.cache.answers import Floats
 from rag.config import AnswerConfig
@@ -97,7 +98,25 @@ class Answerer:
         if verdict.blocked:
             return self._blocked(Answer(question, "", "", asked.language, (), seconds=asked.seconds), verdict)
         asked.question = verdict.text
+        with asked.timed("chitchat"):
+            asked.asks = self._without_chitchat(asked)
+        if not asked.asks:
+            return _with_verdict(self._chitchat(asked), verdict)
         return self._answer(asked, verdict, use_cache)
+
+    def _without_chitchat(self, asked: Asked) -> str:
+        """Return what a question asks without the greeting before it; empty for small talk alone."""
+        if not self._config.chitchat or not asked.question:
+            return asked.question or " "
+        return self._searcher.on_generation(
+            lambda generation: Chitchat(generation, self._searcher.embedder).without(
+                asked.question, in_conversation=bool(asked.history)
+            )
+        )
+
+    def _chitchat(self, asked: Asked) -> Answer:
+        text = CHITCHAT[asked.language]
+        return Answer(asked.question, text, "chitchat", asked.language, (), seconds=asked.seconds)
 
     def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
         model, failure = self._describe()
@@ -126,6 +145,8 @@ class Answerer:
     def _made(self, asked: Asked, model: ServedModel | None, failure: ServerUnavailable | None) -> Answer:
         """Answer without the cache."""
         searched = asked.search_for or self._condensed(asked, model)
+        if searched == asked.question:
+            searched = asked.asks.strip()
         with asked.timed("retrieve"):
             found = self._searcher.find(searched)
         for stage, spent in found.seconds.items():
@@ -142,8 +163,10 @@ class Answerer:
             condensed_question=searched if searched != asked.question else "",
             notes=found.notes,
         )
-        why = why_unknown(
-            searched, found.passages, self._searcher.generation, self._limits, self._config.min_similarity
+        why = self._searcher.on_generation(
+            lambda generation: why_unknown(
+                searched, found.passages, generation, self._limits, self._config.min_similarity
+            )
         )
         if why:
             return replace(base, text=UNKNOWN[asked.language], reason=why)

@@ -51,8 +51,8 @@ def names_in(question: str) -> list[str]:
 def _korean_names(text: str) -> list[str]:
     """Return proper nouns, and unknown ones that the question is about, with the nouns they are joined to.
 
-    An unknown noun may be any loanword of the asker's (마스킹하다, 도커에서), so it counts only as topic, subject,
-    object or owner.
+    An unknown noun may be any loanword of the asker's (마스킹하다, 도커에서), so it counts only as topic,
+    subject, object or owner.
     """
     found: list[str] = []
     run: list[Token] = []
@@ -76,8 +76,8 @@ def _name_of(run: Sequence[Token], text: str, *, is_about: bool) -> list[str]:
 def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
     """Return the names that a question asks about and that stand in no document of the index.
 
-    Upper and lower case are alike, and so are a Korean and a Latin spelling (쿠버네티스, Kubernetes). Where an
-    English question finds a Korean passage only abbreviations count, which Korean writes in the same letters.
+    Upper and lower case are alike, and so are a Korean and a Latin spelling (쿠버네티스, Kubernetes). Where
+    an English question finds a Korean passage only abbreviations count, which Korean writes in Latin, too.
     """
     if not passages:
         return []
