@@ -12,11 +12,12 @@ from rag.store.chunks import Chunk
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer. `mode` is generate, extract, unknown, chitchat or blocked; `reason` says why not generated.
+    """An answer.
 
-    `cited` are passage numbers from 1. `attributed` is True when a sentence got its citation from us: the model
-    cited nothing, or a passage that does not say it. `withdrawn` is True when text was streamed that does not
-    stand: `text` alone counts.
+    `mode` is generate, extract, unknown, chitchat or blocked; `reason` says why it was not generated.
+    `cited` are passage numbers from 1. `attributed` is True when a sentence got its citation from us: the
+    model cited nothing there, or a passage that does not say it. `withdrawn` is True when text was streamed
+    that does not stand: `text` alone counts.
     """
 
     question: str
@@ -30,8 +31,8 @@ class Answer:
     reason: str = ""
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: guard, chitchat, condense, cache, embed, retrieve (with dense, bm25, fuse, passages, rerank in
-    it, and embed where the cache did not need it), extract, prompt, generate; ttft is a part of generate."""
+    """By stage: guard, chitchat, condense, cache, embed, retrieve (with dense, bm25, fuse, passages, rerank
+    and, where nothing before needed it, embed in it), extract, prompt, generate, in which ttft is."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: str = ""
