@@ -22,7 +22,7 @@ from rag.guardrails import Guardrails, Verdict, load_guardrails
 from rag.llm import Cancellation, Message, ModelServer, ServedModel
 from rag.llm.tokens import estimate_tokens
 from rag.retrieve import Searcher
-from rag.text import language_of, normalise
+from rag.text import language_of, normalise, well_formed
 from rag.trust.calibration import Calibration, calibration_of
 from rag.trust.languages import answer_languages, is_weak
 from rag.trust.unknown import why_unknown
@@ -86,9 +86,9 @@ class Answerer:
         asked = Asked(
             question,
             language_of(question),
-            tuple(history),
+            tuple({**message, "content": well_formed(message["content"])} for message in history),
             "" if normalise(search_for) == question else normalise(search_for),
-            system,
+            well_formed(system),
             on_text,
             on_passages,
             cancellation or Cancellation(),

@@ -38,8 +38,7 @@ def read_korean(sentence: str) -> Reading:
     told: list[int] = []
     """The nouns that the particle before this morpheme gave their role."""
     asks, is_negated, prefix = False, False, ""
-    tokens = [(token.form, token.tag.partition("-")[0]) for token in kiwi().tokenize(text)]
-    for form, tag in tokens:
+    for form, tag in _morphemes(text):
         asks = asks or (form in _ASKING and tag[0] not in "JE")
         if tag[0] == "J":
             role = _role(form, tag)
@@ -88,6 +87,20 @@ def read_korean(sentence: str) -> Reading:
         else:
             run = []
     return Reading(tuple(units), (), asks)
+
+
+def _morphemes(text: str) -> list[tuple[str, str]]:
+    """Return (form, tag) of each morpheme; a numeral written in one (스물다섯) is one."""
+    found: list[tuple[str, str]] = []
+    end = -1
+    for token in kiwi().tokenize(text):
+        tag = token.tag.partition("-")[0]
+        if tag == "NR" and token.start == end and found[-1][1] == "NR":
+            found[-1] = (found[-1][0] + token.form, tag)
+        else:
+            found.append((token.form, tag))
+        end = token.end
+    return found
 
 
 def _role(form: str, tag: str) -> str:
