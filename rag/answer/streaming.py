@@ -29,6 +29,8 @@ class CheckedStream:
         self._on_text = on_text
         self._language = language
         self._checked = ""
+        self._gap = ""
+        """White space since the last sentence that was shown."""
         self._shown = ""
         self._cited: dict[int, None] = {}
         self.raw = ""
@@ -82,6 +84,7 @@ class CheckedStream:
         """Show a sentence that is in the language and that a passage says; leave out another."""
         words = without_citations(sentence)
         if self.stopped or not words.strip(" \t\n.,;:!?*-"):
+            self._gap += sentence
             return
         if self._language and not is_in_language(words, self._language):
             self.stopped = "answered in another language"
@@ -89,16 +92,17 @@ class CheckedStream:
         proofs = self._prover.proofs(words)
         if not proofs:
             self.unproved += 1
+            self._gap += sentence
             return
-        checked = cited_by(sentence, proofs)
+        checked = cited_by(sentence.strip(), proofs)
         self.invented += checked.invented
         self.attributed = self.attributed or checked.is_attributed
         self._cited.update(dict.fromkeys(checked.cited))
-        if self._checked and not self._checked[-1].isspace():
-            self._checked += " "
-            self._show(self._guarded.feed(" "))
-        self._checked += checked.text
-        self._show(self._guarded.feed(checked.text))
+        gap = self._gap + sentence[: len(sentence) - len(sentence.lstrip())]
+        between = ("\n" if "\n" in gap else " ") if self._checked else ""
+        self._gap = sentence[len(sentence.rstrip()) :]
+        self._checked += between + checked.text
+        self._show(self._guarded.feed(between + checked.text))
 
     def _show(self, ready: str) -> None:
         if self._guarded.blocked:

@@ -84,7 +84,7 @@ def test_only_the_sentences_that_a_passage_says_are_shown(bench: Bench, manual: 
     assert answer.mode == "generate"
     assert "$10" not in "".join(streamed) + answer.text
     assert answer.text.startswith("The official DVD set consists of seven discs. [")
-    assert "Keys live for 180 days [" in answer.text
+    assert "] Keys live for 180 days. [" in answer.text
     assert "".join(streamed).strip() == answer.text
     assert any("1 sentence(s) that no passage says" in note for note in answer.notes)
     for sentence, number in (("7 discs", answer.cited[0]), ("180 days", answer.cited[-1])):
