@@ -30,20 +30,23 @@ _WRAPPED = 40
 def whole_sentences(text: str) -> list[str]:
     """Return a text's sentences, those that were wrapped over several lines in one piece."""
     found: list[str] = []
-    open_line = False
+    line = ""
+    is_open = False
     for sentence in split_sentences(text):
-        if open_line and not _STARTS_BLOCK.match(sentence):
+        if is_open and not _STARTS_BLOCK.match(sentence):
             found[-1] = f"{found[-1].rstrip()} {sentence.lstrip()}"
         else:
             found.append(sentence)
-        last = sentence.rstrip("\n")
-        open_line = (
-            sentence.endswith("\n")
-            and not sentence.endswith("\n\n")
-            and len(last.rpartition("\n")[2]) >= _WRAPPED
-            and not _ENDED.search(last)
-            and not _STARTS_BLOCK.match(sentence)
+        line += sentence
+        is_open = (
+            len(line.rstrip()) >= _WRAPPED
+            and line.endswith("\n")
+            and not line.endswith("\n\n")
+            and not _ENDED.search(line.rstrip())
+            and not _STARTS_BLOCK.match(line)
         )
+        if line.endswith("\n"):
+            line = ""
     return [sentence.strip() for sentence in found if sentence.strip()]
 
 

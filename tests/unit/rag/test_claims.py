@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.claims import Prover, read
 from rag.claims.proof import whole_sentences
+
+DATA = Path(__file__).parents[2] / "data" / "rag"
 
 PASSAGES = [
     "Debian 12 was released on 10 June 2023. The official DVD set consists of 7 discs. "
@@ -249,3 +256,16 @@ def test_lines_that_were_wrapped_are_one_sentence() -> None:
         "- Another one",
     ]
     assert not Prover(["Who?"], [text]).proofs("The lamp may be lit by visitors who have asked.")
+
+
+def foreign(name: str) -> list[Any]:
+    """Return claims about texts that had no part in writing the rules: Python's own help."""
+    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
+    return [pytest.param(case, id=f"{case['topic']}: {case['claim']}") for case in map(json.loads, lines)]
+
+
+@pytest.mark.parametrize("case", [*foreign("foreign_claims.jsonl"), *foreign("foreign_claims_locked.jsonl")])
+def test_claims_about_texts_of_others(case: dict[str, Any]) -> None:
+    """No invented claim is proved. Where a true one is not, it is quoted instead: the safe side."""
+    proofs = Prover([case["question"]], [topics[case["topic"]]]).proofs(case["claim"])
+    assert bool(proofs) is case["proved"]
