@@ -1,4 +1,4 @@
-"""Choices and numbers that make no sense, over HTTP: a refusal that names the field, and never a traceback."""
+"""Choices and numbers that make no sense, over HTTP: a refusal that names the field, not a traceback."""
 
 from __future__ import annotations
 
