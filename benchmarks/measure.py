@@ -185,6 +185,6 @@ class _Bar:
         if self._bars is None or self._task is None:
             return
         rate = state.get("tokens", 0) / max(1e-6, perf_counter() - self._began_s)
-        failed = f" [red]{state['failed']} failed[/]" if state.get("failed") else ""
-        text = f"{self._label} [dim]{rate:,.0f} tok/s[/]{failed}"
+        failed = f", {state['failed']} failed" if state.get("failed") else ""
+        text = f"{self._label} {rate:,.0f} tok/s{failed}"
         self._bars.update(self._task, completed=state.get("done", 0), description=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any, NoReturn
@@ -12,25 +13,62 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
-    TextColumn,
+    Task,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from core.errors import EXIT_INTERRUPTED, QuantserveError
 from core.home import found_at_home
+from core.terminal import json_escaped, one_line, printable
 
 # Into a file or a pipe a table takes the width it needs; a terminal says its own.
 _WIDTH_OF_A_FILE = 140
-console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
+
+
+class PlainConsole(Console):
+    """A console for which a text is a text: [/path/to] is no markup, and an escape sequence no command.
+
+    That is so for everything printed as a string, in tables too. What is coloured is said by `styled`, or by
+    the argument `style`.
+    """
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Make a string a text, without what would command the terminal."""
+        return super().render_str(printable(text), **how)
+
+
+console = PlainConsole(
+    stderr=True,
+    highlight=False,
+    markup=False,
+    emoji=False,
+    width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE,
+)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Return one text of pieces, plain or with a style: styled(("made", "green"), f": {path}")."""
+    pieces = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Text.assemble(*((printable(text), style) for text, style in pieces))
+
+
+class _Description(ProgressColumn):
+    """What a bar is about, on one line; it may hold the name of a file."""
+
+    def render(self, task: Task) -> Text:
+        """Show the description as it is."""
+        return Text(one_line(task.description))
 
 
 def progress() -> Progress:
     """Return the one style of progress bar; on a pipe it prints nothing until it ends."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        _Description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -41,17 +79,29 @@ def progress() -> Progress:
 
 def emit_json(value: dict[str, Any]) -> None:
     """Print one line of JSON on stdout, for programs."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_escaped(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
+    sys.stdout.flush()
+
+
+def emit_text(text: str) -> None:
+    """Print a text on stdout, for people: an answer, a key, a path."""
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def run_app(app: typer.Typer, program: str) -> NoReturn:
-    """Run a typer application; an expected failure becomes one line on stderr and its exit code."""
+    """Run a typer application; an expected failure becomes one line on stderr and its exit code.
+
+    Bytes that are no text, in what is read, and characters that the terminal's encoding lacks, in what is
+    written, are replaced: neither ends a command.
+    """
+    for stream, how in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=how)
     try:
         app(found_at_home(sys.argv[1:]), prog_name=program)
     except QuantserveError as error:
-        console.print(f"[bold red]{program}:[/] ", end="")
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(styled((f"{program}:", "bold red"), f" {one_line(str(error))}"), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _say_interrupted(program)

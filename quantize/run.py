@@ -15,10 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rich.markup import escape
-
 from core.checkpoints import artifact_name, model_id
-from core.console import console, progress
+from core.console import console, progress, styled
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
     ArtifactError,
@@ -262,10 +260,12 @@ def _shown_progress(plan: _Plan) -> Iterator[Any]:
             elif event["event"] == "layer":
                 bar.update(task, completed=event["done"], total=event["of"])
             elif event["event"] == "rejected":
-                console.print(f"[yellow]again with less[/]: {escape(event['problem'])}", soft_wrap=True)
+                console.print(styled(("again with less", "yellow"), f": {event['problem']}"), soft_wrap=True)
             elif event["event"] == "calibration" and plan.text is not None:
                 for warned in _judge(plan, plan.text, event):
-                    console.print(f"[yellow]warning[/] {warned.name}: {warned.text}", soft_wrap=True)
+                    console.print(
+                        styled(("warning", "yellow"), f" {warned.name}: {warned.text}"), soft_wrap=True
+                    )
 
         yield on_event
 

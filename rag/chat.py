@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.console import console
 from core.files import write_text
+from core.terminal import one_line, printable
 from rag.answer import Answer, Answerer, AnswerFailed
 from rag.llm import Message
 from rag.show import note_on, passages_table
@@ -106,7 +107,7 @@ class Chat:
         if answer.withdrawn or not streamed:
             self._write(("\n" if streamed else "") + answer.text)
         self._write("\n")
-        places = [f"[{number}] {answer.passages[number - 1].place}" for number in answer.cited]
+        places = [f"[{number}] {one_line(answer.passages[number - 1].place)}" for number in answer.cited]
         console.print("  ".join([*places, note_on(answer)]).strip(), style="dim", markup=False)
         self._last = answer
         self._history += [
@@ -116,7 +117,7 @@ class Chat:
 
 
 def _to_stdout(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 

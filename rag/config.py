@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from core.checked import Checked, Range
+from core.errors import UsageError
 from core.home import generated
 
 RetrieveMode = Literal["hybrid", "hybrid-rrf", "dense", "bm25"]
@@ -17,14 +19,24 @@ _EMBEDDING_MODEL = generated("models/multilingual-e5-small")
 _INDEX = generated("run/index")
 SplitMethod = Literal["sentence", "characters"]
 
+Count = Annotated[int, Range(1)]
+CountOrNone = Annotated[int, Range(0)]
+Seconds = Annotated[float, Range(above=0)]
+SecondsOrNone = Annotated[float, Range(0)]
+Cosine = Annotated[float, Range(-1, 1)]
+MOST_PASSAGES = 10_000
+"""Most passages one search returns or looks at."""
+Passages = Annotated[int, Range(1, MOST_PASSAGES)]
+_LANGUAGES = ("en", "ko")
+
 
 @dataclass(frozen=True)
-class EmbeddingConfig:
+class EmbeddingConfig(Checked):
     """Which model embeds, and how much at once."""
 
     model: Path = _EMBEDDING_MODEL
     backend: Backend = "auto"
-    batch_tokens: int = 4096
+    batch_tokens: Count = 4096
     """huggingface: padded tokens in one batch; texts of like length share a batch."""
     query_prefix: str = "query: "
     passage_prefix: str = "passage: "
@@ -33,25 +45,38 @@ class EmbeddingConfig:
     )
     """openai: the server whose /embeddings is asked for the model named `model`."""
     api_key: str = field(default_factory=lambda: os.environ.get("EMBED_API_KEY", "not-needed"), repr=False)
-    batch_texts: int = 64
+    batch_texts: Count = 64
     """openai: texts in one request."""
-    timeout_s: float = 60.0
+    timeout_s: Seconds = 60.0
     """openai: for one request."""
-    max_retries: int = 5
+    max_retries: CountOrNone = 5
     """openai: after connection errors, 429 and 5xx; by the client's own backoff, obeying Retry-After."""
 
 
 @dataclass(frozen=True)
-class SplitConfig:
+class SplitConfig(Checked):
     """How sections become chunks."""
 
     method: SplitMethod = "sentence"
-    chunk_tokens: int = 256
+    chunk_tokens: Count = 256
     """Largest chunk by sentence, in tokens of the embedding model, and how much of it comes again."""
-    overlap_tokens: int = 32
-    chunk_characters: int = 1000
+    overlap_tokens: CountOrNone = 32
+    chunk_characters: Count = 1000
     """The same where the method is characters."""
-    overlap_characters: int = 200
+    overlap_characters: CountOrNone = 200
+
+    def __post_init__(self) -> None:
+        """Check the fields, and that neighbours do not share a whole chunk.
+
+        Raises:
+            UsageError: a value is wrong.
+        """
+        super().__post_init__()
+        if self.overlap >= self.size:
+            raise UsageError(
+                f"an overlap of {self.overlap} leaves nothing new in a chunk of {self.size}",
+                mend="Choose an overlap smaller than the chunk",
+            )
 
     @property
     def size(self) -> int:
@@ -73,19 +98,19 @@ SPLIT_PRESETS = {
 
 
 @dataclass(frozen=True)
-class FetchConfig:
+class FetchConfig(Checked):
     """Which web pages may be read, and how much of them."""
 
     allow_hosts: tuple[str, ...] = ()
     """Host names; `*.example.com` stands for all below example.com. Nothing is fetched from others."""
-    max_bytes: int = 10 << 20
-    timeout_s: float = 20.0
+    max_bytes: Count = 10 << 20
+    timeout_s: Seconds = 20.0
     """From the first connection to the last byte, redirects included."""
-    max_redirects: int = 5
+    max_redirects: CountOrNone = 5
 
 
 @dataclass(frozen=True)
-class ReadConfig:
+class ReadConfig(Checked):
     """What reading one file may take; one that takes more is named and left out, the others are not."""
 
     memory_bytes: int = 1 << 30
@@ -108,7 +133,7 @@ class ReadConfig:
 
 
 @dataclass(frozen=True)
-class RerankConfig:
+class RerankConfig(Checked):
     """A second look at the best passages by a model that reads question and passage together."""
 
     kind: RerankKind = "off"
@@ -117,71 +142,72 @@ class RerankConfig:
     base_url: str = "http://127.0.0.1:8000/v1"
     """endpoint: where /rerank is."""
     api_key: str = ""
-    candidates: int = 20
+    candidates: Passages = 20
     """Passages that are reranked; what lies behind them keeps its order."""
-    batch: int = 8
-    max_tokens: int = 512
-    timeout_s: float = 5.0
+    batch: Count = 8
+    max_tokens: Count = 512
+    timeout_s: Seconds = 5.0
     """All batches together; when it passes the order from before stands."""
 
 
 @dataclass(frozen=True)
-class RetrieveConfig:
+class RetrieveConfig(Checked):
     """How passages are found."""
 
     mode: RetrieveMode = "hybrid"
     """hybrid: cosine and BM25 joined by their scores; hybrid-rrf: by their ranks; or one of the two alone.
     docs/retrieval.md has what each found on the evaluation set."""
-    top_k: int = 4
-    candidates: int = 50
+    top_k: Passages = 4
+    candidates: Passages = 50
     """Passages each ranking hands to the fusion, to MMR and to the reranker."""
-    rrf_k: int = 60
+    rrf_k: CountOrNone = 60
     """hybrid-rrf: the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009)."""
-    words_weight: float = 0.5
+    words_weight: Annotated[float, Range(0)] = 0.5
     """hybrid: what a point of BM25 adds, in standard deviations of the candidates' cosines."""
     min_score: float | None = None
     """Least score, on the scale of the mode: cosine, BM25, fused, or the reranker's."""
-    mmr: float | None = None
+    mmr: Annotated[float, Range(0, 1)] | None = None
     """Weight of relevance against variety, 0 to 1 (maximal marginal relevance); None turns it off."""
     rerank: RerankConfig = field(default_factory=RerankConfig)
 
 
 @dataclass(frozen=True)
-class RetryConfig:
+class RetryConfig(Checked):
     """When a request to the model server is made again, and when no more are made."""
 
-    attempts: int = 4
+    attempts: Count = 4
     """Requests for one answer at most, the first included; none is repeated after the first token."""
-    first_wait_s: float = 0.25
-    max_wait_s: float = 8.0
+    first_wait_s: SecondsOrNone = 0.25
+    max_wait_s: SecondsOrNone = 8.0
     """Longest wait between two requests; a Retry-After above it is an error at once."""
-    total_wait_s: float = 20.0
+    total_wait_s: SecondsOrNone = 20.0
     """No request is begun later than this after the first."""
-    breaker_failures: int = 5
+    breaker_failures: Count = 5
     """Failures in a row after which the server is left alone for `breaker_reset_s`."""
-    breaker_reset_s: float = 10.0
+    breaker_reset_s: SecondsOrNone = 10.0
 
 
 @dataclass(frozen=True)
-class CacheConfig:
+class CacheConfig(Checked):
     """What answers are kept, and for how long."""
 
     enabled: bool = True
-    semantic: bool = True
-    """Whether a question that says the same in other words is answered from the cache, too."""
+    semantic: bool = False
+    """Whether a question that seems to say the same in other words is answered from the cache, too. Off,
+    since a question and its opposite can look alike to it (docs/rag-answers.md)."""
     path: Path | None = None
     """The SQLite file; None: answers.db in the index folder."""
-    max_entries: int = 5_000
-    max_bytes: int = 64 << 20
-    max_age_s: float = 7 * 24 * 3600.0
-    min_similarity: float = 0.92
+    max_entries: Count = 5_000
+    max_bytes: Count = 64 << 20
+    max_age_s: Seconds = 7 * 24 * 3600.0
+    min_similarity: Cosine = 0.92
     """Least cosine of two questions before the stricter test looks at their words."""
-    candidates: int = 5
+    candidates: Count = 5
     """Closest cached questions that the stricter test looks at."""
 
 
 @dataclass(frozen=True)
-class AnswerConfig:
+class AnswerConfig(Checked):
     """How a question is answered from passages."""
 
     base_url: str = "http://127.0.0.1:8000/v1"
@@ -191,36 +217,52 @@ class AnswerConfig:
     mode: AnswerMode = "auto"
     answer_languages: str = "auto"
     """Languages the served model writes ("en", "en,ko", "all"); auto asks a table of known models."""
-    max_tokens: int = 200
-    temperature: float = 0.0
-    context_tokens: int = 1536
+    max_tokens: Count = 200
+    temperature: Annotated[float, Range(0, 2)] = 0.0
+    context_tokens: Count = 1536
     """Most tokens of a prompt; the model's window lowers it."""
-    history_tokens: int = 512
+    history_tokens: CountOrNone = 512
     """Most tokens of earlier messages in a prompt; they never take more than a third of it."""
-    window_tokens: int = 2048
+    window_tokens: Count = 2048
     """Window assumed of a server that does not say what it takes."""
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 120.0
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 120.0
     """Longest silence while the model works; a slow machine needs long for the first token."""
-    total_timeout_s: float = 300.0
+    total_timeout_s: Seconds = 300.0
     """Longest generation from the first request to the last token, retries included."""
-    describe_ttl_s: float = 1.0
+    describe_ttl_s: SecondsOrNone = 1.0
     """How long what /v1/models said is believed: a promoted artifact is noticed within it."""
     retry: RetryConfig = field(default_factory=RetryConfig)
     calibration: Path | None = None
     """File of measured limits that `rag eval` wrote; None: the one beside a local index (calibration.json),
     or, where there is none, the one that ships with the program."""
-    min_similarity: float = 0.78
+    min_similarity: Cosine = 0.78
     """Least cosine of the best passage where nothing was measured for the embedding model and mode: it only
     stops questions on quite other matters."""
-    extract_sentences: int = 3
+    extract_sentences: Count = 3
+    chitchat: bool = True
+    """Whether greetings and small talk get a courteous line instead of passages."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     guard_file: Path | None = None
     """TOML file of the checks before and after an answer; None: no check. See docs/rag-answers.md."""
 
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            UsageError: a value is wrong.
+        """
+        super().__post_init__()
+        named = [part.strip() for part in self.answer_languages.split(",")]
+        if self.answer_languages not in ("auto", "all") and not set(named) <= set(_LANGUAGES):
+            raise UsageError(
+                f"answer_languages cannot be {self.answer_languages!r}",
+                mend=f"Give auto, all, or some of: {', '.join(_LANGUAGES)}",
+            )
+
 
 @dataclass(frozen=True)
-class RagConfig:
+class RagConfig(Checked):
     """All of it; `index_dir` holds the generations of the local store."""
 
     index_dir: Path = _INDEX

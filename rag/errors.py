@@ -4,6 +4,7 @@ QuantserveError
 ├── RagError
 │   ├── NoIndex              nothing has been indexed yet
 │   ├── IndexMismatch        the index was made with another embedding model or format
+│   │   └── IndexReplaced    the generation that was open has been replaced by newer ones and is gone
 │   ├── StoreUnavailable     the shared store does not answer, or refused
 │   ├── RerankFailed         the reranker failed or ran out of time; the order from before stands
 │   ├── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
@@ -35,6 +36,10 @@ class NoIndex(RagError):
 
 class IndexMismatch(RagError):
     """The index and the query do not belong together."""
+
+
+class IndexReplaced(IndexMismatch):
+    """The generation that was open has been replaced by newer ones and its files are gone."""
 
 
 class StoreUnavailable(RagError):

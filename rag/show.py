@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from core.console import console
+from core.console import console, styled
+from core.terminal import one_line
 from rag.answer import Answer
 from rag.ingest import IndexReport
 from rag.retrieve import Passage
@@ -35,6 +36,7 @@ def passage_dict(number: int, passage: Passage) -> dict[str, Any]:
         "similarity": None if passage.similarity is None else round(passage.similarity, 4),
         "bm25": None if passage.bm25 is None else round(passage.bm25, 4),
         "text": chunk.text,
+        "also_in": list(passage.also_in),
     }
 
 
@@ -91,7 +93,7 @@ def _how(answer: Answer) -> str:
 def _short_name(file: str) -> str:
     """Return a name that fits a table: of a file outside the working directory, its folder and name."""
     path = PurePath(file)
-    return "/".join(("…", *path.parts[-2:])) if path.is_absolute() else file
+    return one_line("/".join(("…", *path.parts[-2:])) if path.is_absolute() else file)
 
 
 def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> None:
@@ -105,8 +107,8 @@ def passages_table(passages: Sequence[Passage], cited: Sequence[int] = ()) -> No
     for number, passage in enumerate(passages, start=1):
         chunk = passage.chunk
         table.add_row(
-            f"\\[{number}]" if number not in cited else f"[bold green]\\[{number}]*[/]",
-            _short_name(chunk.file),
+            f"[{number}]" if number not in cited else styled((f"[{number}]*", "bold green")),
+            _short_name(chunk.file) + (f" (+{len(passage.also_in)})" if passage.also_in else ""),
             "" if chunk.page is None else str(chunk.page),
             f"{passage.score:.4f}",
             "" if passage.similarity is None else f"{passage.similarity:.3f}",
@@ -120,8 +122,10 @@ def index_report(report: IndexReport, seconds: float) -> None:
     """Show what indexing did, bad documents last."""
     state = "unchanged" if report.unchanged else "indexed"
     console.print(
-        f"[bold green]{state}[/]: {report.files} files, {report.chunks} passages in {report.generation} "
-        f"({seconds:.1f} s)"
+        styled(
+            (state, "bold green"),
+            f": {report.files} files, {report.chunks} passages in {report.generation} ({seconds:.1f} s)",
+        )
     )
     if not report.unchanged:
         console.print(
@@ -129,7 +133,6 @@ def index_report(report: IndexReport, seconds: float) -> None:
             f"{report.embedded} passages embedded"
         )
     for file, warnings in report.warnings.items():
-        console.print(f"  [yellow]{file}[/]: ", "; ".join(warnings), sep="", markup=True)
+        console.print(styled("  ", (one_line(file), "yellow"), f": {one_line('; '.join(warnings))}"))
     for problem in report.problems.values():
-        console.print("  [red]not indexed[/] ", end="")
-        console.print(problem, markup=False, soft_wrap=True)
+        console.print(styled("  ", ("not indexed", "red"), f" {one_line(problem)}"), soft_wrap=True)

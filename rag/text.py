@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 _SPACES = re.compile(r"[ \t\u00a0\u3000]+")
-_HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_HANGUL = re.compile(r"[\uac00-\ud7a3\u3131-\u318e]")
 _LATIN = re.compile(r"[A-Za-z]")
 # A sentence ends at . ! ? … or 。 (with closing quotes and brackets) before a space or the end, or at
 # a line break. Korean sentences end the same way; 다. 요. 까? need no rule of their own.
@@ -19,12 +20,20 @@ _LONGEST_ABBREVIATION = 12
 """Characters before a full stop that are looked at: a text full of them must not be read again for each."""
 
 
+def well_formed(text: str) -> str:
+    """Return a text that can be written as UTF-8: half of a surrogate pair becomes U+FFFD.
+
+    Such halves come of bytes that are no UTF-8 on the command line, and of \\ud83d alone in JSON.
+    """
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def normalise(text: str) -> str:
-    """Compose to NFC (macOS writes loose jamo), collapse runs of blanks within lines, strip.
+    """Compose to NFC (macOS writes loose jamo), collapse runs of blanks within lines, strip; `well_formed`.
 
     The embedding model's own table maps single code points only, so composing is up to us.
     """
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", well_formed(text))).strip()
 
 
 def hangul_share(text: str) -> float:

@@ -100,7 +100,7 @@ def build() -> Path:
 def _run(argv: list[str], tools: Path | None = None) -> None:
     path = os.environ.get("PATH", "")
     env = {**os.environ, "PATH": f"{tools}{os.pathsep}{path}" if tools else path}
-    console.print(f"[dim]{' '.join(argv[:6])} …[/]")
+    console.print(f"{' '.join(argv[:6])} …", style="dim")
     try:
         subprocess.run(argv, check=True, env=env, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -20,7 +20,7 @@ from benchmarks.report.write import SectionMaker, write
 from benchmarks.servers import Server, public
 from benchmarks.store import Run
 from benchmarks.workload.spec import Workload
-from core.console import console, emit_json
+from core.console import console, emit_json, styled
 from core.home import generated
 
 RUNS = generated("runs")
@@ -121,8 +121,7 @@ def measure_loads(
 
 def note_failed(run: Run, subject: str, why: str) -> None:
     """Keep that a subject failed, in its own words."""
-    console.print(f"[yellow]{subject} failed:[/] ", end="")
-    console.print(why, markup=False, soft_wrap=True)
+    console.print(styled((f"{subject} failed:", "yellow"), f" {why}"), soft_wrap=True)
     failed = {**(run.extra().get("failed_subjects") or {}), subject: why}
     run.put_extra({"failed_subjects": failed})
 
@@ -143,7 +142,7 @@ def finish(
         console.print(table.rich())
     verdict = metrics["verdict"]
     word, meaning = report_common.VERDICTS[verdict["verdict"]]
-    console.print(f"[{'green' if verdict['valid'] else 'yellow'}]{word}[/]: {meaning}")
+    console.print(styled((word, "green" if verdict["valid"] else "yellow"), f": {meaning}"))
     for line in report_common.reasons(verdict):
         console.print(f"  {line}", markup=False)
     console.print(f"report: {run.path / 'report.html'}", markup=False)

@@ -11,7 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from core.console import console
+from core.console import console, styled
 from core.files import write_json, write_text
 from core.speed import crossover, sentence
 from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
@@ -34,7 +34,7 @@ _COLORS = {
 _UNMEASURED = Measured(
     View(Said((), (), 0.0), ()), Cost((), None, None, None, None, KernelEvidence(None, (), ()), ())
 )
-_MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[dim]info[/]"}
+_MARKS = {True: styled(("pass", "green")), False: styled(("FAIL", "bold red")), None: styled(("info", "dim"))}
 
 
 def build(
@@ -206,7 +206,7 @@ def show(artifact: Path, report: dict[str, Any], checks: Sequence[Check]) -> Non
         console.print(f"  {report['speed']['sentence']}", markup=False, soft_wrap=True)
         for line in report["candidate"].get("evidence", []):
             console.print(f"  engine log: {line}", markup=False, soft_wrap=True, style="dim")
-    console.print(f"[bold {_COLORS[verdict]}]{verdict}[/] {artifact}")
+    console.print(styled((str(verdict), f"bold {_COLORS[verdict]}"), f" {artifact}"))
     for reason in report["reasons"]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
     console.print(f"  page: {artifact / PAGE}", markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from core.console import console, emit_json, run_app
+from core.console import console, emit_json, run_app, styled
 from core.errors import UsageError
 from quantize.config import CalibrationOptions, RunOptions
 from quantize.gate.config import GateConfig
@@ -40,7 +40,11 @@ _LINES = (
     Candidate("int8", {"feedback": False}, note="smoothed"),
     Candidate("fp8"),
 )
-_MARKS = {True: "[green]met[/]", False: "[bold red]MISSED[/]", None: "[dim]unknown[/]"}
+_MARKS = {
+    True: styled(("met", "green")),
+    False: styled(("MISSED", "bold red")),
+    None: styled(("unknown", "dim")),
+}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from core.console import console
+from core.console import console, styled
 from core.sizes import decimal_size
 from quantize.gate.run import Limits
 from quantize.ladder.candidates import Candidate
@@ -33,7 +33,7 @@ def climb(candidates: Sequence[Candidate], goal: Goal, do: Doing) -> Climb:
     limits = Limits(max_ppl_increase=goal.max_ppl_increase)
     steps: list[Step] = []
     for number, candidate in enumerate(candidates, 1):
-        console.print(f"[bold]step {number} of at most {len(candidates)}:[/] {candidate.label}")
+        console.print(styled((f"step {number} of at most {len(candidates)}:", "bold"), f" {candidate.label}"))
         why_not = hopeless(candidate, steps, goal)
         steps.append(left_out(candidate, why_not) if why_not else take(candidate, limits, do))
         if steps[-1].problem and steps[-1].directory is None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rag.answer.asked import Asked, Passages, Sink
+from rag.answer.chitchat import Chitchat
 from rag.answer.conversation import condense, condense_by_rule
 from rag.answer.extract import Quote, best_sentences, quotes_text
 from rag.answer.generator import Generator
 from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
 from rag.answer.scope import open_cache, scope_of
-from rag.answer.wording import BLOCKED, UNKNOWN
+from rag.answer.wording import BLOCKED, CHITCHAT, UNKNOWN
 from rag.cache import AnswerCache
 from rag.cache.answers import Floats
 from rag.config import AnswerConfig
@@ -21,7 +22,7 @@ from rag.guardrails import Guardrails, Verdict, load_guardrails
 from rag.llm import Cancellation, Message, ModelServer, ServedModel
 from rag.llm.tokens import estimate_tokens
 from rag.retrieve import Searcher
-from rag.text import language_of, normalise
+from rag.text import language_of, normalise, well_formed
 from rag.trust.calibration import Calibration, calibration_of
 from rag.trust.languages import answer_languages, is_weak
 from rag.trust.unknown import why_unknown
@@ -85,9 +86,9 @@ class Answerer:
         asked = Asked(
             question,
             language_of(question),
-            tuple(history),
+            tuple({**message, "content": well_formed(message["content"])} for message in history),
             "" if normalise(search_for) == question else normalise(search_for),
-            system,
+            well_formed(system),
             on_text,
             on_passages,
             cancellation or Cancellation(),
@@ -97,7 +98,25 @@ class Answerer:
         if verdict.blocked:
             return self._blocked(Answer(question, "", "", asked.language, (), seconds=asked.seconds), verdict)
         asked.question = verdict.text
+        with asked.timed("chitchat"):
+            asked.asks = self._without_chitchat(asked)
+        if not asked.asks:
+            return _with_verdict(self._chitchat(asked), verdict)
         return self._answer(asked, verdict, use_cache)
+
+    def _without_chitchat(self, asked: Asked) -> str:
+        """Return what a question asks without the greeting before it; empty for small talk alone."""
+        if not self._config.chitchat or not asked.question:
+            return asked.question or " "
+        return self._searcher.on_generation(
+            lambda generation: Chitchat(generation, self._searcher.embedder).without(
+                asked.question, in_conversation=bool(asked.history)
+            )
+        )
+
+    def _chitchat(self, asked: Asked) -> Answer:
+        text = CHITCHAT[asked.language]
+        return Answer(asked.question, text, "chitchat", asked.language, (), seconds=asked.seconds)
 
     def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
         model, failure = self._describe()
@@ -126,6 +145,8 @@ class Answerer:
     def _made(self, asked: Asked, model: ServedModel | None, failure: ServerUnavailable | None) -> Answer:
         """Answer without the cache."""
         searched = asked.search_for or self._condensed(asked, model)
+        if searched == asked.question:
+            searched = asked.asks.strip()
         with asked.timed("retrieve"):
             found = self._searcher.find(searched)
         for stage, spent in found.seconds.items():
@@ -142,8 +163,10 @@ class Answerer:
             condensed_question=searched if searched != asked.question else "",
             notes=found.notes,
         )
-        why = why_unknown(
-            searched, found.passages, self._searcher.generation, self._limits, self._config.min_similarity
+        why = self._searcher.on_generation(
+            lambda generation: why_unknown(
+                searched, found.passages, generation, self._limits, self._config.min_similarity
+            )
         )
         if why:
             return replace(base, text=UNKNOWN[asked.language], reason=why)
@@ -153,7 +176,7 @@ class Answerer:
             cause = failure or ServerUnavailable("the model server was not asked")
             raise AnswerFailed(cause, found.passages) from failure
         if self._config.mode == "generate":
-            return self._finished(self._generator.generate(base, asked, model, self._searcher.embedder))
+            return self._finished(self._generator.generate(base, asked, model))
         return self._auto(base, asked, model)
 
     def _auto(self, base: Answer, asked: Asked, model: ServedModel) -> Answer:
@@ -165,7 +188,7 @@ class Answerer:
         if is_weak(model.name):
             with asked.timed("extract"):
                 quotes = self._quotes(base)
-            made = self._generator.from_quotes(base, asked, quotes)
+            made = self._generator.from_quotes(base, asked, model, quotes)
             if not made.mode:
                 return self._extract(made, asked, made.reason, quotes)
             checked = self._guarded(made)
@@ -173,7 +196,7 @@ class Answerer:
                 asked.on_text(checked.text)
             return checked
         try:
-            made = self._generator.generate(base, asked, model, self._searcher.embedder)
+            made = self._generator.generate(base, asked, model)
         except AnswerFailed as error:
             if not isinstance(error.cause, PromptTooLong):
                 raise
@@ -216,7 +239,10 @@ class Answerer:
 
     def _quotes(self, base: Answer) -> list[Quote]:
         return best_sentences(
-            base.question, base.passages, self._searcher.embedder, self._config.extract_sentences
+            base.condensed_question or base.question,
+            base.passages,
+            self._searcher.embedder,
+            self._config.extract_sentences,
         )
 
     def _extract(

@@ -28,6 +28,8 @@ class Asked:
     on_text: Sink
     on_passages: Passages
     cancellation: Cancellation
+    asks: str = ""
+    """The question without a greeting before it; empty where it is nothing but small talk."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

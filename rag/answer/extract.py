@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag.claims import Prover, read
+from rag.claims.proof import whole_sentences
 from rag.embedding.backend import Embedder
 from rag.retrieve import Passage
 from rag.store.words import words_of
-from rag.text import split_sentences
 
 _MIN_CHARACTERS = 8
 _MIN_UNENDED = 16
@@ -46,12 +47,17 @@ def _answers(sentence: str) -> bool:
     return len(sentence) >= (_MIN_CHARACTERS if whole else _MIN_UNENDED)
 
 
-def _sentences(passages: Sequence[Passage]) -> list[tuple[str, int]]:
+def _sentences(question: str, passages: Sequence[Passage]) -> list[tuple[str, int]]:
+    """Return the sentences that may answer, each with the first passage that holds it.
+
+    One that only says again what was asked (a heading) answers a question for something unknown by nothing.
+    """
+    asks, echo = read(question).asks, Prover((question,), ())
     seen: dict[str, int] = {}
     for number, passage in enumerate(passages, start=1):
-        for sentence in split_sentences(passage.chunk.text):
+        for sentence in whole_sentences(passage.chunk.text):
             stripped = sentence.strip()
-            if _answers(stripped):
+            if _answers(stripped) and not (asks and echo.says_nothing(stripped)):
                 seen.setdefault(stripped, number)
     return list(seen.items())
 
@@ -61,7 +67,7 @@ def best_sentences(question: str, passages: Sequence[Passage], embedder: Embedde
 
     Questions in the text are passed over: they are like the question, and answer nothing.
     """
-    candidates = _sentences(passages)
+    candidates = _sentences(question, passages)
     if not candidates or count < 1:
         return []
     texts = [text for text, _ in candidates]

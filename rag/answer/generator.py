@@ -8,22 +8,22 @@ from contextlib import closing
 from dataclasses import replace
 
 from rag.answer.asked import Asked
-from rag.answer.citations import check_citations
-from rag.answer.extract import Quote, best_sentences
-from rag.answer.prompt import Prompt, build_prompt, build_short_prompt
+from rag.answer.citations import without_citations
+from rag.answer.extract import Quote
+from rag.answer.prompt import build_prompt, build_short_prompt
 from rag.answer.result import Answer, AnswerFailed
 from rag.answer.streaming import CheckedStream
+from rag.answer.wording import UNKNOWN
+from rag.claims import Prover
 from rag.config import AnswerConfig
-from rag.embedding.backend import Embedder
 from rag.errors import PromptTooLong, ServerUnavailable
 from rag.guardrails import Guardrails
 from rag.llm import Message, ModelServer, ServedModel, StreamFacts
 from rag.retrieve import Passage
-from rag.trust.faithful import MIN_SUPPORT, repeats_itself, support
+from rag.trust.faithful import repeats_itself
 from rag.trust.unknown import says_unknown
 
 _SAFETY_TOKENS = 64
-_CITED_SENTENCES = 1
 
 
 class Generator:
@@ -39,41 +39,58 @@ class Generator:
             self._config.context_tokens, model.window_tokens - self._config.max_tokens - _SAFETY_TOKENS
         )
 
-    def generate(self, base: Answer, asked: Asked, model: ServedModel, embedder: Embedder) -> Answer:
-        """Write from the passages; what cannot be shown comes back with mode "", or "blocked" by a guard.
+    def generate(self, base: Answer, asked: Asked, model: ServedModel) -> Answer:
+        """Write from the passages, what they say alone; mode "" without any of it, "blocked" by a guard.
 
         Raises:
             AnswerFailed: the server failed.
             QuestionTooLong, Cancelled.
         """
         facts = StreamFacts()
-        stream, prompt = self._stream(base, asked, model, facts)
+        stream = self._stream(base, asked, model, facts)
         base = replace(
             base,
             seconds={**asked.seconds, "generate": facts.seconds or 0.0},
             prompt_tokens=facts.prompt_tokens,
             completion_tokens=facts.completion_tokens,
             retries=facts.retries,
-            invented_citations=stream.invented,
             guard=stream.verdict.acted,
             guard_reason=stream.verdict.reason,
         )
         if facts.ttft_s is not None:
             base.seconds["ttft"] = facts.ttft_s
         asked.seconds.update(base.seconds)
-        if stream.stopped or not stream.text:
-            reason = f"{model.name} {stream.stopped or 'gave no answer'}"
+        if stream.stopped:
             mode = "blocked" if stream.verdict.blocked else ""
-            return replace(base, mode=mode, reason=reason, withdrawn=bool(stream.shown))
-        if says_unknown(stream.text):
+            return replace(
+                base, mode=mode, reason=f"{model.name} {stream.stopped}", withdrawn=bool(stream.shown)
+            )
+        if says_unknown(without_citations(stream.raw)):
             reason = f"{model.name} found no answer in the passages"
-            return replace(base, text=stream.text, mode="unknown", reason=reason)
-        done = replace(base, text=stream.text, mode="generate", cited=stream.cited)
-        return done if done.cited else self._attributed(done, asked, prompt.passages, embedder)
+            return replace(
+                base, text=UNKNOWN[base.language], mode="unknown", reason=reason, withdrawn=bool(stream.shown)
+            )
+        return self._proved(base, stream, model)
 
-    def _stream(
-        self, base: Answer, asked: Asked, model: ServedModel, facts: StreamFacts
-    ) -> tuple[CheckedStream, Prompt]:
+    def _proved(self, base: Answer, stream: CheckedStream, model: ServedModel) -> Answer:
+        """Return the sentences that were proved; mode "" where none was."""
+        if not stream.text:
+            why = "did not keep to the passages" if stream.unproved else "gave no answer"
+            return replace(base, mode="", reason=f"{model.name} {why}")
+        notes = base.notes
+        if stream.unproved:
+            notes = (*notes, f"{stream.unproved} sentence(s) that no passage says were left out")
+        return replace(
+            base,
+            text=stream.text,
+            mode="generate",
+            cited=stream.cited,
+            invented_citations=stream.invented,
+            attributed=stream.attributed,
+            notes=notes,
+        )
+
+    def _stream(self, base: Answer, asked: Asked, model: ServedModel, facts: StreamFacts) -> CheckedStream:
         budget = self.budget(model)
         if budget < _SAFETY_TOKENS:
             raise AnswerFailed(_no_room(model, budget), base.passages)
@@ -92,14 +109,16 @@ class Generator:
             if not prompt.passages:
                 raise AnswerFailed(_no_room(model, budget), base.passages)
             language = base.language if self._config.mode == "auto" else ""
-            stream = CheckedStream(len(prompt.passages), self._rails, base.question, asked.on_text, language)
+            stream = CheckedStream(
+                prover_of(base, prompt.passages), self._rails, base.question, asked.on_text, language
+            )
             try:
                 with closing(self._pieces(prompt.messages, facts, asked)) as pieces:
                     for piece in pieces:
                         if not stream.feed(piece):
                             break  # closing the stream ends the generation upstream
                 stream.end()
-                return stream, prompt
+                return stream
             except PromptTooLong as error:
                 # The estimate was short of what this tokenizer takes: less fits in the end, or nothing does.
                 budget = budget * 2 // 3
@@ -116,19 +135,8 @@ class Generator:
             messages, facts, asked.cancellation, self._config.max_tokens, self._config.temperature
         )
 
-    def _attributed(
-        self, answer: Answer, asked: Asked, passages: Sequence[Passage], embedder: Embedder
-    ) -> Answer:
-        """Cite the passage an uncited answer is closest to."""
-        quotes = best_sentences(answer.text, passages, embedder, _CITED_SENTENCES)
-        if not quotes:
-            return answer
-        number = quotes[0].number
-        asked.on_text(f" [{number}]")
-        return replace(answer, text=f"{answer.text} [{number}]", cited=(number,), attributed=True)
-
-    def from_quotes(self, base: Answer, asked: Asked, quotes: Sequence[Quote]) -> Answer:
-        """Have a weak model put the best sentences into one; mode "" unless it keeps to them.
+    def from_quotes(self, base: Answer, asked: Asked, model: ServedModel, quotes: Sequence[Quote]) -> Answer:
+        """Have a weak model put the best sentences into one; mode "" unless a passage says what it wrote.
 
         Raises:
             AnswerFailed: the server failed.
@@ -147,7 +155,6 @@ class Generator:
             return replace(base, mode="", reason=f"the passages do not fit {base.model}'s window")
         except ServerUnavailable as error:
             raise AnswerFailed(error, base.passages, text) from error
-        text = check_citations(text, 0).text
         asked.seconds.update(generate=facts.seconds or 0.0, ttft=facts.ttft_s or 0.0)
         base = replace(
             base,
@@ -156,11 +163,19 @@ class Generator:
             completion_tokens=facts.completion_tokens,
             retries=facts.retries,
         )
-        sources = [base.question, *(quote.text for quote in quotes)]
-        if facts.finish_reason != "stop" or support(text, sources) < MIN_SUPPORT:
-            return replace(base, mode="", reason=f"{base.model} did not keep to the passages")
-        number = quotes[0].number
-        return replace(base, text=f"{text} [{number}]", mode="generate", cited=(number,), attributed=True)
+        # Guards judge the whole of it, since nothing is shown before the end.
+        stream = CheckedStream(prover_of(base, base.passages), Guardrails(), base.question, lambda _: None)
+        stream.feed(without_citations(text))
+        stream.end()
+        return self._proved(base, stream, model)
+
+
+def prover_of(base: Answer, passages: Sequence[Passage]) -> Prover:
+    """Return what proves sentences by passages, for the question as it was asked and as it stands alone."""
+    return Prover(
+        tuple(filter(None, (base.question, base.condensed_question))),
+        [passage.chunk.text for passage in passages],
+    )
 
 
 def _no_room(model: ServedModel, budget: int) -> PromptTooLong:

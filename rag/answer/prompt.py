@@ -70,7 +70,7 @@ def bounded_history(
 def _without_numbers(message: Message) -> str:
     """Return a message's text; an earlier answer's citations would point to the new passages."""
     content = harmless(message["content"])
-    return check_citations(content, 0).text if message["role"] == "assistant" else content
+    return check_citations(content, ()).text if message["role"] == "assistant" else content
 
 
 def build_short_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:

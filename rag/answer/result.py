@@ -12,10 +12,11 @@ from rag.store.chunks import Chunk
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer. `mode` is generate, extract, unknown or blocked; `reason` says why it was not generated.
+    """An answer.
 
-    `cited` are passage numbers from 1. `attributed` is True when the model cited nothing and the
-    citation was found by comparing its answer with the passages. `withdrawn` is True when text was streamed
+    `mode` is generate, extract, unknown, chitchat or blocked; `reason` says why it was not generated.
+    `cited` are passage numbers from 1. `attributed` is True when a sentence got its citation from us: the
+    model cited nothing there, or a passage that does not say it. `withdrawn` is True when text was streamed
     that does not stand: `text` alone counts.
     """
 
@@ -30,8 +31,8 @@ class Answer:
     reason: str = ""
     model: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: guard, condense, cache, embed, retrieve (with dense, bm25, fuse, passages, rerank in it, and
-    embed where the cache did not need it), extract, prompt, generate; ttft is a part of generate."""
+    """By stage: guard, chitchat, condense, cache, embed, retrieve (with dense, bm25, fuse, passages, rerank
+    and, where nothing before needed it, embed in it), extract, prompt, generate, in which ttft is."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: str = ""
@@ -41,7 +42,7 @@ class Answer:
     guard_reason: str = ""
     """Why they blocked, or what they masked."""
     condensed_question: str = ""
-    """The question as it was searched for, where it leaned on the conversation."""
+    """The question as it was searched for, where it leaned on the conversation or followed a greeting."""
     withdrawn: bool = False
     notes: tuple[str, ...] = ()
     """What did not happen as asked: a reranker that ran out of time."""
@@ -73,7 +74,8 @@ def to_kept(answer: Answer) -> dict[str, Any]:
 def from_kept(kept: dict[str, Any], question: str) -> Answer:
     """Return a kept answer, as one to `question`."""
     passages = tuple(
-        Passage(**{**passage, "chunk": Chunk(**passage["chunk"])}) for passage in kept["passages"]
+        Passage(**{**passage, "chunk": Chunk(**passage["chunk"]), "also_in": tuple(passage["also_in"])})
+        for passage in kept["passages"]
     )
     told = {name: kept[name] for name in _KEPT}
     return Answer(question=question, passages=passages, **{**told, "cited": tuple(told["cited"])})

@@ -20,7 +20,7 @@ CACHE_FILE = "answers.db"
 _CACHES_OPEN = 16
 _SETTINGS = (
     "base_url", "model", "mode", "answer_languages", "max_tokens", "temperature", "context_tokens",
-    "history_tokens", "window_tokens", "min_similarity", "extract_sentences",
+    "history_tokens", "window_tokens", "min_similarity", "extract_sentences", "chitchat",
 )  # fmt: skip
 """Settings that an answer depends on."""
 _identities: weakref.WeakKeyDictionary[SearchedIndex, str] = weakref.WeakKeyDictionary()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
-from core.console import console, emit_json
+from core.console import console, emit_json, emit_text
 from core.options import spread
 from rag.commands import parameters as p
 from rag.commands.answering import AnsweringOptions
@@ -51,7 +49,7 @@ def ask(question: str, answering: AnsweringOptions, json_output: p.JsonOption = 
             emit_json({"question": question, "error": str(error), "passages": passages_dict(error.passages)})
         raise
     if not json_output:
-        typer.echo(answer.text)
+        emit_text(answer.text)
     if note := note_on(answer):
         console.print(note, style="dim", markup=False)
     passages_table(answer.passages, answer.cited)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json
+from core.console import console, emit_json, styled
 from rag.commands import parameters as p
 from rag.commands.serve import KeysOption, server_config
 from rag.server.config import ServerConfig
@@ -37,8 +37,10 @@ def doctor(
     rag = p.rag_config(index_dir, embedding_model, backend, answer=answer)
     found = examine(rag, server_config(host, port, keys, upload_dir))
     for finding in found:
-        console.print(f"  [{_COLOURS[finding.level]}]{finding.level:<8}[/] ", end="")
-        console.print(f"{finding.what}{f'  → {finding.mend}' if finding.mend else ''}", markup=False)
+        mend = f"  → {finding.mend}" if finding.mend else ""
+        console.print(
+            styled("  ", (f"{finding.level:<8}", _COLOURS[finding.level]), f" {finding.what}{mend}")
+        )
     failed = any(finding.level == "error" for finding in found)
     if json_output:
         emit_json({"ok": not failed, "findings": [vars(finding) for finding in found]})

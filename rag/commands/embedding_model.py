@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json
+from core.console import console, emit_json, emit_text, styled
 from rag.commands import parameters as p
 
 
@@ -23,11 +23,12 @@ def embedding_model(
     started = time.perf_counter()
     made = unpack(directory, force=force, report=lambda text: console.print(f"  {text}", style="dim"))
     seconds = time.perf_counter() - started
-    console.print(f"[bold green]{'made' if made else 'unchanged'}[/]: {directory} ({seconds:.1f} s)")
+    state = "made" if made else "unchanged"
+    console.print(styled((state, "bold green"), f": {directory} ({seconds:.1f} s)"))
     if json_output:
         emit_json({"directory": str(directory), "made": made, "seconds": round(seconds, 2)})
     else:
-        typer.echo(directory)
+        emit_text(str(directory))
 
 
 def provide(directory: Path) -> None:

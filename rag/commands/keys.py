@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from core.console import console, emit_json
+from core.terminal import one_line
 from rag.commands import parameters as p
 from rag.server.config import DEFAULT_KEYS_FILE
 
@@ -41,7 +42,7 @@ def list_keys(file: FileOption = DEFAULT_KEYS_FILE, json_output: p.JsonOption = 
     found = read_keys(file).keys
     table = Table("id", "name", "created", box=None, header_style="bold", pad_edge=False)
     for key in found:
-        table.add_row(key.id, key.name, key.created.isoformat())
+        table.add_row(key.id, one_line(key.name), key.created.isoformat())
     console.print(table)
     if json_output:
         emit_json({"keys": [key.model_dump(mode="json", exclude={"sha256"}) for key in found]})
@@ -57,6 +58,6 @@ def revoke(
     from rag.server.keys import revoke_key
 
     gone = revoke_key(file, which)
-    console.print(f"revoked: {gone.name} ({gone.id})", markup=False)
+    console.print(f"revoked: {one_line(gone.name)} ({gone.id})")
     if json_output:
         emit_json({"id": gone.id, "name": gone.name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.console import console, emit_json
+from core.terminal import one_line
 from rag.commands import parameters as p
 
 
@@ -24,7 +25,10 @@ def list_documents(
     table.add_column("remarks", overflow="fold")
     for entry in manifest.files.values():
         table.add_row(
-            entry.file, str(entry.chunks), f"{entry.size_bytes:,}", entry.problem or "; ".join(entry.warnings)
+            one_line(entry.file),
+            str(entry.chunks),
+            f"{entry.size_bytes:,}",
+            one_line(entry.problem or "; ".join(entry.warnings)),
         )
     console.print(table)
     if json_output:

@@ -17,7 +17,8 @@ from rag.text import split_sentences
 _NUMBER = re.compile(r"\[(\d+)\]")
 SUPPORTED = 0.5
 """A citation counts as right when its passage supports the sentence at least so far."""
-UNKNOWN = "unknown"
+NO_ANSWER = frozenset({"unknown", "chitchat"})
+"""Modes in which nothing is claimed: the documents hold no answer, or nothing was asked of them."""
 
 
 class Answered(Protocol):
@@ -80,7 +81,7 @@ def claims_of(text: str) -> list[tuple[str, tuple[int, ...]]]:
 
 def score_answer(question: Question, answer: Answered, judge: Judge) -> AnswerScores:
     """Judge one answer against the passages it was given."""
-    if answer.mode == UNKNOWN:
+    if answer.mode in NO_ANSWER:
         return AnswerScores(question.id, question.answerable, answer.mode, None, None, None)
     texts = [passage.chunk.embedded for passage in answer.passages]
     chunks = [passage.chunk for passage in answer.passages]
@@ -152,4 +153,4 @@ def _estimate(values: Sequence[float | None]) -> Estimate | None:
 
 
 def _refused(scores: Sequence[AnswerScores]) -> float | None:
-    return _mean([float(one.mode == UNKNOWN) for one in scores])
+    return _mean([float(one.mode in NO_ANSWER) for one in scores])

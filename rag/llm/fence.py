@@ -23,14 +23,15 @@ _FOLDED = str.maketrans(
     {"＜": "<", "＞": ">", "｜": "|", "／": "/", "﹤": "<", "﹥": ">", "［": "[", "］": "]"}
 )
 _KEPT_CONTROLS = frozenset("\n\t")
+_UNSEEN = frozenset({"Cf", "Cc", "Co", "Cn", "Cs"})
 
 
 def _visible(text: str) -> str:
-    """Take out characters that cannot be seen (zero width, direction marks, controls)."""
+    """Take out what cannot be seen (zero width, direction marks, controls) or written (surrogates)."""
     return "".join(
         character
         for character in text
-        if character in _KEPT_CONTROLS or unicodedata.category(character) not in ("Cf", "Cc", "Co", "Cn")
+        if character in _KEPT_CONTROLS or unicodedata.category(character) not in _UNSEEN
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -73,4 +74,6 @@ def rerank_in_time(reranker: Reranker, query: str, texts: Sequence[str], config:
         raise failures[0]
     if len(done) != len(texts):
         raise RerankFailed(f"{reranker.name} gave {len(done)} scores for {len(texts)} passages")
+    if not all(math.isfinite(score) for score in done):
+        raise RerankFailed(f"{reranker.name} gave scores that are no numbers")
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from core.checked import check
 from core.errors import UsageError
 from rag.store.chunks import Chunk
 
@@ -60,6 +61,14 @@ class Filters:
 
     conditions: tuple[Condition | Filters, ...] = ()
     condition: Literal["and", "or"] = "and"
+
+    def __post_init__(self) -> None:
+        """Refuse another way of joining.
+
+        Raises:
+            UsageError: it is neither and nor or.
+        """
+        check("condition", self.condition, Literal["and", "or"])
 
     def allows(self, chunk: Chunk) -> bool:
         """Whether a chunk passes."""

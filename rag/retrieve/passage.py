@@ -20,6 +20,8 @@ class Passage:
     similarity: float | None
     bm25: float | None
     rerank: float | None = None
+    also_in: tuple[str, ...] = ()
+    """Other files that hold the same text; it is shown once, for all of them."""
 
     @property
     def place(self) -> str:

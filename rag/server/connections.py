@@ -13,8 +13,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from core.origin import is_loopback
 from rag.server.config import Bounds
-from rag.server.keys import is_loopback
 from rag.server.refusal import Refusal
 
 ABORT = "quantserve.abort"

@@ -7,7 +7,7 @@ import resource
 import socket
 from typing import TYPE_CHECKING
 
-from core.console import console, emit_json
+from core.console import console, emit_json, styled
 from core.errors import ResourceError
 from rag.config import RagConfig
 from rag.server.config import ServerConfig
@@ -58,7 +58,10 @@ def serve(rag: RagConfig, config: ServerConfig, *, json_output: bool = False) ->
         host, port = taken.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         console.print(
-            f"[bold green]serving[/] {address}  (web page and /v1; model server {rag.answer.base_url})"
+            styled(
+                ("serving", "bold green"),
+                f" {address}  (web page and /v1; model server {rag.answer.base_url})",
+            )
         )
         if config.keys_file is None:
             console.print("  no keys: everybody on this machine may ask, upload and delete", style="yellow")

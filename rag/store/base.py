@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +51,9 @@ class Chunks(Protocol):
 class Index(Protocol):
     """One whole generation, opened for reading; it never changes."""
 
+    def __hash__(self) -> int:
+        """Return the hash of this very object."""
+
     manifest: IndexManifest
 
     @property
@@ -70,6 +73,9 @@ class Index(Protocol):
 
     def search_words(self, query: str, k: int, among: Rows | None = None) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of the word index."""
 
     def rows_where(self, allows: Callable[[Chunk], bool]) -> Rows:
         """Return the rows of the chunks that `allows` says yes to."""

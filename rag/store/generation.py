@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from core.files import (
     staged_directory,
     writing_to,
 )
-from rag.errors import IndexMismatch, NoIndex
+from rag.errors import IndexMismatch, IndexReplaced, NoIndex
 from rag.store.chunks import Chunk, ChunkReader
 from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
 from rag.store.vector_writer import VECTORS_FILE
@@ -44,8 +45,24 @@ class Generation:
             IndexMismatch: another version of this program made it.
         """
         self.directory = directory
-        self.manifest: IndexManifest = read_manifest(directory)
-        self.chunks = ChunkReader(directory)
+        with self._present():
+            self.manifest: IndexManifest = read_manifest(directory)
+            self.chunks = ChunkReader(directory)
+
+    @contextmanager
+    def _present(self) -> Iterator[None]:
+        """Tell an index whose files are gone from one whose files are damaged.
+
+        A writer removes a generation when two newer ones are there. What of it was loaded goes on answering.
+        """
+        try:
+            yield
+        except (OSError, RuntimeError, sqlite3.Error, IndexMismatch) as error:
+            if self.directory.is_dir():
+                raise
+            raise IndexReplaced(
+                "this generation of the index was replaced by newer ones", mend="Ask again"
+            ) from error
 
     @property
     def name(self) -> str:
@@ -57,14 +74,16 @@ class Generation:
         """The FAISS index: inner product over normalised vectors."""
         import faiss
 
-        return faiss.read_index(str(self.directory / VECTORS_FILE))
+        with self._present():
+            return faiss.read_index(str(self.directory / VECTORS_FILE))
 
     @functools.cached_property
     def words(self) -> WordIndex:
         """The word index."""
         from rag.store.words import WordIndex
 
-        return WordIndex(self.directory)
+        with self._present():
+            return WordIndex(self.directory)
 
     def search_vectors(
         self, query: Floats, k: int, among: npt.NDArray[np.int64] | None = None
@@ -86,6 +105,10 @@ class Generation:
     ) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
         return self.words.search(query, k, among)
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of the word index."""
+        return self.words.vocabulary
 
     def rows_where(self, allows: Callable[[Chunk], bool]) -> npt.NDArray[np.int64]:
         """Return the rows of the chunks that `allows` says yes to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,11 @@ class WordIndex:
 
         folder = directory / WORDS_FOLDER
         self._index = None if (folder / _EMPTY).exists() else bm25s.BM25.load(str(folder))
+
+    @property
+    def vocabulary(self) -> Collection[str]:
+        """Every word of the texts, as `words_of` gives them."""
+        return () if self._index is None else self._index.vocab_dict.keys()
 
     def search(
         self, query: str, k: int, among: npt.NDArray[np.int64] | None = None

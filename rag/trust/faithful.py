@@ -1,4 +1,7 @@
-"""Whether a generated answer can be shown: it neither goes round in circles nor leaves its sources."""
+"""How a text keeps to what it was made from: it does not go round in circles, and shares its words.
+
+Whether a passage says what a sentence says is another matter: rag.claims.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ from rag.text import split_sentences
 
 _REPEATS = 3
 _LONG = 15
-MIN_SUPPORT = 0.8
-"""Share of a weak model's words that must stand in what it was given."""
 
 
 def repeats_itself(text: str) -> bool:

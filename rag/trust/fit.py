@@ -36,10 +36,11 @@ class Fitted:
 
 
 def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
-    """Return limits that together keep at least `keep` of the answerable questions.
+    """Return limits on scores that together keep at least `keep` of the answerable questions, and on names.
 
-    Every signal may lose an equal part of the rest; a limit that refuses no larger share of the
-    unanswerable questions than it loses of the answerable ones says nothing and is left out.
+    Every score may lose an equal part of the rest; a limit that refuses no larger share of the unanswerable
+    questions than it loses of the answerable ones says nothing and is left out. A name that no document holds
+    is no matter of degree: its limit has no part in the budget.
 
     Raises:
         ValueError: there is no answerable or no unanswerable question.
@@ -49,13 +50,16 @@ def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
     if not good or not bad:
         raise ValueError("limits need questions that are answered and questions that are not")
     present = {signal for asked in good for signal in asked.signals}
-    share = (1.0 - keep) / max(1, len(present))
-    found = [_lowest(signal, good, share) for signal in _LOW if signal in present]
-    if "unseen_names" in present and _share_kept([Limit(signal="unseen_names", most=0)], good) >= keep:
-        found.append(Limit(signal="unseen_names", most=0))
-    limits = [limit for limit in found if 1.0 - _share_kept([limit], bad) > 1.0 - _share_kept([limit], good)]
+    scores = [signal for signal in _LOW if signal in present]
+    share = (1.0 - keep) / max(1, len(scores))
+    limits = [_lowest(signal, good, share) for signal in scores]
+    limits = [limit for limit in limits if 1.0 - _share_kept([limit], bad) > 1.0 - _share_kept([limit], good)]
     while limits and _share_kept(limits, good) < keep:
         limits.remove(min(limits, key=lambda limit: 1.0 - _share_kept([limit], bad)))
+    if "unseen_names" in present:
+        names = Limit(signal="unseen_names", most=0)
+        if _share_kept([names], bad) < _share_kept([names], good):
+            limits.append(names)
     return Fitted(tuple(limits), _share_kept(limits, good), 1.0 - _share_kept(limits, bad))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from rag.store.chunks import Chunk
@@ -29,3 +29,6 @@ class SearchedIndex(Protocol):
 
     def search_words(self, query: str, k: int) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first."""
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of its word index."""

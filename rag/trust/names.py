@@ -1,47 +1,107 @@
-"""Names in a question that no document holds: then there is hardly an answer to it."""
+"""Names that a question asks about and no document holds: then there is hardly an answer to it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rag.retrieve.passage import Passage
+from rag.store.korean import kiwi
 from rag.text import language_of
+from rag.trust.asking import asked_part
 from rag.trust.index import SearchedIndex
+from rag.trust.loanwords import is_known_loanword
+
+if TYPE_CHECKING:
+    from kiwipiepy import Token
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
+_HANGUL = re.compile(r"[가-힣]")
 _CLOSEST = 5
+_LEAST_SYLLABLES = 2
+_ABOUT = ("JKS", "JKO", "JKG", "VCP")
+_TOPIC = frozenset({"은", "는", "ᆫ"})
 
 
 def names_in(question: str) -> list[str]:
-    """Return what names a particular thing: words with a capital that is not their sentence's, and numbers
-    with a sign inside (2026-021).
+    """Return what names a particular thing in the part of a question that asks.
 
-    Abbreviations in capitals are left out, since askers use those of their own (OTP, DNS). Latin letters
-    only: the Korean analyser takes any loanword for a name.
+    Latin letters: words with a capital that is not their sentence's, abbreviations (TPM), and numbers with a
+    sign inside (2026-021). Hangul: proper nouns (엔비디아), and nouns the Korean analyser has never seen.
     """
+    asked = asked_part(question)
+    is_korean = language_of(asked) == "ko"
     names: dict[str, None] = {}
-    sentence_starts = {0, *(match.end() for match in re.finditer(r"[.!?]\s+", question))}
-    for match in _TOKEN.finditer(question):
+    sentence_starts = {0, *(match.end() for match in re.finditer(r"[.!?]\s+", asked))}
+    shouts = not is_korean and asked.isupper()
+    for match in _TOKEN.finditer(asked):
         word = match[0]
-        written = word[1:] if match.start() in sentence_starts else word
-        capital = any(character.isupper() for character in written) and not word.isupper()
+        is_start = match.start() in sentence_starts and not is_korean
+        abbreviated = not shouts and word.isupper() and sum(c.isalpha() for c in word) > 1
+        capital = not shouts and any(character.isupper() for character in (word[1:] if is_start else word))
         numbered = any(c.isdigit() for c in word) and not word.isalnum()
-        if capital or numbered:
+        if abbreviated or (capital and len(word) > 1) or numbered:
             names.setdefault(word)
+    if is_korean:
+        names.update(dict.fromkeys(_korean_names(asked)))
     return list(names)
 
 
-def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
-    """Return the names of a question that stand in no document of the index, in upper or lower case.
+def _korean_names(text: str) -> list[str]:
+    """Return proper nouns, and unknown ones that the question is about, with the nouns they are joined to.
 
-    None where the best passage is in another language, which writes names in its own letters.
+    An unknown noun may be any loanword of the asker's (마스킹하다, 도커에서), so it counts only as topic,
+    subject, object or owner.
     """
-    if not passages or (language_of(question) == "en" and language_of(passages[0].chunk.text) != "en"):
+    found: list[str] = []
+    run: list[Token] = []
+    for token in kiwi().tokenize(text):
+        if token.tag in ("NNP", "NNG") and (not run or run[-1].end == token.start):
+            run.append(token)
+            continue
+        adjacent = bool(run) and run[-1].end == token.start
+        is_about = adjacent and (token.tag.startswith(_ABOUT) or (token.tag == "JX" and token.form in _TOPIC))
+        found += _name_of(run, text, is_about=is_about)
+        run = [token] if token.tag in ("NNP", "NNG") else []
+    return found + _name_of(run, text, is_about=False)
+
+
+def _name_of(run: Sequence[Token], text: str, *, is_about: bool) -> list[str]:
+    is_name = any(is_about if token.oov else token.tag == "NNP" for token in run)
+    name = text[run[0].start : run[-1].end] if is_name else ""
+    return [name] if len(name) >= _LEAST_SYLLABLES and _HANGUL.search(name) else []
+
+
+def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
+    """Return the names that a question asks about and that stand in no document of the index.
+
+    Upper and lower case are alike, and so are a Korean and a Latin spelling (쿠버네티스, Kubernetes). Where
+    an English question finds a Korean passage only abbreviations count, which Korean writes in Latin, too.
+    """
+    if not passages:
         return []
-    return [name for name in names_in(question) if not _stands_somewhere(name, generation)]
+    crossed = language_of(question) == "en" and language_of(passages[0].chunk.text) != "en"
+    return [
+        name
+        for name in names_in(question)
+        if not (crossed and not name.isupper()) and not _stands_somewhere(name, generation)
+    ]
 
 
 def _stands_somewhere(name: str, generation: SearchedIndex) -> bool:
-    rows = [row for row, _ in generation.search_words(name, _CLOSEST)]
-    return any(name.lower() in chunk.embedded.lower() for chunk in generation.chunks.rows(rows))
+    if not _HANGUL.search(name):
+        return _is_written(name, generation)
+    words = generation.vocabulary()
+    is_word = any(name in word or (len(word) >= _LEAST_SYLLABLES and name.startswith(word)) for word in words)
+    return is_word or is_known_loanword(name, words) or _is_written(name, generation)
+
+
+def _is_written(name: str, generation: SearchedIndex) -> bool:
+    """Whether a document holds a name as a word of its own; the plural of an abbreviation is that, too."""
+    written = {name.lower(), name.removesuffix("s").lower()}
+    rows = [row for form in written for row, _ in generation.search_words(form, _CLOSEST)]
+    pattern = re.compile(
+        "|".join(rf"(?<![a-z0-9]){re.escape(form)}s?(?![a-z0-9])" for form in sorted(written))
+    )
+    return any(pattern.search(chunk.embedded.lower()) for chunk in generation.chunks.rows(rows))

@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 import typer
 
-from core.console import console
+from core.console import console, styled
 from core.errors import UsageError
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
@@ -48,7 +48,7 @@ def chat(
         http_client=openai.DefaultHttpxClient(verify=trusted),
     )
     chosen = model or first_model(client)
-    console.print(f"[bold]{chosen}[/] at {client.base_url}  (/help; 종료 or Ctrl-D ends)")
+    console.print(styled((chosen, "bold"), f" at {client.base_url}  (/help; 종료 or Ctrl-D ends)"))
     talk(Conversation(system), _completer(client, chosen, max_tokens, temperature))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from core.console import console, emit_json
+from core.console import console, emit_json, styled
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.doctor import Finding, check_hardware, check_port, check_room, check_tools
@@ -48,5 +48,5 @@ def _print(findings: list[Finding]) -> None:
     table = Table("", "found", "mend")
     for finding in findings:
         colour = _COLOURS[finding.level]
-        table.add_row(f"[{colour}]{finding.what}[/]", finding.found, finding.mend)
+        table.add_row(styled((finding.what, colour)), finding.found, finding.mend)
     console.print(table)

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from core.console import console, emit_json
+from core.console import console, emit_json, styled
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.guard.internal import use_internal_key
@@ -102,7 +102,7 @@ def _print(report: dict[str, Any]) -> None:
         "log": report["log"],
     }
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", str(value))
+        table.add_row(styled((name, "bold")), str(value))
     console.print(table)
 
 

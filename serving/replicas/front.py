@@ -111,7 +111,7 @@ class Front:
         except Refusal as refusal:
             return refused(refusal)
 
-    def _require_own(self, request: web.Request) -> None:
+    def _require_own(self, request: web.BaseRequest) -> None:
         """Refuse other sites' pages where no key keeps them out; the guards do not see the address asked.
 
         Raises:

@@ -11,7 +11,7 @@ from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from core.errors import UsageError
-from rag.errors import IndexMismatch, StoreUnavailable
+from rag.errors import IndexReplaced, StoreUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -68,14 +68,14 @@ def translated(address: str) -> Iterator[None]:
 
     Raises:
         StoreUnavailable: the server does not answer, or refused.
-        IndexMismatch: a generation that was open is no longer there.
+        IndexReplaced: a generation that was open is no longer there.
     """
     try:
         yield
     except DBAPIError as error:
         where = parse_address(address).render_as_string(hide_password=True)
         if getattr(error.orig, "pgcode", None) == _UNDEFINED_TABLE:
-            raise IndexMismatch(
+            raise IndexReplaced(
                 "this generation of the index was replaced by newer ones", mend="Ask again"
             ) from error
         reason = str(error.orig).strip().splitlines()[0]

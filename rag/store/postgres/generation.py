@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +179,10 @@ class PostgresGeneration:
     def search_words(self, query: str, k: int, among: Rows | None = None) -> list[tuple[int, float]]:
         """Return up to `k` (row, BM25 score) above zero, best first; only rows of `among` where given."""
         return self.words.search(query, k, among)
+
+    def vocabulary(self) -> Collection[str]:
+        """Return every word of the word index."""
+        return self.words.vocabulary
 
     def rows_where(self, allows: Callable[[Chunk], bool]) -> Rows:
         """Return the rows of the chunks that `allows` says yes to."""

@@ -24,7 +24,7 @@ Open = Callable[..., AnswerCache]
 @pytest.fixture
 def opened(tmp_path: Path) -> Open:
     def make(**settings: Any) -> AnswerCache:
-        return AnswerCache(tmp_path / "cache" / "answers.db", CacheConfig(**settings))
+        return AnswerCache(tmp_path / "cache" / "answers.db", CacheConfig(**{"semantic": True, **settings}))
 
     return make
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answer.citations import CitationStream, check_citations
+from rag.answer.citations import SentenceStream, check_citations, cited_by
 from rag.embedding.backend import length_buckets
 from rag.retrieve.fusion import reciprocal_rank_fusion
 from rag.trust.languages import answer_languages, begins_in_language, is_in_language, is_weak
@@ -34,29 +34,31 @@ def test_fusion_of_nothing_is_empty() -> None:
 def test_invented_citations_are_removed(
     text: str, mended: str, cited: tuple[int, ...], invented: int
 ) -> None:
-    checked = check_citations(text, passages=3)
+    checked = check_citations(text, range(1, 4))
     assert (checked.text, checked.cited, checked.invented) == (mended, cited, invented)
 
 
 @given(st.lists(st.text(alphabet="ab [],0123 passage문단\n", max_size=12), max_size=8))
-def test_citations_of_a_stream_are_those_of_the_whole_text(pieces: list[str]) -> None:
-    stream = CitationStream(passages=2)
-    shown = "".join(stream.feed(piece) for piece in pieces) + stream.end()
-    whole = check_citations("".join(pieces), passages=2)
-    assert (shown.strip(), stream.cited, stream.invented) == (whole.text, whole.cited, whole.invented)
+def test_the_sentences_of_a_stream_are_those_of_the_whole_text(pieces: list[str]) -> None:
+    stream, whole = SentenceStream(), SentenceStream()
+    sentences = [sentence for piece in pieces for sentence in stream.feed(piece)] + stream.end()
+    assert "".join(sentences) == "".join(pieces)
+    assert sentences == [*whole.feed("".join(pieces)), *whole.end()]
 
 
-def test_a_number_that_may_become_a_citation_is_held_back() -> None:
-    stream = CitationStream(passages=3)
-    assert [stream.feed(piece) for piece in ("So it is", " [", "1", "7", "]", ".")] == [
-        "So it is",
-        "",
-        "",
-        "",
-        "",
-        ".",
-    ]
-    assert [stream.feed(piece) for piece in (" a", "[i", "]")] == [" a", "[i", "]"]
+def test_a_sentence_waits_for_the_citation_behind_its_stop() -> None:
+    stream = SentenceStream()
+    given = ("It is", " so. ", "[", "1", "]", " But")
+    assert [stream.feed(piece) for piece in given] == [[], [], [], [], [], ["It is so. [1]"]]
+    assert stream.end() == [" But"]
+
+
+def test_a_sentence_keeps_the_citations_that_prove_it_and_gets_one_where_none_does() -> None:
+    right = cited_by("It is so [2] [7]. ", (1, 2))
+    assert (right.text, right.cited, right.invented) == ("It is so [2]. ", (2,), 1)
+    assert not right.is_attributed
+    ours = cited_by("It is so [2]. ", (3,))
+    assert (ours.text, ours.cited, ours.invented, ours.is_attributed) == ("It is so. [3] ", (3,), 1, True)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def test_a_counter_of_the_servers_own_is_used_for_every_part() -> None:
         return len(text.split())
 
     passages = [passage("one two three four."), passage("five six. seven eight nine ten."), passage("x")]
-    prompt = build_prompt("Why?", passages, "en", 108, count=count)
-    assert sum(count(message["content"]) for message in prompt.messages) + 2 * 8 <= 108
+    prompt = build_prompt("Why?", passages, "en", 119, count=count)
+    assert sum(count(message["content"]) for message in prompt.messages) + 2 * 8 <= 119
     assert len(prompt.passages) == 2
     assert "five six.\n</passage>" in prompt.messages[-1]["content"]
 

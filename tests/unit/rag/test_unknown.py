@@ -74,7 +74,7 @@ def test_without_passages_or_measurements() -> None:
     [
         ("How do I migrate from Pinecone?", ["Pinecone"]),
         ("Why does gRPC fail? Does it?", ["gRPC"]),
-        ("SMS로 OTP를 받나요?", []),
+        ("SMS로 OTP를 받나요?", ["SMS", "OTP"]),
         ("사고 2026-021의 원인은? vLLM 때문인가요?", ["2026-021", "vLLM"]),
         ("What happens after 30 days?", []),
     ],

@@ -85,7 +85,7 @@ def test_a_reader_who_leaves_stops_the_generation_upstream(bench: Bench, behavio
 
 
 def test_a_reader_whose_connection_breaks_stops_the_generation_upstream(bench: Bench) -> None:
-    bench.server.change(answer="word " * 2000, inter_token_s=0.05)
+    bench.server.change(answer=f"{CELLAR} " * 400, inter_token_s=0.05)
 
     def gone(piece: str) -> None:
         raise BrokenPipeError

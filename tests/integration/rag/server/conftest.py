@@ -27,6 +27,7 @@ from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import MODEL, write_pdf
 
 DEADLINE_S = 60.0
+HOSTILE = 'Safe <img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> is **bold**'
 EMBEDDING = EmbeddingConfig(model=MODEL, backend="onnx")
 
 
@@ -71,6 +72,7 @@ def small_index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) ->
         [
             "The keeper lights the lamp at sunset and writes the time into the log.",
             "In fog the horn sounds twice a minute. Spare bulbs are kept in the cellar.",
+            f"{HOSTILE}.",
         ],
     )
     config = RagConfig(index_dir=folder / "index", embedding=EMBEDDING)
@@ -98,7 +100,7 @@ def serving(
         rag.answer,
         base_url=base_url,
         connect_timeout_s=2,
-        cache=replace(rag.answer.cache, enabled=cache),
+        cache=replace(rag.answer.cache, enabled=cache, semantic=cache),
         guard_file=guard_file,
     )
     rag = replace(rag, answer=answer)

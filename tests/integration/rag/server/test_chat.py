@@ -17,8 +17,8 @@ from tests.integration.rag.server.conftest import Served, serving, until
 
 BULBS = "Where are the spare bulbs kept?"
 LONG = (
-    "The spare bulbs of the lighthouse are kept in the cellar [1]. The horn sounds twice a minute in fog, "
-    "and the keeper writes the time into the log at sunset [2]."
+    "The spare bulbs are kept in the cellar [1]. In fog the horn sounds twice a minute [1]. "
+    "The keeper lights the lamp at sunset and writes the time into the log [3]."
 )
 ASK: Any = [{"role": "user", "content": BULBS}]
 
@@ -58,7 +58,7 @@ def test_a_stream_shows_passages_first_text_as_it_comes_and_sources_last(
     assert extension(chunks[0])["passages"][0]["page"] == 2
     text = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(text) == LONG
-    assert sum(bool(piece) for piece in text) > 5
+    assert sum(bool(piece) for piece in text) >= 3  # a sentence at a time
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert extension(chunks[-2])["sources"][0]["cited"] is True
     assert chunks[-1].choices == []
@@ -144,11 +144,11 @@ def test_a_stream_that_a_guard_stops_is_withdrawn_and_says_so(
         messages = { en = "Not here." }
         [[output]]
         kind = "rules"
-        deny = ["attic"]
-        patterns = { attic = "(?i)attic" }
+        deny = ["log"]
+        patterns = { log = "(?i)into the log" }
         """
     )
-    answering.change(answer=f"{LONG} There are more of them in the attic, behind the old lamp [1].")
+    answering.change(answer=LONG)
     (tmp_path / "index").symlink_to(small_index / "index")
     with serving(tmp_path, embedder, answering.base_url, guard_file=guard) as guarded:
         stream = guarded.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
@@ -156,7 +156,7 @@ def test_a_stream_that_a_guard_stops_is_withdrawn_and_says_so(
         whole = guarded.client().chat.completions.create(model="quantserve-rag", messages=ASK)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text.startswith("The spare bulbs")
-    assert "attic" not in text
+    assert "into the log" not in text
     assert text.endswith("(The text above is withdrawn; only what follows is the answer.)\n\nNot here.")
     assert chunks[-1].choices[0].finish_reason == "content_filter"
     found = extension(chunks[-1])
@@ -168,8 +168,11 @@ def test_a_stream_that_a_guard_stops_is_withdrawn_and_says_so(
 
 
 def test_a_client_that_leaves_a_stream_ends_the_generation(served: Served, answering: FakeServer) -> None:
-    answering.change(answer="word " * 400, inter_token_s=0.05)
-    stream = served.client().chat.completions.create(model="quantserve-rag", messages=ASK, stream=True)
+    answering.change(answer="The spare bulbs are kept in the cellar [1]. " * 60, inter_token_s=0.05)
+    options = {"quantserve": {"mode": "generate"}}
+    stream = served.client().chat.completions.create(
+        model="quantserve-rag", messages=ASK, stream=True, extra_body=options
+    )
     for _, _chunk in zip(range(3), stream, strict=False):
         pass
     stream.close()

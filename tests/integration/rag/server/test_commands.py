@@ -57,7 +57,7 @@ def test_serve_says_where_answers_and_ends_when_told(
         said = json.loads(server.stdout.readline())
         client = OpenAI(base_url=said["base_url"], api_key="none", timeout=60)
         reply = client.chat.completions.create(
-            model=said["model"], messages=[{"role": "user", "content": "Where are the bulbs?"}]
+            model=said["model"], messages=[{"role": "user", "content": "Where are the spare bulbs?"}]
         )
         assert reply.choices[0].message.content == "They are kept in the cellar [1]."
         server.send_signal(signal.SIGTERM)
@@ -125,7 +125,7 @@ def test_chat_in_json_is_a_line_in_and_an_object_out(
     small_index: Path, answering: FakeServer, ending: str
 ) -> None:
     answering.change(statuses=(200, 400))
-    lines = f"Where are the bulbs?\n\nAnd in fog?\nWhat does the horn do?\n{ending}"
+    lines = f"Where are the spare bulbs?\n\nAnd in fog?\nWhat does the horn do?\n{ending}"
     where = ("--index-dir", str(small_index / "index"), "--base-url", answering.base_url)
     done = rag("chat", "--json", *where, stdin=lines)
     assert done.returncode == 0, done.stderr
@@ -133,7 +133,7 @@ def test_chat_in_json_is_a_line_in_and_an_object_out(
     assert first["answer"] == "They are kept in the cellar [1]."
     assert "refused with status 400" in failed["error"]
     assert failed["passages"]
-    assert last["mode"] == "generate"
+    assert last["mode"] == "extract"  # the model says of bulbs what was asked of the horn
     sent = answering.chats[-1].body["messages"]
-    assert sent[1]["content"] == "Where are the bulbs?"
+    assert sent[1]["content"] == "Where are the spare bulbs?"
     assert sent[2]["content"].startswith("They are kept in the cellar")

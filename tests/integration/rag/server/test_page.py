@@ -15,9 +15,7 @@ from deploy.local.browser import find_browser
 from rag.embedding.backend import Embedder
 from rag.server.keys import create_key
 from tests.fakes.openai_server import FakeServer
-from tests.integration.rag.server.conftest import Served, serving, until
-
-HOSTILE = 'Safe <img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> **bold** [1] gone [9].'
+from tests.integration.rag.server.conftest import HOSTILE, Served, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +91,8 @@ def test_a_pdf_source_names_its_page_and_opens_the_pdf(page: Page, answering: Fa
 
 
 def test_what_a_model_writes_is_text_and_never_runs(page: Page, answering: FakeServer) -> None:
-    answering.change(answer=HOSTILE)
-    ask(page, "Where are the spare bulbs kept?")
+    answering.change(answer=f"{HOSTILE} [1] [9].")
+    ask(page, "What of window.hacked is safe?")
     expect(page.locator(".answer-foot")).to_be_visible()
     answer = page.locator(".answer-text")
     expect(answer).to_contain_text('<img src=x onerror="window.hacked=1">')
@@ -105,9 +103,9 @@ def test_what_a_model_writes_is_text_and_never_runs(page: Page, answering: FakeS
 
 
 def test_a_running_answer_streams_and_can_be_stopped(page: Page, answering: FakeServer) -> None:
-    answering.change(answer="낱말 " * 400, inter_token_s=0.05)
+    answering.change(answer="조부모가 돌아가시면 사흘을 쉰다. " + "낱말 " * 400, inter_token_s=0.05)
     ask(page, "조부모상에는 며칠을 쉬나요?")
-    expect(page.locator(".answer-text")).to_contain_text("낱말 낱말")
+    expect(page.locator(".answer-text")).to_contain_text("사흘을 쉰다.")
     page.get_by_role("button", name="멈추기").click()
     expect(page.locator(".note")).to_contain_text("멈췄습니다.")
     until(lambda: answering.cancelled == 1)
@@ -194,11 +192,10 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 def test_on_a_phone_nothing_is_wider_than_the_screen(
     browser: Browser, site: Served, answering: FakeServer
 ) -> None:
-    answering.change(answer="가" * 300 + " [1]")
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
     with_page = opened(browser, site, **phone)
     page = next(with_page)
-    ask(page, "조부모상에는 며칠을 쉬나요?")
+    ask(page, f"조부모상에는 며칠을 쉬나요? {'가' * 300}")
     expect(page.locator(".answer-foot")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator("#open-side").click()

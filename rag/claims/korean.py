@@ -1,0 +1,123 @@
+"""Read a Korean sentence by its morphemes: particles give the roles, endings and auxiliaries the polarity."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+
+from rag.claims.english import stem
+from rag.claims.numbers import DAYS, UNITS, joined_digits, korean_number, korean_scaled
+from rag.claims.reading import Reading, Unit
+from rag.store.korean import kiwi
+
+_SUBJECT, _TOPIC = "subject", "topic"
+_ROLES = {"JKS": _SUBJECT, "JKC": _SUBJECT, "JKO": "object", "JKG": "of"}
+_TOPIC_PARTICLES = frozenset({"은", "는", "ᆫ"})
+_JOINS = frozenset({"와", "과", "랑", "하고", "이랑"})
+_BINDS = {
+    "면": "if", "으면": "if", "려면": "if", "으려면": "if", "거나": "or", "든지": "or", "어야": "must",
+    "아야": "must", "여야": "must", "어도": "even", "아도": "even", "여도": "even", "지만": "but",
+    "도록": "that",
+}  # fmt: skip
+"""Endings that say how clauses belong together; the others only join or end them."""
+_NEGATES = frozenset({"않", "못하", "말"})
+_VOICE = frozenset({"되", "당하", "받", "시키"})
+_WISHES = frozenset({"싶"})
+_POINTING = frozenset({"이", "그", "저", "그런", "이런", "저런"})
+_ASKING_WORDS = "무엇 뭐 무어 누구 언제 어디 왜 어떻 어떠하 어떤 어느 무슨 몇 며칠 얼마"
+_ASKING = frozenset(_ASKING_WORDS.split())
+_NOUNS = ("NN", "NR", "SL", "SN", "SH", "XR", "W_")
+
+
+def read_korean(sentence: str) -> Reading:
+    """Take a sentence apart; the nouns before a particle share the role that it gives."""
+    text = korean_scaled(joined_digits(unicodedata.normalize("NFKC", sentence)))
+    units: list[Unit] = []
+    run: list[int] = []
+    """The nouns right before this morpheme."""
+    told: list[int] = []
+    """The nouns that the particle before this morpheme gave their role."""
+    asks, is_negated, prefix = False, False, ""
+    for form, tag in _morphemes(text):
+        asks = asks or (form in _ASKING and tag[0] not in "JE")
+        if tag[0] == "J":
+            role = _role(form, tag)
+            for index in run or told:
+                units[index] = replace(units[index], role=f"{'' if run else units[index].role}{role}")
+            told, run = run or told, []
+            continue
+        told = []
+        if tag == "XPN":
+            prefix = form
+        elif tag == "XSN":
+            if units and form not in ("들", "님"):
+                units[-1] = replace(units[-1], form=units[-1].form + form)
+        elif tag.startswith(_NOUNS) or tag == "MM":
+            if tag == "MM" and form in _POINTING:
+                continue
+            for unit in _nouns(prefix + form, tag):
+                run.append(len(units))
+                units.append(unit)
+            prefix = ""
+        elif tag == "SW" or form in UNITS:
+            run.append(len(units))
+            units.append(Unit(UNITS.get(form, form)))
+        elif tag in ("XSV", "XSA"):
+            if units and form in _VOICE:
+                units[-1] = replace(units[-1], form=units[-1].form + form)
+            if units and is_negated:
+                units[-1], is_negated = replace(units[-1], is_negated=True), False
+            run = []
+        elif tag == "VCN" or (tag in ("VX", "VV", "VA") and form in _NEGATES and units):
+            if units:
+                units[-1] = replace(units[-1], is_negated=not units[-1].is_negated)
+            run = []
+        elif tag in ("VV", "VA") or (tag == "VX" and form in _WISHES):
+            units.append(Unit(form, is_negated=is_negated))
+            run, is_negated = [], False
+        elif tag == "MAG":
+            if form in ("안", "못"):
+                is_negated = True
+            else:
+                units.append(Unit(form))
+            run = []
+        elif tag == "EC" and form in _BINDS:
+            units.append(Unit(_BINDS[form]))
+            run = []
+        else:
+            run = []
+    return Reading(tuple(units), (), asks)
+
+
+def _morphemes(text: str) -> list[tuple[str, str]]:
+    """Return (form, tag) of each morpheme; a numeral written in one (스물다섯) is one."""
+    found: list[tuple[str, str]] = []
+    end = -1
+    for token in kiwi().tokenize(text):
+        tag = token.tag.partition("-")[0]
+        if tag == "NR" and token.start == end and found[-1][1] == "NR":
+            found[-1] = (found[-1][0] + token.form, tag)
+        else:
+            found.append((token.form, tag))
+        end = token.end
+    return found
+
+
+def _role(form: str, tag: str) -> str:
+    if tag in _ROLES:
+        return _ROLES[tag]
+    if tag == "JX" and form in _TOPIC_PARTICLES:
+        return _TOPIC
+    return "with" if form in _JOINS else form
+
+
+def _nouns(form: str, tag: str) -> list[Unit]:
+    if form in DAYS:
+        return [Unit(str(DAYS[form]), is_number=True), Unit("일")]
+    if tag == "SN":
+        return [Unit(form, is_number=True)]
+    digits = korean_number(form) if tag in ("NR", "MM") else ""
+    if digits:
+        return [Unit(digits, is_number=True)]
+    plain = form.lower()
+    return [Unit(UNITS.get(plain, stem(plain) if plain.isascii() else plain))]
