@@ -23,6 +23,7 @@ Count = Annotated[int, Range(1)]
 CountOrNone = Annotated[int, Range(0)]
 Seconds = Annotated[float, Range(above=0)]
 SecondsOrNone = Annotated[float, Range(0)]
+Factor = Annotated[float, Range(above=0)]
 Cosine = Annotated[float, Range(-1, 1)]
 MOST_PASSAGES = 10_000
 """Most passages one search returns or looks at."""
@@ -113,14 +114,14 @@ class FetchConfig(Checked):
 class ReadConfig(Checked):
     """What reading one file may take; one that takes more is named and left out, the others are not."""
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: Count = 1 << 30
     """Memory of the process that reads, above what it had before the file."""
-    cpu_s: float = 60.0
+    cpu_s: Seconds = 60.0
     """Processor time for any file, and above it for each MiB of it."""
-    cpu_s_per_mib: float = 4.0
-    splitting_factor: float = 2.0
+    cpu_s_per_mib: SecondsOrNone = 4.0
+    splitting_factor: Factor = 2.0
     """Processor time for splitting a file and analysing its words, as a multiple of that for reading it."""
-    wall_factor: float = 10.0
+    wall_factor: Factor = 10.0
     """Longest wait for a file, as a multiple of its processor time: for what waits and never ends."""
 
     def reading_s(self, size_bytes: int) -> float:

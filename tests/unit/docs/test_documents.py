@@ -38,6 +38,7 @@ FOLDERS = (
     "requirements",
 )
 FOREIGN_OPTIONS = {
+    "--cacert",
     "--head",
     "--address",
     "--port",
