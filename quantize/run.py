@@ -17,6 +17,7 @@ from typing import Any
 
 from core.checkpoints import artifact_name, model_id
 from core.console import console, progress, styled
+from core.errors import UsageError
 from core.files import exclusive_lock, fsync_directory, remove_tree
 from quantize.artifact import (
     ArtifactError,
@@ -118,6 +119,11 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
     files = [*checkpoint.weight_files, *([adapter.weights] if adapter is not None else [])]
     wide = beyond_float16(files, where.run_dir)
+    if wide and getattr(options, "driver", "layers") == "gptqmodel":
+        raise UsageError(
+            f"{wide[0]} has values beyond float16, the type in which gptqmodel writes",
+            mend="Leave --driver gptqmodel out: our own pass stores such a model in bfloat16",
+        )
     base_sha256 = content_hash(checkpoint.directory, where.run_dir)
     adapter_parent = adapter.parent(where.run_dir) if adapter is not None else None
     key = content_key(

@@ -68,7 +68,12 @@ def _read(name: str, path: Path, model: str, facts: ModelFacts) -> Adapter:
         )
     directory = path.resolve()
     config_file, weights = directory / _CONFIG, directory / WEIGHTS
-    config = read_json_object(config_file, error=TargetError, mend="Give a directory that PEFT wrote")
+    try:
+        config = read_json_object(config_file, error=TargetError)
+    except TargetError as error:
+        raise TargetError(
+            f"adapter {name!r}: {error.problem}", mend="Give a directory that PEFT wrote"
+        ) from error
     if config.get("peft_type") != "LORA":
         raise TargetError(f"adapter {name!r}: {directory} holds no LoRA adapter", mend="Train one with PEFT")
     if "auto_map" in config or not weights.is_file():

@@ -52,7 +52,7 @@ def require_finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if not _finite(tensor):
         raise InputError(
             f"The tensor {name} would be written with values that are NaN or infinite",
-            mend="The model, or the adapter merged into it, is broken there; try it in float32 first",
+            mend="The model, or the adapter merged into it, has values there that cannot be stored",
         )
     return tensor
 

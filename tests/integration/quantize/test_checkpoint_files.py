@@ -109,3 +109,12 @@ def test_what_float16_cannot_hold_is_stored_in_bfloat16(
     }
     assert float(made[NORM].float().max()) == pytest.approx(1e5, rel=0.005)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in made.values() if tensor.is_floating_point())
+
+
+def test_a_driver_that_writes_float16_is_refused_what_it_cannot_hold(home: Home) -> None:
+    with_values(home.path / "models" / "wide", {NORM: 1e5}, "BF16")
+    status, _, err = home.call("run", "--model", "models/wide", *SMALL, "--driver", "gptqmodel")
+    assert (status, "beyond float16, the type in which gptqmodel writes" in " ".join(err.split())) == (
+        2,
+        True,
+    )
