@@ -52,8 +52,8 @@ def names_in(question: str) -> list[str]:
 def _korean_names(text: str) -> list[str]:
     """Return the names in Hangul that a question is about, each with the nouns it is joined to.
 
-    What a question is about is its topic, subject, object or an owner, with the nouns before it: 엔비디아 GPU는,
-    not 애플 컴퓨터에서. A proper noun counts there, and a noun that the analyser has never seen.
+    What a question is about is its topic, subject, object or an owner, with the nouns before it: 엔비디아
+    GPU는, not 애플 컴퓨터에서. A proper noun counts there, and one that the analyser has never seen.
     """
     found: list[str] = []
     chain: list[Token] = []
