@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-_THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,]*\d)")
+_THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?!,?\d)")
 _TO_NINETEEN = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen
@@ -20,7 +20,7 @@ _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1
 _DIGITS = {"영": 0, "공": 0, **{digit: value for value, digit in enumerate("일이삼사오육칠팔구", 1)}}
 _TENS = {"십": 10, "백": 100, "천": 1_000}
 _MYRIADS = {"만": 10**4, "억": 10**8, "조": 10**12}
-_KOREAN_SCALED = re.compile(r"\d+(?:\.\d+)?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))")
+_KOREAN_SCALED = re.compile(r"(?<!\d)\d+(?:\.\d+)?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))")
 _NATIVE = {
     "한": 1, "하나": 1, "두": 2, "둘": 2, "세": 3, "셋": 3, "석": 3, "네": 4, "넷": 4, "넉": 4, "다섯": 5,
     "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10, "스무": 20, "스물": 20, "서른": 30, "마흔": 40,

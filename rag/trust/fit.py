@@ -51,7 +51,7 @@ def fit(questions: Sequence[Asked], keep: float = KEEP) -> Fitted:
         raise ValueError("limits need questions that are answered and questions that are not")
     present = {signal for asked in good for signal in asked.signals}
     scores = [signal for signal in _LOW if signal in present]
-    share = (1.0 - keep) / max(1, len(scores))
+    share = (1.0 - keep) / max(1, len(present))
     limits = [_lowest(signal, good, share) for signal in scores]
     limits = [limit for limit in limits if 1.0 - _share_kept([limit], bad) > 1.0 - _share_kept([limit], good)]
     while limits and _share_kept(limits, good) < keep:

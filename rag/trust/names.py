@@ -20,8 +20,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
 _HANGUL = re.compile(r"[가-힣]")
 _CLOSEST = 5
 _LEAST_SYLLABLES = 2
-_ABOUT = ("JKS", "JKO", "JKG", "VCP")
+_ABOUT = ("JKS", "JKO", "JKG", "VCP", "SF")
 _TOPIC = frozenset({"은", "는", "ᆫ"})
+_IN_CHAIN = frozenset({"NNP", "NNG", "SL", "SN"})
 
 
 def names_in(question: str) -> list[str]:
@@ -49,26 +50,40 @@ def names_in(question: str) -> list[str]:
 
 
 def _korean_names(text: str) -> list[str]:
-    """Return proper nouns, and unknown ones that the question is about, with the nouns they are joined to.
+    """Return the names in Hangul that a question is about, each with the nouns it is joined to.
 
-    An unknown noun may be any loanword of the asker's (마스킹하다, 도커에서), so it counts only as topic,
-    subject, object or owner.
+    What a question is about is its topic, subject, object or an owner, with the nouns before it: 엔비디아
+    GPU는, not 애플 컴퓨터에서. A proper noun counts there, and one that the analyser has never seen.
     """
     found: list[str] = []
-    run: list[Token] = []
+    chain: list[Token] = []
     for token in kiwi().tokenize(text):
-        if token.tag in ("NNP", "NNG") and (not run or run[-1].end == token.start):
-            run.append(token)
+        if token.tag in _IN_CHAIN:
+            chain.append(token)
             continue
-        adjacent = bool(run) and run[-1].end == token.start
-        is_about = adjacent and (token.tag.startswith(_ABOUT) or (token.tag == "JX" and token.form in _TOPIC))
-        found += _name_of(run, text, is_about=is_about)
-        run = [token] if token.tag in ("NNP", "NNG") else []
-    return found + _name_of(run, text, is_about=False)
+        if token.tag.startswith(_ABOUT) or (token.tag == "JX" and token.form in _TOPIC):
+            found += _names_of(chain, text)
+        chain = []
+    return found + _names_of(chain, text)  # a few words without a particle: 엔비디아 주가
 
 
-def _name_of(run: Sequence[Token], text: str, *, is_about: bool) -> list[str]:
-    is_name = any(is_about if token.oov else token.tag == "NNP" for token in run)
+def _names_of(chain: Sequence[Token], text: str) -> list[str]:
+    return [name for run in _joined(chain) for name in _name_of(run, text)]
+
+
+def _joined(chain: Sequence[Token]) -> list[list[Token]]:
+    """Cut a chain of nouns where a blank stands between two."""
+    runs: list[list[Token]] = []
+    for token in chain:
+        if runs and runs[-1][-1].end == token.start:
+            runs[-1].append(token)
+        else:
+            runs.append([token])
+    return runs
+
+
+def _name_of(run: Sequence[Token], text: str) -> list[str]:
+    is_name = any(token.tag == "NNP" or (token.oov and token.tag == "NNG") for token in run)
     name = text[run[0].start : run[-1].end] if is_name else ""
     return [name] if len(name) >= _LEAST_SYLLABLES and _HANGUL.search(name) else []
 
@@ -77,7 +92,7 @@ def unseen_names(question: str, passages: Sequence[Passage], generation: Searche
     """Return the names that a question asks about and that stand in no document of the index.
 
     Upper and lower case are alike, and so are a Korean and a Latin spelling (쿠버네티스, Kubernetes). Where
-    an English question finds a Korean passage only abbreviations count, which Korean writes in Latin, too.
+    an English question finds a Korean passage only abbreviations count, which both write alike.
     """
     if not passages:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -269,3 +270,31 @@ def test_claims_about_texts_of_others(case: dict[str, Any]) -> None:
     """No invented claim is proved. Where a true one is not, it is quoted instead: the safe side."""
     proofs = Prover([case["question"]], [topics[case["topic"]]]).proofs(case["claim"])
     assert bool(proofs) is case["proved"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["1", "1,", "111,", "9만 ", "-", "a.", "a ", "[1]", "가", '!"', "not ", "엔비디아", "A.", "one ", "\n"],
+)
+def test_long_texts_are_read_in_steps_that_grow_with_their_length(piece: str) -> None:
+    """Lines executed are counted, not seconds: twice the text takes little more than twice the steps."""
+
+    def steps(length: int) -> int:
+        text = (piece * (length // len(piece)) + "x")[:length]
+        counted = 0
+
+        def count(*_: Any) -> Any:
+            nonlocal counted
+            counted += 1
+            return count
+
+        read.cache_clear()
+        sys.settrace(count)
+        try:
+            Prover([text], [text]).proofs(text)
+        finally:
+            sys.settrace(None)
+        return counted
+
+    steps(200)  # loads the analyser
+    assert steps(4000) <= 2.5 * steps(2000) + 500

@@ -179,3 +179,15 @@ def test_a_wrong_guard_file_says_what_is_wrong(tmp_path: Path, text: str, compla
 def test_nemo_without_its_package_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(QuantserveError, match=r"quantserve\[guardrails\]"):
         load(tmp_path, '[[output]]\nkind = "nemo"\nfolder = "rails"')
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["[[input]]\nkind = 'topics'\nmin_similarity = nan", "[[input]]\nkind = 'topics'\nmin_similarity = -2"],
+)
+def test_a_number_that_makes_no_sense_is_refused(tmp_path: Path, section: str) -> None:
+    (tmp_path / "guard.toml").write_text(section)
+    with pytest.raises(InputError, match="min_similarity"):
+        load_guardrails(
+            tmp_path / "guard.toml", ModelServer(AnswerConfig()), lambda: pytest.fail("not needed")
+        )
