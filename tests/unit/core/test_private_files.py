@@ -67,7 +67,7 @@ def _request_log(folder: Path) -> None:
 
 
 def _audit_log(folder: Path) -> None:
-    audit = AuditLog(Audit(file=str(folder / "audit.jsonl"), max_bytes=1000, files=1, prompts=False))
+    audit = AuditLog(Audit(file=str(folder / "audit.jsonl"), max_bytes=1 << 20, files=1, prompts=False))
     audit.add({"a": 1})
     audit.close()
 
