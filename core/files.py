@@ -228,9 +228,9 @@ def writing_to(path: Path, what: str) -> Iterator[None]:
                 f"the disk that holds {path} is full: {what} was not written, nothing half-written was left",
                 mend="Free some space, or name a folder on another disk",
             ) from error
-        if error.errno in _REFUSED:
+        if error.errno is None or error.errno in _REFUSED:
             raise ResourceError(
-                f"{what} cannot be written to {path}: {error.strerror}",
+                f"{what} cannot be written to {path}: {error.strerror or error}",
                 mend="Mend the folder's disk or rights, or name another folder",
             ) from error
         raise

@@ -172,8 +172,12 @@ class _Watch:
     def died(self, code: int) -> UnreadableDocument:
         """Return what a dead reader means for its file."""
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        # A library that gets no memory ends itself, by one of these.
+        memory = f", or found its {self._memory >> 20:,} MiB of memory too little"
+        why = memory if -code in (signal.SIGABRT, signal.SIGILL, signal.SIGTRAP) else ""
         return UnreadableDocument(
-            f"{self._name}: its parser crashed ({how})", mend="Save it again in its program, or as plain text"
+            f"{self._name}: its parser crashed{why} ({how})",
+            mend="Save it again in its program, or as plain text",
         )
 
 

@@ -53,10 +53,15 @@ def _page_texts(path: Path) -> list[tuple[str, list[str]]]:
         for index in range(len(document)):
             try:
                 page = document[index]
-                texts.append((_text_of(page), list(_entries(document, page))))
-                page.close()
+                text = _text_of(page)
             except (pypdfium2.PdfiumError, ctypes.ArgumentError):
                 texts.append(("", []))
+                continue
+            try:
+                texts.append((text, list(_entries(document, page))))
+            except (pypdfium2.PdfiumError, ctypes.ArgumentError):
+                texts.append((text, []))  # a broken note costs the notes, not the page
+            page.close()
         return texts
     finally:
         document.close()

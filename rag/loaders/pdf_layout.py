@@ -32,6 +32,7 @@ _CONTINUES = 0.85
 """A line without a first cell that is this much closer than rows are goes on with the row above."""
 _FAR = 2.5
 """A line so many times further down than the others are ends a band."""
+_LINES_FOR_PITCH = 30
 _RULED = 0.4
 """Rules part rows where there are at least so many rows for each line; else they only set off the heading."""
 _MARKER = re.compile(r"[^\w\s]{1,2}|[\dA-Za-z가-하]{1,3}[.)]|\(\d{1,3}\)|[①-⑳]")
@@ -141,7 +142,9 @@ def _band(lines: Sequence[_Line], start: int, height: float) -> tuple[int, list[
     gutters = _gaps(lines[start])
     end = start + 1
     while gutters and end < len(lines):
-        is_far = lines[end - 1].y - lines[end].y > _FAR * _pitch(lines[start : end + 1], height)
+        is_far = lines[end - 1].y - lines[end].y > _FAR * _pitch(
+            lines[max(start, end - _LINES_FOR_PITCH) : end + 1], height
+        )
         narrower = [] if is_far else _shared(gutters, lines[end], height * _GUTTER_HEIGHTS * 0.7)
         if not narrower:
             break

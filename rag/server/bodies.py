@@ -65,7 +65,9 @@ class Body:
 
     def __init__(self, bodies: Bodies, bounds: Bounds, receive: Receive, client: str) -> None:
         """Nothing is read yet."""
-        self._bodies, self._bounds, self._receive, self._client = bodies, bounds, receive, client
+        self._bodies, self._bounds, self._receive = bodies, bounds, receive
+        self.client = client
+        """Whose it is; the gate says so when it knows the key."""
         self._began = time.monotonic()
         self._received = 0
         self.is_whole = False
@@ -88,7 +90,7 @@ class Body:
         body = bytearray()
         try:
             async with asyncio.timeout(self._bounds.body_timeout_s) as timer:
-                with self._bodies.on_its_way(timer, self._client):
+                with self._bodies.on_its_way(timer, self.client):
                     while not self.is_whole:
                         body += (await self._next()).get("body", b"")
                         if len(body) > most_bytes:

@@ -17,6 +17,7 @@ from core.origin import is_loopback
 from rag.server.config import Bounds
 from rag.server.refusal import Refusal
 
+_LINGER_S = 1.0
 ABORT = "quantserve.abort"
 """Extension of the scope: a function that ends the connection at once, whatever waits to be sent."""
 
@@ -92,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._reads_head = True
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many."""
@@ -111,10 +113,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes while headers are read."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         super().data_received(data)
-        if self._reads_head and not self.transport.is_closing():
+        if self._reads_head and not self._is_refused:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.bounds.max_header_bytes:
                 most = self.limits.bounds.max_header_bytes
@@ -163,8 +165,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer before there is a request, and close."""
+        """Answer before there is a request, and close.
+
+        What is still coming is taken for a moment: closed with bytes unread, the connection would be reset,
+        and the client would lose the answer.
+        """
         self._stop_timer()
+        self._is_refused = True
         body = json.dumps(refusal.body(), ensure_ascii=False).encode()
         headers = {
             "content-type": "application/json",
@@ -174,7 +181,9 @@ class BoundedProtocol(HttpToolsProtocol):
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[refusal.status] + lines.encode("latin-1") + b"\r\n" + body)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
 def bounded_protocol(connections: Connections) -> type[BoundedProtocol]:

@@ -71,6 +71,7 @@ class Gate:
         sender = _Sender(send, exchange, body, self._bounds.send_timeout_s)
         try:
             self._admit(exchange, headers, QueryParams(scope["query_string"]).get("ticket", ""))
+            body.client = exchange.key or body.client
             if scope["path"] == _UPLOAD and scope["method"] == "POST":
                 with self._uploads.place(exchange.key):
                     await self._app(inner, body.piece, sender)

@@ -23,6 +23,8 @@ State = Literal["queued", "running", "done", "failed"]
 _KEPT = 200
 _STDERR_TAIL = 400
 _RETRY_S = 10
+_LONGEST_LINE = 256 << 20
+"""Of the worker: its report names every file that has something to it."""
 
 
 @dataclass
@@ -171,6 +173,8 @@ class Jobs:
                 await asyncio.to_thread(self._swapped)
             except OSError as error:
                 is_done, job.problem = False, f"the worker could not be started: {error.strerror}"
+            except ValueError as error:  # no JSON, or a line without end: this job fails, the next ones run
+                is_done, job.problem = False, f"the worker said what is no report: {error}"
             job.seconds = round(time.perf_counter() - started, 3)
             job.stage, job.state = "", "done" if is_done else "failed"
             self._finished(job)
@@ -187,7 +191,9 @@ class Jobs:
         )
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", "rag.server.worker")
-        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST_LINE
+        )
         try:
             if process.stdin is None or process.stdout is None or process.stderr is None:
                 raise OSError("the worker has no pipes")

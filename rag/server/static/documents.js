@@ -95,7 +95,8 @@ function stageText(job) {
 async function follow(job, view, ended) {
   for (;;) {
     if (job.state === "done") {
-      const problems = Object.values(job.problems);
+      const skipped = Object.entries(job.skipped).map(([name, kind]) => t("notRead", { name, kind }));
+      const problems = [...Object.values(job.problems), ...skipped];
       if (problems.length) view.fail(new Error(problems.join("; ")));
       else view.end(ended);
       break;

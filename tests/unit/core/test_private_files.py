@@ -67,7 +67,7 @@ def _request_log(folder: Path) -> None:
 
 
 def _audit_log(folder: Path) -> None:
-    audit = AuditLog(Audit(file=str(folder / "audit.jsonl")))
+    audit = AuditLog(Audit(file=str(folder / "audit.jsonl"), max_bytes=1 << 20, files=1, prompts=False))
     audit.add({"a": 1})
     audit.close()
 
@@ -121,8 +121,12 @@ def test_a_writer_of_private_files_leaves_none_open(
 
 def test_an_indexs_folders_are_private(umask: int, tmp_path: Path) -> None:
     store = IndexStore(tmp_path / "run" / "index")
+
+    def build(folder: Path) -> None:
+        (folder / "manifest.json").write_text("{}")
+
     with store.writer_lock():
-        store.publish(lambda folder: (folder / "manifest.json").write_text("{}") and None)
+        store.publish(build)
     assert mode_of(tmp_path / "run" / "index") == 0o700
     assert mode_of(tmp_path / "run" / "index" / "gen-000001") == 0o700
 

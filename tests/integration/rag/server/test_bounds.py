@@ -23,7 +23,7 @@ from tests.integration.rag.server.conftest import DEADLINE_S, Served, serving, u
 PATIENT = Bounds(body_timeout_s=600, header_timeout_s=600)
 """Nothing runs out of time by itself."""
 HASTY = Bounds(body_timeout_s=0.5, header_timeout_s=0.5, upload_least_bytes_s=1 << 20)
-QUESTION = {"messages": [{"role": "user", "content": "등대 관리인의 이름은 무엇인가요?"}]}
+QUESTION = {"messages": [{"role": "user", "content": "Where are the spare bulbs kept?"}]}
 MULTIPART = b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\n'
 
 
@@ -156,8 +156,8 @@ def test_headers_have_a_time_and_a_size(hasty: Served, sent: bytes, status: int,
 
 
 def test_a_connection_that_says_nothing_is_closed(hasty: Served) -> None:
-    with connected(hasty) as opened, pytest.raises(ConnectionResetError):
-        opened.recv(1)
+    with connected(hasty) as opened:
+        assert opened.recv(1) == b""
     until(lambda: hasty.service.connections.open == 0)
 
 
@@ -177,8 +177,7 @@ def test_more_connections_than_there_may_be_cost_the_oldest_idle_one(
     bounds = replace(PATIENT, max_connections=8)
     with one_server(small_index, tmp_path, embedder, answering, bounds) as narrow, ExitStack() as stack:
         opened = [stack.enter_context(connected(narrow, b"GET")) for _ in range(9)]
-        with pytest.raises(ConnectionResetError):
-            opened[0].recv(1)
+        assert opened[0].recv(1) == b""
         assert is_answered(narrow)
         assert narrow.service.connections.open <= 8
 
@@ -253,8 +252,6 @@ def test_an_upload_names_what_is_not_read_and_keeps_the_rest_private(patient: Se
     with patient.http() as http:
         job = http.post("/documents", files=files).json()
         assert job["skipped"] == {"b.epub": "EPUB e-book", "c.hwp": "HWP document"}
-        until(lambda: http.get(job["url"]).json()["state"] in ("done", "failed"))
-        assert http.get(job["url"]).json()["state"] == "done"
         only = http.post("/documents", files=files[1:])
     assert (only.status_code, only.json()["error"]["code"]) == (415, "unsupported_kind")
     assert "b.epub (EPUB e-book), c.hwp (HWP document)" in only.json()["error"]["message"]
