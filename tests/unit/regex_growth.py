@@ -204,7 +204,7 @@ class _Builder:
 
 
 def _barred(tree: Any, builder: _Builder) -> Chars:
-    """The characters after which a search cannot begin: lookbehinds of one, ^ of a line, \\b before a word."""
+    """The characters after which a search cannot begin: lookbehind, ^ of a line, \\b before a word."""
     everything, found = frozenset(builder.nfa.alphabet), frozenset[int]()
     for at, (op, value) in enumerate(tree):
         if op is c.SUBPATTERN:
