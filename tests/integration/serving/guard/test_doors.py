@@ -277,7 +277,8 @@ def test_answers_to_one_prompt_count_their_prompt_once(start: Start, tmp_path: P
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
 def test_requests_at_once_do_not_pass_a_limit_together(start: Start, tmp_path: Path, limit: str) -> None:
-    entry, secret = key(**{limit: 10})
+    limits: dict[str, Any] = {limit: 10}
+    entry, secret = key("alice", **limits)
     write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
     server = start(keys_file=str(tmp_path / "k"))
     found: list[int] = []
