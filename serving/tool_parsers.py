@@ -12,7 +12,7 @@ from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 from vllm.tool_parsers.mistral_tool_parser import MistralToolParser
 
 
-class DemandableMistral(MistralToolParser):
+class DemandableMistral(MistralToolParser):  # type: ignore[misc]  # vLLM is not where types are checked
     """Mistral's parser, with JSON for calls that are demanded."""
 
     supports_required_and_named = True

@@ -53,6 +53,7 @@ class Admission:
         self._paths = paths
         self._adapters = OfferedAdapters(settings.adapters)
         self._rules = Rules(settings)
+        self._context = Context(settings.tokens.window)
         self._compiler = (
             Compiler(Path(settings.tokenizer), settings.limits.max_schema_cpu_s)
             if settings.tokenizer is not None
@@ -118,7 +119,7 @@ class Admission:
             self._paths.require_task(endpoint, path)
         salted = key is not None and key is not SUPERVISOR and not self._settings.share_prefix_cache
         exchange.meter = Meter(salt_of(key.id) if salted and key is not None else None)
-        exchange.context = Context(self._settings.tokens.window)
+        exchange.context = self._context
         if endpoint.body == "none":
             return None
         if endpoint.body == "upload":
@@ -126,7 +127,8 @@ class Admission:
         else:
             raw, asked, most = await self._json(endpoint, exchange, path)
         exchange.asked = asked
-        exchange.context = replace(exchange.context, asked_for_none=asked.no_answer)
+        if asked.no_answer:
+            exchange.context = Context(self._settings.tokens.window, asked_for_none=True)
         if endpoint.name == LORA:
             _set_length(scope, len(raw))
         self._take(endpoint, exchange, asked, most)

@@ -35,12 +35,12 @@ def _serialized(kind: str, text: str) -> str:
     from llguidance import LLMatcher, StructTag, grammar_from
 
     def schema(found: Any) -> str:
-        return LLMatcher.grammar_from_json_schema(found, defaults=_WHITESPACE)
+        return str(LLMatcher.grammar_from_json_schema(found, defaults=_WHITESPACE))
 
     if kind == "json":
         return schema(text)
     if kind != "structural_tag":
-        return grammar_from(kind, text)
+        return str(grammar_from(kind, text))
     tag = json.loads(text)
     triggers: list[str] = tag["triggers"]
     tags = [
@@ -52,7 +52,7 @@ def _serialized(kind: str, text: str) -> str:
         )
         for s in tag["structures"]
     ]
-    return StructTag.to_grammar(tags)
+    return str(StructTag.to_grammar(tags))
 
 
 def problem_of(kind: str, text: str, tokenizer: Any) -> str | None:

@@ -83,7 +83,7 @@ def _demanded(choice: Any) -> bool:
     """Whether a tool call is demanded, in OpenAI's or Anthropic's words."""
     if isinstance(choice, dict):
         return choice.get("type") not in ("auto", "none")
-    return choice == "required"
+    return bool(choice == "required")
 
 
 def _tools(body: dict[str, Any]) -> Iterator[Constraint]:

@@ -124,11 +124,11 @@ class PathTable:
             methods, item = self._item_of_collection(path)
         if methods is None:
             raise Refusal(404, "unknown_path", f"there is no {path[:200]} here")
-        allow = ", ".join(_with_head(methods))
-        if method == "OPTIONS":
-            return replace(_PREFLIGHT, allow=allow)
         endpoint = methods.get("GET" if method == "HEAD" else method)
         if endpoint is None:
+            allow = ", ".join(_with_head(methods))
+            if method == "OPTIONS":
+                return replace(_PREFLIGHT, allow=allow)
             raise Refusal(
                 405, "unknown_method", f"{path[:200]} is asked by {allow}, not {method[:20]}", allow=allow
             )

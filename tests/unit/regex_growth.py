@@ -14,8 +14,8 @@ taken as true; a lookbehind of one character and \\b at the beginning hold a sea
 from __future__ import annotations
 
 import re
-import re._constants as c  # type: ignore[import-not-found]
-import re._parser as parser  # type: ignore[import-not-found]
+import re._constants as c
+import re._parser as parser
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,7 +167,8 @@ class _Builder:
                 nfa.link(self.build(branch, first), end)
             return end
         if op in (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT):
-            return self._repeat(*value, start)
+            low, high, item = value
+            return self._repeat(low, high, item, start)
         if op is c.AT:
             end = nfa.node()
             nfa.link(start, end)
@@ -204,7 +205,7 @@ class _Builder:
 
 
 def _barred(tree: Any, builder: _Builder) -> Chars:
-    """The characters after which a search cannot begin: lookbehinds of one, ^ of a line, \\b before a word."""
+    """The characters after which a search cannot begin: lookbehind, ^ of a line, \\b before a word."""
     everything, found = frozenset(builder.nfa.alphabet), frozenset[int]()
     for at, (op, value) in enumerate(tree):
         if op is c.SUBPATTERN:

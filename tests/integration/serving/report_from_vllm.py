@@ -3,7 +3,7 @@
 python tests/integration/serving/report_from_vllm.py FOLDER SIZE_BYTES BATCHED_TOKENS
 
 Writes a config.json for each of several shapes into FOLDER/SHAPE, starts the engine on it with dummy weights
-and prints one line of JSON: the options, the server's paths, and each shape's tokens as the engine counts them.
+and prints one line of JSON: options, paths of the server, and each shape's tokens as the engine counts them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def checked(folder: Path, *asked: Constraint) -> list[Refusal | None]:
         try:
             return await asyncio.gather(*(compiler.check(one) for one in asked), return_exceptions=True)
         finally:
-            compiler.close()
+            await compiler.close()
 
     return asyncio.run(check())
 
@@ -102,7 +102,7 @@ def test_what_was_compiled_once_is_remembered(tmp_path: Path, kind: str) -> None
         compiler = Compiler(tmp_path, 1.0, PYTHON)
         asked = one(kind, {"type": "object"} if kind == "json" else "a")
         await compiler.check(asked)
-        compiler.close()
+        await compiler.close()
         before = asyncio.all_tasks()
         await compiler.check(asked)  # no process is left to ask
         return asyncio.all_tasks() == before

@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -156,5 +157,5 @@ def test_twice_the_body_takes_at_most_two_and_a_half_times_the_steps(
     guard = guards["transcribe" if "audio" in path else "generate"]
     steps = [lines_run(guard, guards["secret"], path, kind, make(size)) for size in SIZES]
     assert steps[0] > 30
-    for smaller, larger in zip(steps, steps[1:], strict=False):
+    for smaller, larger in pairwise(steps):
         assert larger <= 2.5 * smaller, steps
