@@ -59,7 +59,7 @@ def model_length(inputs: PlanInputs) -> tuple[int, Item]:
     wished = inputs.profile.max_model_length
     if wished is not None and wished < own:
         return wished, Item("--max-model-len", str(wished), "profile", f"below the model's {own}")
-    return own, Item("--max-model-len", str(own), "model", "the positions in config.json")
+    return own, Item("--max-model-len", str(own), "model", "as vLLM reads it from the checkpoint")
 
 
 def fitting(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from aiohttp import web
 
-from serving.tls import client_context
+from serving.replicas.public_port import listen
+from serving.tls import Tls, client_context
 from tests.integration.serving.certificates import make_certificate
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.launched import Launched
+from tests.programs import told_by
 
 
 class Secure(Launched):
@@ -107,3 +111,44 @@ def test_a_private_server_is_asked_over_loopback_without_it(
     words = ["--", "--ssl-certfile", certificate, "--ssl-keyfile", key]
     plan = serving("plan", tiny_model, "--json", "--private", "--run-dir", run_dir, *words)
     assert "--ssl-certfile" not in json.loads(plan.stdout.splitlines()[-1])["argv"]
+
+
+def test_the_front_of_replicas_speaks_it_and_what_stands_behind_does_not(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        return web.Response(text=request.scheme)
+
+    async def ask() -> tuple[str, int]:
+        tls = Tls(str(certificate), str(key)).server_context()
+        runner = await listen(handle, "127.0.0.1", 0, 1.0, tls)
+        port = runner.addresses[0][1]
+        async with httpx.AsyncClient(verify=client_context(str(certificate)), trust_env=False) as client:
+            answer = await client.get(f"https://127.0.0.1:{port}/")
+        _, plain = await asyncio.open_connection("127.0.0.1", port)
+        plain.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        plain.close()
+        await runner.cleanup()
+        return answer.text, answer.status_code
+
+    assert asyncio.run(ask()) == ("https", 200)
+
+
+def test_replicas_are_started_without_tls_and_their_supervisor_has_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    script = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from serving.config import RunDirectory, ServeOptions\n"
+        "from serving.replicas.fitting import fit_replicas\n"
+        "words = ('--ssl-certfile', sys.argv[2], '--ssl-keyfile', sys.argv[3], '--seed', '1')\n"
+        "options = ServeOptions(replicas=2, vllm_args=words)\n"
+        "fit = fit_replicas(Path(sys.argv[1]), options, RunDirectory(Path(sys.argv[4])))\n"
+        "print(json.dumps({'tls': fit.tls.certfile, 'args': fit.options.vllm_args[:2]}))\n"
+    )
+    program = tmp_path / "fit.py"
+    program.write_text(script)
+    found = told_by(program, tiny_model, certificate, key, tmp_path / "run")
+    assert found == {"tls": str(certificate), "args": ["--seed", "1"]}
