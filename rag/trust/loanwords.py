@@ -1,4 +1,4 @@
-"""Loanwords: 쿠버네티스 is Kubernetes. A Korean spelling and a Latin one are compared by their sounds.
+"""Loanwords: 엔비디아 is NVIDIA. A Korean spelling and a Latin one are compared by their sounds.
 
 Both are written as a row of rough consonants with V for any vowels: 도커 and docker are tVkV. Korean writes a
 vowel 으 where there is none, and leaves out r, w, h and y that are not heard; so these do not count.

@@ -91,7 +91,7 @@ def _name_of(run: Sequence[Token], text: str) -> list[str]:
 def unseen_names(question: str, passages: Sequence[Passage], generation: SearchedIndex) -> list[str]:
     """Return the names that a question asks about and that stand in no document of the index.
 
-    Upper and lower case are alike, and so are a Korean and a Latin spelling (쿠버네티스, Kubernetes). Where
+    Upper and lower case are alike, and so are a Korean and a Latin spelling (엔비디아, NVIDIA). Where
     an English question finds a Korean passage only abbreviations count, which both write alike.
     """
     if not passages:
