@@ -23,7 +23,7 @@ def guarded(user: dict[str, Any] | None = None, open_files: int | None = None, *
     settings, items = plan_guard(
         GuardInputs(
             plan=plan,
-            artifact=Artifact(name="m"),
+            artifact=Artifact(name="m", sha256=None),
             user=user or {},
             user_file="guard.yaml",
             keys_file=None,
