@@ -15,6 +15,7 @@ from collections.abc import Callable
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from core.origin import foreign
 from serving.guard.exchange import Receive, Scope, Send
 from serving.guard.refusal import unavailable
 from serving.guard.settings import GuardSettings
@@ -92,7 +93,7 @@ class StandIn:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 await _discard_body(receive)
         settings = self._settings
-        if settings is not None and settings.metrics_open and scope["path"] == "/metrics":
+        if settings is not None and settings.metrics_open and _asks_for_metrics(scope, settings):
             status, body = 200, self._metrics(settings)
             headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), (b"connection", b"close")]
         else:
@@ -106,6 +107,13 @@ class StandIn:
         registry = CollectorRegistry()
         registry.register(FactsCollector(self._facts, settings.artifact))
         return generate_latest(registry)
+
+
+def _asks_for_metrics(scope: Scope, settings: GuardSettings) -> bool:
+    """Whether this machine asks for open metrics, as the guard decides it."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    ours = foreign(headers.get(b"host", ""), headers.get(b"origin"), settings.allowed_origins) is None
+    return ours and scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD")
 
 
 async def _discard_body(receive: Receive) -> None:
