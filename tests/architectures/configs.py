@@ -27,14 +27,13 @@ _SIZES = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), LAYERS),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "swa_num_attention_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads"), KV_HEADS),
-    **dict.fromkeys(
-        ("head_dim", "swa_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim"), HEAD_DIM
-    ),
-    **dict.fromkeys(("global_head_dim", "swa_v_head_dim", "linear_head_dim"), HEAD_DIM),
-    "qk_head_dim": 2 * HEAD_DIM,
+    **dict.fromkeys(("head_dim", "swa_head_dim", "v_head_dim", "swa_v_head_dim"), HEAD_DIM),
+    **dict.fromkeys(("qk_nope_head_dim", "global_head_dim", "linear_head_dim"), HEAD_DIM),
+    "qk_rope_head_dim": 2 * HEAD_DIM,
+    "qk_head_dim": 3 * HEAD_DIM,
     "query_pre_attn_scalar": HEAD_DIM,
     "q_lora_rank": 64,
-    "kv_lora_rank": 64,
+    "kv_lora_rank": 512,  # with the rotary part 576, the one size that the engine has a kernel for on a CPU
     "o_lora_rank": 64,
     "o_groups": 2,
     **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length"), POSITIONS),
@@ -48,7 +47,7 @@ _SIZES = {
     "zero_expert_num": 2,
     **dict.fromkeys(("sliding_window", "sliding_window_size", "attention_chunk_size"), 128),
     "hidden_size_per_layer_input": 32,
-    "index_head_dim": HEAD_DIM,
+    "index_head_dim": 4 * HEAD_DIM,
     "index_n_heads": HEADS,
     "index_topk": 64,
     "laurel_rank": 32,
@@ -93,15 +92,19 @@ SPECIAL: dict[str, dict[str, Any]] = {
             "moe_top_k": EXPERTS_PER_TOKEN,
         },
     },
+    "afmoe": {"score_func": "sigmoid"},  # read by the engine alone
     "deepseek_v2": {"num_experts_per_tok": EXPERTS_PER_TOKEN},
+    "deepseek_v3": {"topk_method": "noaux_tc", "scoring_func": "sigmoid"},  # read by the engine alone
     # its compressors read whole blocks of so many tokens
     "deepseek_v4": {
         "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 16},
         "num_key_value_heads": 1,
+        "qk_rope_head_dim": HEAD_DIM,
+        "index_head_dim": HEAD_DIM,
         "index_topk": 16,
     },
     "ernie4_5_moe": {"moe_layer_start_index": 1, "moe_layer_end_index": 1},
-    "falcon": {"num_kv_heads": HEADS},
+    "falcon": {"num_kv_heads": HEADS, "ffn_hidden_size": 4 * HIDDEN},  # the engine knows no other width
     "gemma3n_text": {
         "layer_types": [*_SLIDING_AND_FULL, *_SLIDING_AND_FULL],
         "num_hidden_layers": 4,
@@ -109,8 +112,11 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.95, 0.0, 0.0, 0.0],
         "intermediate_size": [INTERMEDIATE] * 4,
     },
+    "glm4_moe": {"head_dim": HEAD_DIM},
+    "glm4_moe_lite": {"first_k_dense_replace": 1},  # read by the engine alone
     "gptj": {"rotary_dim": 16},
     "hrm_text": {"num_layers_per_stack": 1},
+    "hy_v3": {"first_k_dense_replace": 1},  # read by the engine alone
     "hunyuan_v1_dense": {"head_dim": HEAD_DIM},
     "hunyuan_v1_moe": {"head_dim": HEAD_DIM},
     # dense and sparse layers, each with the state-space mixer and with attention
@@ -160,6 +166,8 @@ def shrunk(default: PretrainedConfig) -> dict[str, Any]:
     kinds = {name: list(dict.fromkeys(known[name])) for name in _ROWS if known.get(name)}
     if "kv_lora_rank" in sizes and "num_key_value_heads" in sizes:
         sizes["num_key_value_heads"] = HEADS  # one latent for all heads
+        if "head_dim" in sizes:
+            sizes["head_dim"] = sizes["qk_rope_head_dim"]
     layers = max([LAYERS, *map(len, kinds.values())])
     for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         if name in sizes:

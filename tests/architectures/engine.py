@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -35,6 +36,19 @@ from tests.integration.quantize.load_with_vllm import kernels  # noqa: E402
 ANSWER_TOKENS = 8
 
 
+def inspect_here_if_possible() -> None:
+    """Spare the process of its own in which the engine inspects each class, for CUDA's sake: ten seconds."""
+    elsewhere = registry._run_in_subprocess
+
+    def here(inspect: Callable[[], Any]) -> Any:
+        try:
+            return inspect()
+        except (AttributeError, ImportError):  # some modules cannot be imported beside a running engine
+            return elsewhere(inspect)
+
+    registry._run_in_subprocess = here
+
+
 def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
     """Load one checkpoint and ask it."""
     model = LLM.from_engine_args(args)
@@ -48,8 +62,7 @@ def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer tasks until the end of standard input."""
-    # The engine inspects each class in a process of its own, for CUDA's sake; ten seconds for each.
-    registry._run_in_subprocess = lambda inspect: inspect()
+    inspect_here_if_possible()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the engine prints is no answer
     flags = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -43,11 +43,22 @@ def engine(like: Path, log: Path) -> Iterator[Program]:
         program.close()
 
 
-def why_not(engine: Program, reference: dict[str, Any]) -> str | None:
+def why_not(engine: Program, reference: dict[str, Any], expected: str = "") -> str | None:
     """Return why the engine does not compute what float32 does, or None.
+
+    A load that fails can spoil the engine's process for the next: a reason that is not the expected one
+    counts when a new process gives it.
 
     reference: `directory`, `prompt` and float32's `logprobs`.
     """
+    reason = _why_not(engine, reference)
+    if reason is not None and not (expected and expected in reason):
+        engine.close()
+        reason = _why_not(engine, reference)
+    return reason
+
+
+def _why_not(engine: Program, reference: dict[str, Any]) -> str | None:
     told = engine.ask({key: reference[key] for key in ("directory", "prompt")})
     if "died" in told:
         return f"the engine died {told['died']}"
