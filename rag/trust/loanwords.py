@@ -1,6 +1,6 @@
 """Loanwords: 엔비디아 is NVIDIA. A Korean spelling and a Latin one are compared by their sounds.
 
-Both are written as a row of rough consonants with V for any vowels: 도커 and docker are tVkV. Korean writes a
+Both are written as a row of rough consonants with V for any vowels: 토큰 and token are tVkn. Korean writes a
 vowel 으 where there is none, and leaves out r, w, h and y that are not heard; so these do not count.
 """
 
