@@ -57,6 +57,10 @@ class Chitchat:
         """`embedder` is the index's own."""
         self._generation, self._embedder = generation, embedder
 
+    def prepare(self) -> None:
+        """Embed the examples now, so that no question waits for it; once for an embedding model."""
+        self._example_vectors()
+
     def without(self, text: str, *, in_conversation: bool = False) -> str:
         """Return a text without the small talk round what it asks; empty where there is nothing else."""
         pieces = [match[0] for match in _PIECE.finditer(text) if _LETTER.search(match[0])]

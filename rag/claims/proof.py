@@ -37,16 +37,16 @@ def whole_sentences(text: str) -> list[str]:
             found[-1] = f"{found[-1].rstrip()} {sentence.lstrip()}"
         else:
             found.append(sentence)
-        line += sentence
+        before, newline, rest = (line + sentence).rpartition("\n")
+        last = before.rpartition("\n")[2]
         is_open = (
-            len(line.rstrip()) >= _WRAPPED
-            and line.endswith("\n")
-            and not line.endswith("\n\n")
-            and not _ENDED.search(line.rstrip())
-            and not _STARTS_BLOCK.match(line)
+            bool(newline)
+            and not rest.strip()
+            and len(last.rstrip()) >= _WRAPPED
+            and not _ENDED.search(last)
+            and not _STARTS_BLOCK.match(last)
         )
-        if line.endswith("\n"):
-            line = ""
+        line = rest
     return [sentence.strip() for sentence in found if sentence.strip()]
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_MARKER = re.compile(r"\s*(?:\d{1,2}[.)]|[-*•#>]+)\s+(?=[^\W\d])")
+"""What numbers or marks an item of a list or a heading; it is no part of what is said."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Reading:
 @functools.lru_cache(4096)
 def read(sentence: str) -> Reading:
     """Take a sentence apart by the grammar of its language."""
+    marker = _MARKER.match(sentence)
+    if marker:
+        sentence = sentence[marker.end() :]
     if _HANGUL.search(sentence):
         from rag.claims.korean import read_korean
 

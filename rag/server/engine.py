@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from core.errors import QuantserveError
 from rag.answer import Answer, Answerer
+from rag.answer.chitchat import Chitchat
 from rag.config import AnswerMode, EmbeddingConfig, RagConfig, RerankConfig, RetrieveConfig
 from rag.embedding.backend import Embedder, load_embedder, resolve
 from rag.errors import IndexMismatch, NoIndex, StoreUnavailable
@@ -128,6 +129,8 @@ class Engine:
             config = replace(self.config, embedding=embedding)
             searcher = Searcher(generation, config, lambda: self._embedder(embedding))
             searcher.search(_WARM_UP, replace(self.config.retrieve, rerank=RerankConfig()))
+            if self.config.answer.chitchat:
+                Chitchat(generation, searcher.embedder).prepare()
         except QuantserveError as error:
             self.problem = str(error)
             if self._searcher is None:

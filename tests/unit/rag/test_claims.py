@@ -110,6 +110,7 @@ INVENTED = {
         ("관리자만 계정을 삭제할 수 있나요?", "관리자만 계정을 삭제할 수 있습니다."),
         ("요금은 얼마인가요?", "요금입니다."),
         ("Why?", "..."),
+        ("Why does compress() return Z_BUF_ERROR?", "4. compress() returns Z_BUF_ERROR."),
     ],
 }
 
@@ -251,6 +252,13 @@ def test_lines_that_were_wrapped_are_one_sentence() -> None:
         "The lamp may be lit by visitors who have asked\nthe keeper, but never during a storm.\n"
         "- An item\n- Another one"
     )
+    faq = (
+        "1. Can it?\n\n    Not by itself, no.  See the directory of contributions in the\n    distribution.\n"
+    )
+    assert whole_sentences(faq)[1:] == [
+        "Not by itself, no.",
+        "See the directory of contributions in the distribution.",
+    ]
     assert whole_sentences(text) == [
         "The lamp may be lit by visitors who have asked the keeper, but never during a storm.",
         "- An item",

@@ -195,7 +195,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
     with_page = opened(browser, site, **phone)
     page = next(with_page)
-    ask(page, f"조부모상에는 며칠을 쉬나요? {'가' * 300}")
+    ask(page, f"조부모상에는 며칠을 쉬나요? {'가' * 90}")
     expect(page.locator(".answer-foot")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator("#open-side").click()
