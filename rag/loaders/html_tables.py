@@ -6,7 +6,6 @@ become blocks.
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -51,8 +50,12 @@ def lift_tables(body: Tag) -> Lifted:
 
 def put_back(markdown: str, lifted: Lifted) -> str:
     """Put each table's text where its mark is."""
-    mark = re.compile(f" ?\ue000{lifted.nonce}-(\\d+)\ue000 ?")
-    return mark.sub(lambda found: f"\n\n{lifted.texts[int(found[1])]}\n\n", markdown)
+    first, *parts = markdown.split(f"\ue000{lifted.nonce}-")
+    whole = [first.rstrip(" ")]
+    for part in parts:
+        number, _, rest = part.partition("\ue000")
+        whole.append(f"\n\n{lifted.texts[int(number)]}\n\n{rest.strip(' ')}")
+    return "".join(whole)
 
 
 def _is_layout(table: Tag, nonce: str) -> bool:

@@ -10,8 +10,7 @@ from rag.loaders.encoding import decode, read_whole
 from rag.loaders.headings import HeadingPath
 
 _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)")
-_FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n(.*?)^\1[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-_TITLE = re.compile(r"^title[ \t]*[:=][ \t]*(\S.*)$", re.I | re.MULTILINE)
+_FRONT_MARKS = ("---", "+++")
 _MOST_LEVELS = 6
 _NO_TITLE = frozenset("#>-*+|`~=")
 """What a line begins with that is no paragraph, and so no heading when it is underlined."""
@@ -57,9 +56,8 @@ def split_headings(text: str, *, is_markdown: bool = False) -> tuple[Section, ..
     """
     found: list[Section] = []
     titles = HeadingPath()
-    front = _FRONT_MATTER.match(text) if is_markdown else None
-    offset = start = front.end() if front else 0
-    title = _front_title(front[2]) if front else ""
+    title, offset = _front_matter(text) if is_markdown else ("", 0)
+    start = offset
     if title:
         titles.enter(0, title)
     fence = ""
@@ -104,9 +102,21 @@ def split_headings(text: str, *, is_markdown: bool = False) -> tuple[Section, ..
     return tuple(found)
 
 
-def _front_title(front: str) -> str:
-    found = _TITLE.search(front)
-    return " ".join(found[1].strip().strip("\"'").split()) if found else ""
+def _front_matter(text: str) -> tuple[str, int]:
+    """Return the title of a text's front matter, and where the text itself begins."""
+    mark = text[:3]
+    lines = text.splitlines(keepends=True)
+    if mark not in _FRONT_MARKS or lines[0].strip() != mark:
+        return "", 0
+    title, end = "", len(lines[0])
+    for line in lines[1:]:
+        end += len(line)
+        if line.strip() == mark:
+            return title, end
+        name, _, value = line.replace("=", ":", 1).partition(":")
+        if name.strip().lower() == "title" and not title:
+            title = " ".join(value.strip().strip("\"'").split())
+    return "", 0  # it never ends: it was none
 
 
 def _heading(line: str) -> tuple[int, str] | None:
