@@ -129,6 +129,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "llama4_vision_model": {"intermediate_size": 4 * HIDDEN},
+    "longcat_flash": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True},  # read by the engine alone
+    "minimax_m2": {"rotary_dim": HEAD_DIM},  # read by the engine alone
     "mamba2": {"head_dim": 8, "num_heads": 32},
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},
