@@ -70,7 +70,7 @@ _SIZES = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_num_heads": 4,
-    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 4 * HEAD_DIM),  # as above
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 4 * HEAD_DIM),  # the kernel's size
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0),
 }
 _ROWS = ("layer_types", "mlp_layer_types", "layers_block_type", "indexer_types")
