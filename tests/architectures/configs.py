@@ -70,7 +70,7 @@ _SIZES = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_num_heads": 4,
-    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), HEAD_DIM),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 4 * HEAD_DIM),  # the kernel's size
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0),
 }
 _ROWS = ("layer_types", "mlp_layer_types", "layers_block_type", "indexer_types")
@@ -129,6 +129,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "llama4_vision_model": {"intermediate_size": 4 * HIDDEN},
+    "longcat_flash": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True},  # read by the engine alone
+    "minimax_m2": {"rotary_dim": HEAD_DIM},  # read by the engine alone
     "mamba2": {"head_dim": 8, "num_heads": 32},
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": KV_HEADS},

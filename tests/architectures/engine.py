@@ -36,6 +36,10 @@ from tests.integration.quantize.load_with_vllm import kernels  # noqa: E402
 ANSWER_TOKENS = 8
 
 
+_inspections: list[str] = []
+"""Why classes could not be inspected: the engine says so in its log alone."""
+
+
 def inspect_here_if_possible() -> None:
     """Spare the process of its own in which the engine inspects each class, for CUDA's sake: ten seconds."""
     elsewhere = registry._run_in_subprocess
@@ -44,7 +48,11 @@ def inspect_here_if_possible() -> None:
         try:
             return inspect()
         except (AttributeError, ImportError):  # some modules cannot be imported beside a running engine
-            return elsewhere(inspect)
+            try:
+                return elsewhere(inspect)
+            except RuntimeError as error:
+                _inspections.append(str(error).strip().splitlines()[-1])
+                raise
 
     registry._run_in_subprocess = here
 
@@ -60,6 +68,16 @@ def ask(args: EngineArgs, prompt: list[int]) -> dict[str, Any]:
     return {"loads": True, "logprobs": found, "answer": list(reply.outputs[0].token_ids), "kernels": used}
 
 
+def reason_of(error: Exception) -> str:
+    """Return one line that says why a checkpoint does not load."""
+    text = str(error)
+    if "failed to be inspected" in text and _inspections:
+        return _inspections[-1]
+    if "Value error, " in text:  # pydantic's frame round what the engine says
+        text = text.split("Value error, ")[1].split(" [type=")[0]
+    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
+
+
 def main() -> None:
     """Answer tasks until the end of standard input."""
     inspect_here_if_possible()
@@ -69,11 +87,12 @@ def main() -> None:
     common = EngineArgs.from_cli_args(make_arg_parser(FlexibleArgumentParser()).parse_args(flags))
     for line in sys.stdin:
         task = json.loads(line)
+        _inspections.clear()
         started = perf_counter()
         try:
             found = ask(dataclasses.replace(common, model=task["directory"]), task["prompt"])
         except Exception as error:  # noqa: BLE001  why a checkpoint does not load is the answer
-            found = {"loads": False, "reason": f"{type(error).__name__}: {str(error)[-400:]}"}
+            found = {"loads": False, "reason": reason_of(error)}
         cleanup_dist_env_and_memory()
         gc.collect()
         answers.write(json.dumps({**found, "seconds": round(perf_counter() - started, 2)}) + "\n")

@@ -53,7 +53,7 @@ def main() -> None:
                 row[method] = _method(name, method, quantizer, served, row["engine"], seen, folder)
             known[name] = {what: row[what] for what in (*METHODS, "engine")}
             seen.flush()
-    write_outcomes({name: known[name] for name in all_shapes() if name in known})
+            write_outcomes({shape: known[shape] for shape in all_shapes() if shape in known})
 
 
 def _method(

@@ -17,7 +17,7 @@ from tests.programs import ENVIRONMENT, PYTHON
 
 LAYOUTS = ("int8", "gptq")
 """A method for each layout that a CPU is given by default: awq's and rtn's are gptq's."""
-AGREES = 0.15
+AGREES = 0.1
 """The largest distance from float32 at which an engine that rounds to 16 bits computes the same model."""
 
 
@@ -69,8 +69,13 @@ def _why_not(engine: Program, reference: dict[str, Any]) -> str | None:
 
 
 def distance(found: list[float], wanted: list[float]) -> float:
-    """Return how far log-probabilities lie from those wanted: 0 the same, about 1.4 unrelated."""
+    """Return how far log-probabilities lie from those wanted: 0 the same, about 1.4 unrelated.
+
+    The tenth of the tokens farthest off is left out: an engine that rounds to 16 bits sends some of them to
+    another expert.
+    """
     if len(found) != len(wanted) or not all(map(math.isfinite, found)):
         return math.inf
-    squares = statistics.fmean((a - b) ** 2 for a, b in zip(found, wanted, strict=True))
-    return math.sqrt(squares) / statistics.pstdev(wanted)
+    squares = sorted((a - b) ** 2 for a, b in zip(found, wanted, strict=True))
+    nearest = squares[: len(squares) - len(squares) // 10]
+    return math.sqrt(statistics.fmean(nearest)) / statistics.pstdev(wanted)
