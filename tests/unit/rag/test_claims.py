@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.claims import Prover, read
@@ -170,6 +170,7 @@ def said(
     return f"{who} 팀이 {whom} 팀보다 {number}{unit[1]} {'더 쓰지 않는다' if negated else '더 쓴다'}."
 
 
+@settings(deadline=None)
 @given(LANGUAGES, NAMES, NAMES, NUMBERS, NUMBERS, UNITS, UNITS)
 def test_whatever_is_changed_in_a_sentence_its_proof_is_gone(
     language: str,
@@ -193,6 +194,7 @@ def test_whatever_is_changed_in_a_sentence_its_proof_is_gone(
         assert not prover.proofs(said(language, whom, who, number, unit))
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_a_question_never_supports_what_is_claimed(number: int) -> None:
     question = f"Is it true that the DVD set costs {number} dollars in 2031?"
@@ -200,6 +202,7 @@ def test_a_question_never_supports_what_is_claimed(number: int) -> None:
     assert not Prover([question], PASSAGES).proofs(claim)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_thousands_may_be_separated(number: int) -> None:
     assert read(f"{number:,} bytes").units == read(f"{number} bytes").units

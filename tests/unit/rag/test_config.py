@@ -22,7 +22,7 @@ CLASSES = [
 
 def wrong_values() -> list[Any]:
     """Return (class, field, value) for every value that the field's annotation rules out."""
-    found = []
+    found: list[Any] = []
     for kind in CLASSES:
         hints = get_type_hints(kind, include_extras=True)
         for field in fields(kind):

@@ -1,7 +1,7 @@
 """Fusion, citations, languages, batches: the pure decisions."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.answer.citations import SentenceStream, check_citations, cited_by
@@ -38,6 +38,7 @@ def test_invented_citations_are_removed(
     assert (checked.text, checked.cited, checked.invented) == (mended, cited, invented)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="ab [],0123 passage문단\n", max_size=12), max_size=8))
 def test_the_sentences_of_a_stream_are_those_of_the_whole_text(pieces: list[str]) -> None:
     stream, whole = SentenceStream(), SentenceStream()
