@@ -92,7 +92,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
             "moe_top_k": EXPERTS_PER_TOKEN,
         },
     },
-    "afmoe": {"score_func": "sigmoid"},  # read by the engine alone
+    "afmoe": {"score_func": "sigmoid", "route_norm": True},  # read by the engine alone
     "deepseek_v2": {"num_experts_per_tok": EXPERTS_PER_TOKEN},
     "deepseek_v3": {"topk_method": "noaux_tc", "scoring_func": "sigmoid"},  # read by the engine alone
     # its compressors read whole blocks of so many tokens

@@ -27,6 +27,22 @@ def words(message: str) -> str:
     return re.sub(r"^/\S+ ", "", problem)
 
 
+# Of the engine's reasons what does not change from run to run; the whole is in seen.jsonl.
+_GENERAL = (
+    "object has no attribute",
+    "were not initialized from checkpoint",
+    "There is no module or parameter named",
+    "is missing special tokens",
+    "are not supported for now",
+    "distance",
+)
+
+
+def general(reason: str) -> str:
+    """Return the part of the engine's reason that the next run gives too."""
+    return next((part for part in _GENERAL if part in reason), reason[:160])
+
+
 def main() -> None:
     """Record."""
     parser = argparse.ArgumentParser()
@@ -48,7 +64,7 @@ def main() -> None:
         for name in asked.shapes or all_shapes():
             row = known.get(name, {"engine": ""})
             if served is not None:
-                row["engine"] = why_not(served, quantizer.ask({"shape": name})) or OK
+                row["engine"] = general(why_not(served, quantizer.ask({"shape": name})) or OK)
             for method in METHODS:
                 row[method] = _method(name, method, quantizer, served, row["engine"], seen, folder)
             known[name] = {what: row[what] for what in (*METHODS, "engine")}
