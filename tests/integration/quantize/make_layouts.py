@@ -30,6 +30,8 @@ from quantize.methods.moments import Inputs, output_loss
 from quantize.methods.rounding import round_to_nearest, round_with_feedback
 from quantize.methods.run_method import quantize
 from quantize.methods.scaling import awq_scale
+from quantize.models.checks import check_checkpoint
+from quantize.models.inspect import inspect
 from quantize.worker.job import Job
 from tests.integration.quantize.load_with_transformers import dequantize
 from tests.integration.quantize.make_layouts_cases import CASES, PROMPT
@@ -93,7 +95,7 @@ def intended(case: Path) -> dict[str, torch.Tensor]:
     files = LayerFiles(case / "layers")
     found: dict[str, torch.Tensor] = {}
     for index in range(files.count()):
-        quantized, _ = files.read(index)
+        quantized = files.read(index).quantized
         found |= {f"{name}.weight": value.dequantize() for name, value in quantized.items()}
     return found
 
@@ -117,7 +119,9 @@ def losses() -> dict[str, float]:
     options = GridOptions(4, symmetric=False)
     nearest = round_to_nearest(weights, 32, options).dequantize()
     feedback = round_with_feedback(weights, inputs.moments, 32, options, damping=0.01, important_first=True)
-    scale = awq_scale(weights, inputs, lambda w: round_to_nearest(w, 32, options).dequantize())
+    scale = awq_scale(
+        weights, inputs, lambda w: round_to_nearest(w, 32, options).dequantize(), shared=lambda one: one
+    )
     scaled = nearest if scale is None else round_to_nearest(weights * scale, 32, options).dequantize() / scale
     found = {"nearest": nearest, "feedback": feedback.dequantize(), "scaled": scaled}
     return {name: output_loss(value - weights, inputs.moments).item() for name, value in found.items()}
@@ -142,12 +146,13 @@ def main() -> None:
     original = {name: tensor.float() for name, tensor in load_file(base / "model.safetensors").items()}
     facts: dict[str, dict[str, Any]] = {"losses": losses(), "steps": same_in_any_steps()}
     untouched = log_probabilities(base, original)
+    structure = inspect(check_checkpoint(base)).to_dict()
     for case, (method, given) in CASES.items():
         folder = home / case.replace(" ", "-")
         folder.mkdir(parents=True)
         options = asdict(make_options(find(method), given, "cuda"))
         output = folder / "checkpoint"
-        job = Job(str(base), str(folder), str(output), method, options, text(), 4, 64, 0)
+        job = Job(str(base), str(folder), str(output), method, options, text(), 4, 64, 0, structure)
         done = quantize(job, lambda event, **values: None)
         weights, meant = unpack(output), intended(folder)
         assert set(weights) == set(original), case

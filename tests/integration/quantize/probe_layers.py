@@ -28,7 +28,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.rand(size) + 0.5 - offset)
         self._offset = offset
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * (self.weight + self._offset)
 
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(HEADS * HEAD, HIDDEN)
         self._kv = kv
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         batch, tokens, _ = x.shape
         q = self.q_proj(x).view(batch, tokens, HEADS, HEAD).transpose(1, 2)
         k, v = (
@@ -62,7 +62,7 @@ class Gated(nn.Module):
         super().__init__()
         self.gate, self.up, self.down = nn.Linear(HIDDEN, 64), nn.Linear(HIDDEN, 64), nn.Linear(64, HIDDEN)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.down(functional.silu(self.gate(x)) * self.up(x))
 
 
@@ -71,7 +71,7 @@ class Squared(nn.Module):
         super().__init__()
         self.up, self.down = nn.Linear(HIDDEN, 64), nn.Linear(64, HIDDEN)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.down(functional.relu(self.up(x)).square())
 
 
@@ -84,26 +84,26 @@ class Layer(nn.Module):
             setattr(self, name, part)
         self._wiring = wiring
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self._wiring(self, x)
 
 
-def _serial(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _serial(self: Any, x: torch.Tensor) -> Any:
     x = x + self.attn(self.first(x))
     return x + self.mlp(self.second(x))
 
 
-def _parallel(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _parallel(self: Any, x: torch.Tensor) -> Any:
     normed = self.first(x)
     return x + self.attn(normed) + self.mlp(normed)
 
 
-def _post_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _post_norm(self: Any, x: torch.Tensor) -> Any:
     x = self.first(x + self.attn(x))
     return self.second(x + self.mlp(x))
 
 
-def _router_too(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _router_too(self: Any, x: torch.Tensor) -> Any:
     normed = self.first(x)
     share = functional.linear(normed, self.router).softmax(-1)[..., :1]
     return x + share * self.mlp(normed)
@@ -114,20 +114,20 @@ def _router(layer: Layer) -> Layer:
     return layer
 
 
-def _latent(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _latent(self: Any, x: torch.Tensor) -> Any:
     normed = self.first(x)
     return x + self.out(self.b(self.second(self.a(normed))) * torch.tanh(self.q(normed)))
 
 
-def _functional_weight(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _functional_weight(self: Any, x: torch.Tensor) -> Any:
     return x + self.down(self.first(x)) + functional.linear(x, self.lost.weight)
 
 
-def _twice(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _twice(self: Any, x: torch.Tensor) -> Any:
     return x + self.a(self.first(x)) + self.b(self.first(2 * x))
 
 
-def _shared_norms(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _shared_norms(self: Any, x: torch.Tensor) -> Any:
     """One norm's output is one branch's input; the other branch reads half of its channels."""
     normed = self.first(x)
     return x + self.a(normed) + self.b(normed[..., : HIDDEN // 2])
@@ -168,7 +168,7 @@ def facts(layer: Layer) -> dict[str, Any]:
         before = layer(x)
         folds = {}
         for fold in flow.folds:
-            producer = layer.get_submodule(fold.producer)
+            producer: Any = layer.get_submodule(fold.producer)
             size = producer.weight.shape[0]
             scale = (torch.rand(size) * 3 - 1.5).exp()
             if fold.offset is None:
@@ -177,9 +177,8 @@ def facts(layer: Layer) -> dict[str, Any]:
             else:
                 scale = divide_norm(producer, scale, fold.offset, torch.bfloat16)
             for reader in fold.readers:
-                layer.get_submodule(reader).weight.data.mul_(
-                    scale if fold.channels is None else scale[fold.channels]
-                )
+                part: Any = layer.get_submodule(reader)
+                part.weight.data.mul_(scale if fold.channels is None else scale[fold.channels])
             folds[fold.producer] = list(fold.readers)
         moved = float((layer(x) - before).norm() / (before - x).norm())
     return {
