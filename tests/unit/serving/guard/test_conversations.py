@@ -114,7 +114,7 @@ def test_a_model_without_a_form_for_calls_answers_those_that_are_demanded(name: 
 
 def test_best_of_takes_its_places_in_the_queue() -> None:
     completion = ALLOWED["/v1/completions"]["POST"]
-    asked = Rules(GuardSettings()).check(completion, {"prompt": ["a", "b"], "n": 2, "best_of": 5})
+    asked = Rules(GuardSettings.model_validate({})).check(completion, {"prompt": ["a", "b"], "n": 2, "best_of": 5})
     assert (asked.sequences, asked.answers) == (10, 5)
 
 
