@@ -58,8 +58,9 @@ def test_responses_keep_nothing_and_run_nothing_here(fields: dict[str, Any], rea
 
 
 def test_plain_responses_pass_as_one_sequence() -> None:
-    for fields in ({}, {"input": "hi", "store": False, "background": False, "previous_response_id": None}):
-        assert ask("responses", **fields).sequences == 1
+    body: dict[str, Any] = {"input": "hi", "store": False, "background": False, "previous_response_id": None}
+    assert ask("responses").sequences == 1
+    assert ask("responses", **body).sequences == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,9 @@ def test_a_model_without_a_form_for_calls_answers_those_that_are_demanded(name: 
 
 def test_best_of_takes_its_places_in_the_queue() -> None:
     completion = ALLOWED["/v1/completions"]["POST"]
-    asked = Rules(GuardSettings.model_validate({})).check(completion, {"prompt": ["a", "b"], "n": 2, "best_of": 5})
+    asked = Rules(GuardSettings.model_validate({})).check(
+        completion, {"prompt": ["a", "b"], "n": 2, "best_of": 5}
+    )
     assert (asked.sequences, asked.answers) == (10, 5)
 
 
