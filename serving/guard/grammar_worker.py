@@ -23,7 +23,35 @@ TOO_LONG = "too long"
 TOO_LARGE = "too large"
 _STEPS = 6
 """Some constraints fail only when an answer has begun, so the first tokens are tried."""
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_PARTS = (
+    *("additionalProperties", "unevaluatedProperties", "propertyNames", "contains", "additionalItems"),
+    *("unevaluatedItems", "not", "if", "then", "else", "contentSchema", "items", "prefixItems"),
+    *("allOf", "anyOf", "oneOf"),
+)
 _WHITESPACE = {"whitespace_flexible": False}
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema whose objects hold what it names, unless it says otherwise, as the engine is told to.
+
+    vLLM's backend_guidance does the same.
+    """
+    if isinstance(schema, list):
+        return [closed(part) if isinstance(part, dict) else part for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = dict(schema)
+    for name in _MAPS:
+        if isinstance(found.get(name), dict):
+            found[name] = {k: closed(v) if isinstance(v, dict) else v for k, v in found[name].items()}
+    for name in _PARTS:
+        if isinstance(found.get(name), dict | list):
+            found[name] = closed(found[name])
+    named = isinstance(found.get("properties"), dict) or isinstance(found.get("patternProperties"), dict)
+    if named and "additionalProperties" not in found:
+        found["additionalProperties"] = False
+    return found
 
 
 def _serialized(kind: str, text: str) -> str:
@@ -35,10 +63,10 @@ def _serialized(kind: str, text: str) -> str:
     from llguidance import LLMatcher, StructTag, grammar_from
 
     def schema(found: Any) -> str:
-        return str(LLMatcher.grammar_from_json_schema(found, defaults=_WHITESPACE))
+        return str(LLMatcher.grammar_from_json_schema(closed(found), defaults=_WHITESPACE))
 
     if kind == "json":
-        return schema(text)
+        return schema(json.loads(text))
     if kind != "structural_tag":
         return str(grammar_from(kind, text))
     tag = json.loads(text)
@@ -63,6 +91,8 @@ def problem_of(kind: str, text: str, tokenizer: Any) -> str | None:
         grammar = _serialized(kind, text)
     except StopIteration:
         return "a structure's begin starts with none of the triggers"
+    except RecursionError:
+        return "it is nested too deeply"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     found: str = LLMatcher.validate_grammar(grammar, tokenizer)

@@ -145,11 +145,14 @@ def guided(inputs: PlanInputs) -> list[Item]:
 
     vLLM's own choice depends on the first such request, and what fits the one it chose fails in another.
     llguidance compiles in milliseconds and says what it cannot do. Between the parts of JSON nothing is
-    written: a small model could write blanks until its tokens end.
+    written, nor properties that a schema does not name, unless it says that it wants them: a small model
+    could go on with either until its tokens end.
     """
     if inputs.profile.task != "generate":
         return []
-    config = json.dumps({"backend": _BACKEND, "disable_any_whitespace": True})
+    config = json.dumps(
+        {"backend": _BACKEND, "disable_any_whitespace": True, "disable_additional_properties": True}
+    )
     reason = "answers under a schema are guided by llguidance, from the first request to the last"
     return [Item("--structured-outputs-config", config, "safety", reason)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from serving.guard.grammar_worker import closed
 from serving.guard.grammars import Compiler, Constraint, constraints
 from serving.guard.refusal import Refusal
 from tests.programs import PYTHON
@@ -94,6 +95,20 @@ def test_constraints_are_found_in_every_api() -> None:
     ]
     for body, kinds in bodies:
         assert [found.kind for found in constraints(body)] == kinds, body
+
+
+def test_objects_hold_what_their_schema_names_unless_it_says_otherwise() -> None:
+    inner = {"properties": {"a": {"type": "string"}}}
+    open_ = {"properties": {"a": True}, "additionalProperties": True}
+    schema = {"properties": {"x": inner, "y": open_}, "anyOf": [inner, {"type": "object"}]}
+    shut = {**inner, "additionalProperties": False}
+    assert closed(schema) == {
+        "properties": {"x": shut, "y": open_},
+        "anyOf": [shut, {"type": "object"}],
+        "additionalProperties": False,
+    }
+    assert closed(True) is True
+    assert schema["properties"]["x"] is inner  # the client's own is left as it was
 
 
 @pytest.mark.parametrize("kind", ["json", "regex"])

@@ -76,7 +76,11 @@ def test_what_the_guard_relies_on_holds_whatever_a_profile_says(name: str, value
 def test_one_backend_guides_answers_and_the_users_own_is_known() -> None:
     plan = guarded()
     (config,) = (item.value for item in plan.flags if item.name == "--structured-outputs-config")
-    assert json.loads(config or "") == {"backend": "guidance", "disable_any_whitespace": True}
+    assert json.loads(config or "") == {
+        "backend": "guidance",
+        "disable_any_whitespace": True,
+        "disable_additional_properties": True,
+    }
     assert guided_by_ours(plan.flags)
     other = make_plan(
         inputs(AMD, options={"vllm_args": ("--structured-outputs-config", '{"backend":"xgrammar"}')})
