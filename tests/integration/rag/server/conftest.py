@@ -70,9 +70,8 @@ def small_index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) ->
     write_pdf(
         documents / "lighthouse.pdf",
         [
-            "The keeper lights the lamp at sunset and writes the time into the log.",
+            f"The keeper lights the lamp at sunset and writes the time into the log. {HOSTILE}.",
             "In fog the horn sounds twice a minute. Spare bulbs are kept in the cellar.",
-            f"{HOSTILE}.",
         ],
     )
     config = RagConfig(index_dir=folder / "index", embedding=EMBEDDING)

@@ -18,7 +18,7 @@ from tests.integration.rag.server.conftest import Served, serving, until
 BULBS = "Where are the spare bulbs kept?"
 LONG = (
     "The spare bulbs are kept in the cellar [1]. In fog the horn sounds twice a minute [1]. "
-    "The keeper lights the lamp at sunset and writes the time into the log [3]."
+    "The keeper lights the lamp at sunset and writes the time into the log [2]."
 )
 ASK: Any = [{"role": "user", "content": BULBS}]
 

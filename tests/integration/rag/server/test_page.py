@@ -92,7 +92,7 @@ def test_a_pdf_source_names_its_page_and_opens_the_pdf(page: Page, answering: Fa
 
 def test_what_a_model_writes_is_text_and_never_runs(page: Page, answering: FakeServer) -> None:
     answering.change(answer=f"{HOSTILE} [1] [9].")
-    ask(page, "What of window.hacked is safe?")
+    ask(page, "When does the keeper light the lamp?")
     expect(page.locator(".answer-foot")).to_be_visible()
     answer = page.locator(".answer-text")
     expect(answer).to_contain_text('<img src=x onerror="window.hacked=1">')
