@@ -26,8 +26,8 @@ def test_every_shape_has_its_outcome() -> None:
 def cases() -> list[Any]:
     """Return every shape by every method; `make test` takes those that show nearly all that can go wrong.
 
-    A variant differs in what a scale may do, which int8's smoothing shows; awq's scales are searched as gptq's
-    are, and rtn's layout is theirs.
+    A variant differs in what a scale may do, which int8's smoothing shows; awq's scales are searched as
+    gptq's are, and rtn's layout is theirs.
     """
     found = []
     for (name, shape), method in itertools.product(SHAPES.items(), METHODS):
