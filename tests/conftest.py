@@ -20,8 +20,15 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+_GIVEN_BY_MAKE = (
+    *("QUANTSERVE_HOME", "QUICK", "MODEL", "METHOD", "QUANTIZE", "GATE", "BIND", "PORT", "SERVE", "DOCS"),
+    *("EMBED_MODEL", "Q", "ACCEL", "ENV", "AUDIT_SERVICE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TARGET"),
+)
 # Tests start our programs many times; let the first start keep its bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What `make` and the shell that runs it say to the programs is not what is tested.
+for variable in _GIVEN_BY_MAKE:
+    os.environ.pop(variable, None)
 # Several engines share the processors, as replicas do: none may spin (serving/waiting.py).
 os.environ.setdefault("QUANTSERVE_WAIT_S", "0.0002")
 # And no thread of OpenMP: programs that share two processors and spin take three times as long.

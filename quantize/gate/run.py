@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import InputError
 from core.files import exclusive_lock
-from quantize.artifact import Manifest, check_files, read_manifest, read_report
+from quantize.artifact import ArtifactError, Manifest, check_files, read_manifest, read_report
 from quantize.calibration.tokenizer import readable_languages
 from quantize.gate import keys
 from quantize.gate.config import GateConfig
@@ -99,7 +99,7 @@ def earlier(case: Case) -> Outcome | None:
     try:
         report = read_report(case.directory)
         verdict = Verdict(report.get("verdict", ""))
-    except ValueError:  # not JSON, or of another program: as good as none
+    except (ArtifactError, ValueError):  # not JSON, or of another program: as good as none
         return None
     if report.get("key") != case.key or verdict is Verdict.INFEASIBLE:
         return None

@@ -134,7 +134,7 @@ class LayerWork:
     def _scale(self, group: tuple[str, ...], inputs: Inputs, x: torch.Tensor) -> torch.Tensor | None:
         """Find the group's scale and move it out of its producer; return it, or None where there is none."""
         fold = self.flow.fold_into(group)
-        if fold is None or self.recipe.scaling == "none":
+        if fold is None or self.recipe.scaling == "none" or f"{fold.producer}.weight" not in self.stored:
             return None
         names = [name for name in group if self._width(name) != KEPT]
         weights = torch.cat([self._parts[name].weight.data for name in names])

@@ -12,6 +12,7 @@ import typer
 
 from core.console import console, styled
 from core.errors import UsageError
+from core.terminal import printable
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
 from serving.errors import ServingError
@@ -99,5 +100,5 @@ def talk(conversation: Conversation, complete: Complete) -> None:
 
 
 def _show(piece: str) -> None:
-    sys.stdout.write(piece)
+    sys.stdout.write(printable(piece))
     sys.stdout.flush()

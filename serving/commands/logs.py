@@ -11,6 +11,7 @@ import typer
 
 from core.errors import UsageError
 from core.logs import follow, read_tail
+from core.terminal import printable
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.errors import NotRunning
@@ -29,12 +30,16 @@ def logs(
     if not log.is_file():
         raise NotRunning(f"there is no log at {log}", mend="Start a server: python -m serving up TARGET")
     tail = read_tail(log).splitlines()[-lines:]
-    sys.stdout.write("\n".join(tail) + "\n")
-    sys.stdout.flush()
+    _show("\n".join(tail) + "\n")
     if follow_it:
         for text in follow(log, from_end=True):
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            _show(text.replace("\r", "\n"))
+
+
+def _show(text: str) -> None:
+    """Write text of the log, in which clients' names and messages stand, as nothing but text."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
 
 
 def log_of(run: RunDirectory, part: str | None) -> Path:

@@ -16,13 +16,31 @@ def decide(inputs: PlanInputs, dtype: str, cache: str) -> tuple[list[Item], list
     Raises:
         HardwareError: the CPU kernel does not know the model's heads.
     """
-    return _on_gpu(inputs, cache) if inputs.on_gpu else ([], _on_cpu(inputs, dtype))
+    if inputs.on_gpu:
+        return _on_gpu(inputs, cache)
+    if inputs.target.facts.latent_width is not None:
+        return _latent_on_cpu(inputs, dtype)
+    return [], _on_cpu(inputs, dtype)
+
+
+def _latent_on_cpu(inputs: PlanInputs, dtype: str) -> tuple[list[Item], list[Item]]:
+    """Name the plain kernel where vLLM's choice, AMX's, cannot compute.
+
+    It takes that one wherever the processor claims tiles; its weights are 16-bit ones
+    (v1/attention/backends/mla/amx_mla.py).
+    """
+    tiles = inputs.hardware.instruction("amx_bf16")
+    if tiles is not None and tiles.lies:
+        reason = "AMX is claimed and dies here"
+    elif dtype == "float32":
+        reason = "AMX's kernel for latent attention computes in 16 bits"
+    else:
+        return [], [Item("attention", "MLA", "model", "latent attention has kernels of its own")]
+    return [Item("--attention-backend", "CPU_MLA", "hardware", reason)], []
 
 
 def _on_cpu(inputs: PlanInputs, dtype: str) -> list[Item]:
     facts = inputs.target.facts
-    if facts.latent_width is not None:
-        return [Item("attention", "MLA", "model", "latent attention has kernels of its own")]
     if facts.head_dim not in _CPU_HEAD_WIDTHS:
         widths = ", ".join(map(str, sorted(_CPU_HEAD_WIDTHS)))
         raise HardwareError(

@@ -27,7 +27,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 # Methods that keep their layers' codes, against which the files are compared.
 BITS_EXACT = ("gptq", "gptq kept", "packed", "awq", "awq kept", "mixed", "int8 calibrated", "w2", "w8")
 # Largest relative error of a weight matrix, by the nearest of 2^bits levels in groups of 32 or by row.
-ERROR = {"rtn": 0.1, "int8": 0.01, "fp8": 0.04, "llm_int8": 0.01}
+# INT8 here feeds back what rounding loses: its weights lie farther off, its outputs nearer.
+ERROR = {"rtn": 0.1, "int8": 0.015, "fp8": 0.04, "llm_int8": 0.01}
 # Largest difference of a log-probability between the engine's 16-bit kernels and float32 on the same
 # weights; INT8 also rounds activations, and so do AMD's kernels for packed weights. A wrong zero point or
 # order gives 1 and more.

@@ -98,6 +98,7 @@ def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
             skip_tokenizer_init=True,
             dtype="float32",
             enforce_eager=True,
+            attention_backend="CPU_MLA" if "kv_lora_rank" in SHAPES[name] else None,  # as planned for float32
             kv_cache_memory_bytes=size_bytes,
             max_num_batched_tokens=batched_tokens,
             max_num_seqs=8,

@@ -113,7 +113,8 @@ def test_responses_and_messages_answer_and_keep_nothing(server: Server) -> None:
         client.responses.create(model="tiny", input="hello", previous_response_id=answer.id)
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
     message = httpx.post(f"{server.ready['base_url']}/messages", json=body, timeout=60).json()
-    assert (message["type"], message["usage"]["output_tokens"]) == ("message", 4)
+    assert message["type"] == "message"
+    assert 1 <= message["usage"]["output_tokens"] <= 4  # the model may end by itself
 
 
 def test_early_leaver_is_counted_as_the_engine_counts(server: Server) -> None:

@@ -10,6 +10,7 @@ import pytest
 from core.errors import UsageError
 from serving.chat import Conversation, Message
 from serving.commands.chat import talk
+from serving.commands.logs import logs
 from serving.errors import ServingError
 
 
@@ -88,3 +89,16 @@ def test_talk_goes_on_after_a_wrong_command_and_a_failed_answer(
     talk(conversation, fail)
     assert [turn["content"] for turn in conversation.turns] == ["hi", "1:hi"]
     assert "1:hi" in capsys.readouterr().out
+
+
+def test_what_others_wrote_commands_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\x1b[2Jhi\n"))
+    talk(Conversation(), echo)
+    (tmp_path / "serving.log").write_text("a client called \x1b]0;mine\x07\n", encoding="utf-8")
+    logs(run_dir=tmp_path)
+    shown = capsys.readouterr().out
+    assert "1:\\x1b[2Jhi" in shown
+    assert "a client called \\x1b]0;mine\\x07" in shown
+    assert "\x1b" not in shown

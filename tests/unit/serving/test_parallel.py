@@ -13,6 +13,7 @@ from serving.hardware import Hardware
 from serving.model import ModelFacts
 from tests.unit.serving.machines import (
     AMD,
+    BROKEN_AMX,
     GIB,
     H100,
     H100_BYTES,
@@ -20,6 +21,7 @@ from tests.unit.serving.machines import (
     LLAMA_70B_AWQ,
     SMOLLM2,
     T4,
+    WORKING_AMX,
     inputs,
     with_gpus,
 )
@@ -143,6 +145,23 @@ def test_attention_backend_follows_the_gpu(
     found = values(make_plan(inputs(hardware, "gpu-latency", facts=facts)))
     assert found.get("--attention-backend") == backend
     assert (found.get("attention") == "vLLM's choice") is (backend is None)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "options", "backend"),
+    [
+        (BROKEN_AMX, {}, "CPU_MLA"),
+        (WORKING_AMX, {}, None),
+        (WORKING_AMX, {"vllm_args": ("--dtype", "float32")}, "CPU_MLA"),
+        (AMD, {}, None),
+    ],
+)
+def test_latent_attention_takes_no_tiles_where_they_cannot_compute(
+    hardware: Hardware, options: dict[str, Any], backend: str | None
+) -> None:
+    latent = replace(SMOLLM2, latent_width=576)
+    plan = make_plan(inputs(hardware, facts=latent, options=options))
+    assert values(plan).get("--attention-backend") == backend
 
 
 @pytest.mark.parametrize(("capability", "backend"), [(ADA, "FLASHINFER"), (HOPPER, "FLASH_ATTN")])
