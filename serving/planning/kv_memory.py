@@ -230,7 +230,8 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
         HardwareError: there are not as many as the profile wants.
     """
     ways = candidates(inputs)
-    for requests in (_COMFORTABLE_REQUESTS, 1):
+    given = _given_cache(inputs)
+    for requests in (_COMFORTABLE_REQUESTS, 1) if given is None else (1,):
         for parallel in ways:
             shape = layout(inputs, choice, parallel)
             room = _gpu_room(inputs, choice, parallel)
@@ -239,6 +240,9 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
     widest = ways[-1]
     shape = layout(inputs, choice, widest)
     least = _request_bytes(inputs, shape, 1, shape.length) * widest.devices
+    if given is not None:
+        left = _gpu_left(inputs, choice, widest, 1.0)
+        raise _cache_out_of_place(given, least // widest.devices, shape, left)
     weights = _weights(inputs, choice.dtype)
     usable = inputs.hardware.gpus[0].total_bytes * inputs.profile.gpu_memory_utilization
     raise NotEnoughMemory(
@@ -250,13 +254,41 @@ def on_gpu(inputs: PlanInputs, choice: DtypeChoice) -> MemoryChoice:
     )
 
 
+def _given_cache(inputs: PlanInputs) -> int | None:
+    """Return the cache's bytes on each GPU where the user or the profile says them; the engine takes them."""
+    given = inputs.wished("--kv-cache-memory-bytes")
+    return int(given) if given is not None and given.isdigit() else None
+
+
 def _gpu_room(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel) -> int:
-    """Bytes left for the cache on each GPU."""
+    """Bytes for the cache on each GPU: what the share leaves, or what was said where that much is left."""
+    cache = _given_cache(inputs)
+    if cache is not None:
+        return cache if cache <= _gpu_left(inputs, choice, parallel, 1.0) else 0
     given = inputs.wished("--gpu-memory-utilization")
     share = float(given) if given is not None else inputs.profile.gpu_memory_utilization
+    return _gpu_left(inputs, choice, parallel, share)
+
+
+def _gpu_left(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, share: float) -> int:
+    """Bytes of a share of each GPU that weights and engine leave."""
     smallest = min(gpu.total_bytes for gpu in inputs.hardware.gpus[: parallel.devices])
     weights = _weights(inputs, choice.dtype) / parallel.devices
     return int(smallest * share - weights - _working(inputs) - FIXED_GPU_BYTES)
+
+
+def _cache_out_of_place(cache: int, least: int, shape: KvLayout, left: int) -> NotEnoughMemory:
+    if cache < least:
+        return NotEnoughMemory(
+            f"a KV cache of {binary_size(cache)} holds no request of {shape.length} tokens, which takes "
+            f"{binary_size(least)} on each GPU",
+            mend="Give a larger --kv-cache-memory-bytes, or shorten requests (-- --max-model-len N)",
+        )
+    return NotEnoughMemory(
+        f"a KV cache of {binary_size(cache)} does not fit: each GPU has {binary_size(max(0, left))} beside "
+        "the weights and the engine",
+        mend="Give a smaller --kv-cache-memory-bytes, or none",
+    )
 
 
 def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, room: int) -> MemoryChoice:
@@ -264,9 +296,6 @@ def _on_these_gpus(inputs: PlanInputs, choice: DtypeChoice, parallel: Parallel, 
     if not facts.causal:
         item = Item("--gpu-memory-utilization", f"{share:g}", "profile", facts.attention)
         return MemoryChoice(parallel, None, (item,))
-    given = inputs.wished("--kv-cache-memory-bytes")
-    if given is not None and given.isdigit():
-        room = int(given)
     estimate = _estimate(inputs, layout(inputs, choice, parallel), room)
     each = f" on each of {parallel.devices} GPUs" if parallel.devices > 1 else ""
     reason = (

@@ -1,4 +1,4 @@
-"""A checkpoint of an 8B Llama's shape that takes no disk: real headers and sizes, weights left to the engine.
+"""A checkpoint of a Llama's shape that takes no disk: real headers and sizes, weights left to the engine.
 
 The weights' file is sparse; the engine is started with `--load-format dummy` and never reads it. Speed and
 memory depend on shapes alone, so they are those of a real model; what it says means nothing.
@@ -9,29 +9,49 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from quantize.methods.formats import Format, Layout, settings
 
-VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 128256, 4096, 14336, 32, 32, 8, 128
+VOCABULARY, KV_HEADS, HEAD_DIM = 128256, 8, 128
 LENGTH = 8192
 _BYTES = {"F32": 4, "I32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I8": 1}
-_LINEAR = {
-    "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN),
-    "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
-    "self_attn.v_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
-    "self_attn.o_proj": (HIDDEN, HEADS * HEAD_DIM),
-    "mlp.gate_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.up_proj": (INTERMEDIATE, HIDDEN),
-    "mlp.down_proj": (HIDDEN, INTERMEDIATE),
-}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What differs between the sizes of Llama 3."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns of a layer's matrices."""
+        queries, keys = self.heads * HEAD_DIM, KV_HEADS * HEAD_DIM
+        return {
+            "self_attn.q_proj": (queries, self.hidden),
+            "self_attn.k_proj": (keys, self.hidden),
+            "self_attn.v_proj": (keys, self.hidden),
+            "self_attn.o_proj": (self.hidden, queries),
+            "mlp.gate_proj": (self.intermediate, self.hidden),
+            "mlp.up_proj": (self.intermediate, self.hidden),
+            "mlp.down_proj": (self.hidden, self.intermediate),
+        }
+
+
+LLAMA_8B = Shape(4096, 14336, 32, 32)
+LLAMA_70B = Shape(8192, 28672, 80, 64)
 _BITS: dict[Format, int] = {"fp8": 8, "int8": 8, "gptq": 4, "awq": 4}
 _BY_GROUP, _GROUP = ("gptq", "awq"), 128
 
 
-def write_dummy_llama(directory: Path, form: Format | None) -> Path:
+def write_dummy_llama(directory: Path, form: Format | None, shape: Shape = LLAMA_8B) -> Path:
     """Write the checkpoint in bfloat16, or in one of our methods' layouts."""
     directory.mkdir(parents=True)
     _write_tokenizer(directory)
@@ -40,10 +60,10 @@ def write_dummy_llama(directory: Path, form: Format | None) -> Path:
         "model_type": "llama",
         "dtype": "float16" if form in _BY_GROUP else "bfloat16",
         "vocab_size": VOCABULARY,
-        "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
         "num_key_value_heads": KV_HEADS,
         "head_dim": HEAD_DIM,
         "max_position_embeddings": LENGTH,
@@ -57,25 +77,25 @@ def write_dummy_llama(directory: Path, form: Format | None) -> Path:
         size = _GROUP if form in _BY_GROUP else -1
         config["quantization_config"] = settings(Layout(form, _BITS[form], size, form != "awq", {}))
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    _write_sparse(directory / "model.safetensors", tensors(form))
+    _write_sparse(directory / "model.safetensors", tensors(form, shape))
     return directory
 
 
-def tensors(form: Format | None) -> dict[str, tuple[str, tuple[int, ...]]]:
+def tensors(form: Format | None, shape: Shape) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return type and shape of every tensor by name; the engine looks there for what is quantized."""
     half = "F16" if form in _BY_GROUP else "BF16"
     found: dict[str, tuple[str, tuple[int, ...]]] = {
-        "model.embed_tokens.weight": (half, (VOCABULARY, HIDDEN)),
-        "model.norm.weight": (half, (HIDDEN,)),
-        "lm_head.weight": (half, (VOCABULARY, HIDDEN)),
+        "model.embed_tokens.weight": (half, (VOCABULARY, shape.hidden)),
+        "model.norm.weight": (half, (shape.hidden,)),
+        "lm_head.weight": (half, (VOCABULARY, shape.hidden)),
     }
-    for layer in range(LAYERS):
+    for layer in range(shape.layers):
         stem = f"model.layers.{layer}"
-        for name, (rows, columns) in _LINEAR.items():
-            for suffix, (dtype, shape) in _linear(form, rows, columns).items():
-                found[f"{stem}.{name}.{suffix}"] = (dtype, shape)
+        for name, (rows, columns) in shape.linear.items():
+            for suffix, described in _linear(form, rows, columns).items():
+                found[f"{stem}.{name}.{suffix}"] = described
         for norm in ("input_layernorm", "post_attention_layernorm"):
-            found[f"{stem}.{norm}.weight"] = (half, (HIDDEN,))
+            found[f"{stem}.{norm}.weight"] = (half, (shape.hidden,))
     return found
 
 

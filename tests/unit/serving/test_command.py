@@ -225,6 +225,26 @@ def test_a_gpu_cache_holds_what_was_given_in_the_format_wished_for(
     assert plan.kv.tokens == tokens
 
 
+def test_a_gpu_cache_that_was_given_is_not_taken_from_the_share() -> None:
+    given = ("--kv-cache-memory-bytes", "1000000000", "--gpu-memory-utilization", "0.01")
+    plan = make_plan(inputs(H100, "gpu-throughput", options={"vllm_args": given}))
+    assert plan.kv is not None
+    assert plan.kv.tokens == 43392
+
+
+@pytest.mark.parametrize(
+    ("size", "figures"),
+    [
+        (100 * GIB, r"100\.0 GiB does not fit: each GPU has 7\d\.\d GiB beside"),
+        (GIB // 8, r"128\.0 MiB holds no request of 8192 tokens, which takes 180\.0 MiB"),
+    ],
+)
+def test_a_gpu_cache_that_cannot_be_is_refused_with_the_figures(size: int, figures: str) -> None:
+    options = {"vllm_args": ("--kv-cache-memory-bytes", str(size), "--max-model-len", "8192")}
+    with pytest.raises(NotEnoughMemory, match=figures):
+        make_plan(inputs(H100, "gpu-throughput", options=options))
+
+
 def test_less_of_the_gpu_leaves_a_smaller_cache() -> None:
     half = make_plan(inputs(H100, "gpu-latency", options={"vllm_args": ("--gpu-memory-utilization", "0.45")}))
     whole = make_plan(inputs(H100, "gpu-latency"))
