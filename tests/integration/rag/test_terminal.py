@@ -55,7 +55,7 @@ def test_a_chat_does_too(rag: Rag, hostile: Path, server: FakeServer) -> None:
         "extract",
         "--base-url",
         server.base_url,
-        stdin="Where are the spare bulbs kept?\n/sources\n/save /nonexistent/[/x]/y\n종료\n",
+        stdin="Where are the spare bulbs kept?\n/sources\n/save /proc/[/x]/y\n종료\n",
     )
     assert ran.code == 0, ran.err
     assert "[/path/to]" in ran.out
