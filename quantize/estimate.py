@@ -29,6 +29,9 @@ _WIDE_COPIES = 3
 # and of its weights with their candidates.
 _MOMENT_COPIES = 10
 _WEIGHT_COPIES = 5
+# The proof: its tokens, and the float32 copies alive while two runs' logits are compared.
+_PROOF_TOKENS = 256
+_LOGIT_COPIES = 6
 # Tokenizer, configuration and chat template.
 _COMPANION_BYTES = 4_000_000
 # Share of a plain matrix product's speed that a run's products reach.
@@ -68,8 +71,9 @@ def estimate(
     if isinstance(options, BitsAndBytesOptions):
         return Needs(_LIBRARIES_BYTES, checkpoint.elements * _HALF_BYTES + _COMPANION_BYTES)
     tokens = calibration.tokens if needs_text(options) else 0
+    making = _memory_bytes(checkpoint, structure, options, tokens)
     return Needs(
-        memory_bytes=_memory_bytes(checkpoint, structure, options, tokens),
+        memory_bytes=max(making, _proof_bytes(checkpoint, linear, options)),
         disk_bytes=_disk_bytes(checkpoint, linear, options),
         # A byte for each code, and the float scales and zero points of each group.
         scratch_bytes=math.ceil(sum(t.elements for t in linear) * 1.25) if tokens else 0,
@@ -99,6 +103,17 @@ def _memory_bytes(checkpoint: Checkpoint, structure: Structure, options: Options
     if getattr(options, "driver", "layers") == "gptqmodel":
         library = _GPTQMODEL_BYTES + checkpoint.elements * (_FLOAT_BYTES - _HALF_BYTES)
     return round(_LIBRARIES_BYTES + pages + floats * _FLOAT_BYTES + library)
+
+
+def _proof_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options) -> int:
+    """Return what base and artifact side by side take: both files, what is outside the layers, and logits."""
+    in_layers = sum(tensor.elements for tensor in linear)
+    outside = checkpoint.elements - in_layers
+    widest = max(tensor.elements for tensor in linear)
+    vocabulary = max((t.shape[0] for t in checkpoint.tensors.values() if len(t.shape) == 2), default=0)
+    floats = 2 * outside + widest * _WEIGHT_COPIES + _LOGIT_COPIES * _PROOF_TOKENS * vocabulary
+    files = checkpoint.elements * _HALF_BYTES + _disk_bytes(checkpoint, linear, options)
+    return round(_LIBRARIES_BYTES + files + floats * _FLOAT_BYTES)
 
 
 def _disk_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Options) -> int:

@@ -197,6 +197,8 @@ class _Player:
             answer = self._answerer.answer(question, on_text=lambda _: stamps.append(perf_counter()))
             stages = _stages(answer.seconds)
             prompt_tokens, completion_tokens = answer.prompt_tokens, answer.completion_tokens
+            if not stamps and "ttft" in answer.seconds:
+                stamps.append(perf_counter())  # what was generated is not shown: a quotation or refusal is
             if not stamps:
                 failure, detail = Failure.EMPTY, answer.reason or "no token arrived"
         except ServerUnavailable as error:

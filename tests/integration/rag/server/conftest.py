@@ -26,7 +26,7 @@ from rag.store.base import LOCAL
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import MODEL, write_pdf
 
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 HOSTILE = 'Safe <img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> is **bold**'
 EMBEDDING = EmbeddingConfig(model=MODEL, backend="onnx")
 
