@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
 _THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?!,?\d)")
+_SET_OFF = re.compile(r"(?<=\d)[^\W\d_a-zA-Z가-힣]")
+_RANGE = re.compile(r"(?<=\d)\s?[–—~∼〜]\s?(?=\d)")
 _TO_NINETEEN = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen
@@ -37,12 +40,28 @@ UNITS = {
     "%": "%", "percent": "%", "퍼센트": "%", "프로": "%", "℃": "°c", "°c": "°c", "℉": "°f", "°f": "°f",
 }  # fmt: skip
 """Signs and words of one unit."""
+_MOST_SYMBOL = 4
+"""Letters of the longest symbol of a unit (Gbit)."""
 CURRENCY = "$€£₩¥"
 
 
-def joined_digits(text: str) -> str:
-    """Write 1,000 as 1000."""
-    return _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
+def plain_numbers(text: str) -> str:
+    """Normalise a text (NFKC): 1,000 is 1000, 5–10 is 5-10, 1½ is 1 1/2, and 10⁶ is 10^6, not 106."""
+    text = unicodedata.normalize("NFKC", _SET_OFF.sub(_set_off, text)).replace("\u2044", "/")
+    return _RANGE.sub("-", _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text))
+
+
+def is_symbol(word: str) -> bool:
+    """Whether a word behind a number is a symbol that another case would turn into another unit (Mb, MB)."""
+    symbol = word.partition("/")[0]
+    is_mixed = not symbol.islower() and not symbol.isupper()
+    return symbol.isalpha() and (len(symbol) == 1 or (len(symbol) <= _MOST_SYMBOL and is_mixed))
+
+
+def _set_off(match: re.Match[str]) -> str:
+    """Keep a raised figure, a fraction or a figure in a circle from growing into the number before it."""
+    form = unicodedata.decomposition(match[0]).partition(" ")[0]
+    return ("^" if form == "<super>" else " " if form.startswith("<") else "") + match[0]
 
 
 def english_number(words: Sequence[str]) -> tuple[str, int]:
