@@ -23,7 +23,8 @@ _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1
 _DIGITS = {"영": 0, "공": 0, **{digit: value for value, digit in enumerate("일이삼사오육칠팔구", 1)}}
 _TENS = {"십": 10, "백": 100, "천": 1_000}
 _MYRIADS = {"만": 10**4, "억": 10**8, "조": 10**12}
-_KOREAN_SCALED = re.compile(r"(?<!\d)\d+(?:\.\d+)?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))")
+_SCALED = r"(?<!\d)\d{1,15}(?:\.\d{1,15})?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))"
+_KOREAN_SCALED = re.compile(rf"{_SCALED}(?:\s?{_SCALED}){{0,5}}(?:\s?\d{{1,15}}(?=\s?원))?")
 _NATIVE = {
     "한": 1, "하나": 1, "두": 2, "둘": 2, "세": 3, "셋": 3, "석": 3, "네": 4, "넷": 4, "넉": 4, "다섯": 5,
     "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10, "스무": 20, "스물": 20, "서른": 30, "마흔": 40,
@@ -95,8 +96,7 @@ def korean_scaled(text: str) -> str:
     def scaled(match: re.Match[str]) -> str:
         return f" {_scaled_value(match[0])} "
 
-    several = re.compile(rf"{_KOREAN_SCALED.pattern}(?:\s?{_KOREAN_SCALED.pattern})*(?:\s?\d+(?=\s?원))?")
-    return several.sub(scaled, text)
+    return _KOREAN_SCALED.sub(scaled, text)
 
 
 def _scaled_value(text: str) -> str:

@@ -23,7 +23,8 @@ from rag.text import split_sentences
 _SUBJECT, _TOPIC = "subject", "topic"
 _STARTS_BLOCK = re.compile(r"\s*(?:[-*•|#>]|\d+[.)]\s|```|$)")
 _ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
-_LEADS = re.compile(r"[:：]\W*$")
+_CLOSING = " \t\r\n*_\"'”’)]"
+"""What may stand behind the colon of a lead."""
 _MOST_LED = 64
 """Units of the longest lead of a list in a list; below a longer one the outer lead stands."""
 _ASKED = re.compile(r"[?？][\"'”’)\]*_]*\s*$")
@@ -53,6 +54,11 @@ def whole_sentences(text: str) -> list[str]:
         )
         line = rest
     return [sentence.strip() for sentence in found if sentence.strip()]
+
+
+def _leads(sentence: str) -> bool:
+    """Whether a sentence begins what a list goes on with."""
+    return sentence.rstrip(_CLOSING).endswith((":", "："))
 
 
 class Prover:
@@ -101,13 +107,13 @@ class Prover:
             reading = read(sentence)
             if lead is None or not _ITEM.match(sentence):
                 yield reading
-                lead = reading if _LEADS.search(sentence) else None
+                lead = reading if _leads(sentence) else None
                 continue
             below = reading.below(lead)
             yield below
             if reading.is_finite or any(lead.said <= asked.said for asked in self._questions):
                 yield reading
-            if _LEADS.search(sentence) and len(below.units) <= _MOST_LED:
+            if _leads(sentence) and len(below.units) <= _MOST_LED:
                 lead = below
 
     def _proves(self, source: Reading, claim: Reading) -> bool:

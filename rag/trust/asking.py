@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 from rag.claims.english import PREPOSITIONS, SUBORDINATORS
 from rag.store.korean import kiwi
@@ -20,7 +21,8 @@ _ASKS = re.compile(
     r"did|can|could|may|might|must|should|shall|will|would|has|have|had)\b",
     re.IGNORECASE,
 )
-_NAME_ALONE = re.compile(r"\W*[A-Z][\w.'’-]*(?:\s+[A-Z][\w.'’-]*){0,2}\W*")
+_NAME_ALONE = re.compile(r"[A-Z][\w.'’-]*(?:\s+[A-Z][\w.'’-]*){0,2}")
+_MARKS = string.whitespace + string.punctuation + "…。！？、，；：“”‘’–—·"
 _SPEAKER = frozenset({"저", "나", "제", "내", "우리", "저희"})
 
 
@@ -48,7 +50,7 @@ def _english_background(piece: str) -> bool:
     first = piece.split()[0].lower() if piece.split() else ""
     if first in PREPOSITIONS or first in SUBORDINATORS or _ASKS.match(piece):
         return False
-    return bool(_MY_OWN.search(piece) or _NAME_ALONE.fullmatch(piece))
+    return bool(_MY_OWN.search(piece) or _NAME_ALONE.fullmatch(piece.strip(_MARKS)))
 
 
 def _korean_background(piece: str) -> bool:
@@ -56,7 +58,7 @@ def _korean_background(piece: str) -> bool:
     tokens = [(token.form, token.tag.partition("-")[0]) for token in kiwi().tokenize(piece)]
     said = [token for token in tokens if token[1][0] != "S" or token[1] in ("SL", "SN")]
     if not said or said[-1][1] not in ("EC", "EF"):
-        return bool(_NAME_ALONE.fullmatch(piece))
+        return bool(_NAME_ALONE.fullmatch(piece.strip(_MARKS)))
     is_copula = any(tag == "VCP" for _, tag in said[-3:])
     is_own = any(tag == "NP" and form in _SPEAKER for form, tag in said)
     return said[-1][0] not in ("면", "으면", "려면", "으려면") and (is_copula or is_own)
