@@ -26,6 +26,8 @@ _ASKS = re.compile(
 _NAME_ALONE = re.compile(r"[A-Z][\w.'’-]*(?:\s+[A-Z][\w.'’-]*){0,2}")
 _MARKS = string.whitespace + string.punctuation + "…。！？、，；：“”‘’–—·"
 _LEADING = ("데", "고", "라서")
+_ENDINGS = frozenset({"EC", "EF", "NNB"})
+"""What the analyser takes 는데 for: an ending, or a noun (는 데)."""
 _SPEAKER = frozenset({"저", "나", "제", "내", "우리", "저희"})
 
 
@@ -65,7 +67,7 @@ def _korean_clauses(piece: str) -> list[str]:
     ends = [
         token.end
         for token, following in pairwise(tokens)
-        if token.tag in ("EC", "EF") and token.form.endswith(_LEADING) and following.start > token.end
+        if token.tag in _ENDINGS and token.form.endswith(_LEADING) and following.start > token.end
     ]
     bounds = [0, *ends, len(piece)]
     return [piece[start:end] for start, end in pairwise(bounds) if piece[start:end]]
