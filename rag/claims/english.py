@@ -150,10 +150,12 @@ class _Reader:
                 self._semicolons.add(len(self._units))
             self.index += token == ","
         elif not token[0].isalnum() and token[0] not in "-−<>≤≥=≠±°%" + CURRENCY:
+            self._end_role()
             self._edges.append(len(self._units))
-            self._role = ""
         elif token in PREPOSITIONS:
-            self._role, self._governs = token, False
+            # "except on Sundays" is not "on Sundays", and "off before" not "on before"
+            follows = self._role and not self._governs
+            self._role, self._governs = f"{self._role} {token}" if follows else token, False
             self._is_negated = self._is_negated or token in _NEGATIONS
         elif token in CURRENCY and following and _NUMERIC.fullmatch(following[0]):
             digits = self.tokens[self.index + 1]
@@ -167,7 +169,7 @@ class _Reader:
         elif token in _NEGATIONS:
             self._is_negated = True
         elif token in PERSONS:
-            self._persons.append(PERSONS[token])
+            self._persons.append(f"{'' if self._governs else self._role} {PERSONS[token]}".strip())
             self._role = ""
         elif token in _EMPTY and not (token == "a" and following and following[0] in _SMALL_AMOUNTS):
             self._empty(token)
@@ -181,13 +183,13 @@ class _Reader:
         if token in _WAS or (token in _BE and not self._auxiliary):
             self._auxiliary = PAST if token in _WAS else "be"
         if token not in _OPENS_NOUN or self._governs:
-            self._role = ""
+            self._end_role()
 
     def _word(self, token: str) -> None:
         if token in _FINITE:
             self._finite.append(len(self._units))
         if token in _BREAKS:
-            self._role = ""
+            self._end_role()
             self._edges += [len(self._units), len(self._units) + 1]
         if token == "a":  # a few, a little
             self.index += 1
@@ -203,16 +205,24 @@ class _Reader:
         self._units.append(replace(unit, is_negated=self._is_negated, auxiliary=self._auxiliary))
         self._governs, self._is_negated, self._auxiliary = True, False, ""
 
+    def _end_role(self) -> None:
+        """End what a preposition governs; one that governs nothing is a word of its own (turn it off)."""
+        if self._role and not self._governs:
+            self._add(Unit(self._role))
+        self._role = ""
+
     def _bound(self) -> None:
         """End a clause; a negation that nothing followed is not lost with it."""
+        self._end_role()
         if self._is_negated:
             self._add(Unit("not"))
         self._bounds.append(len(self._units))
         self._edges.append(len(self._units))
-        self._role = self._auxiliary = ""
+        self._auxiliary = ""
 
     def reading(self) -> Reading:
         """Return what was read."""
+        self._end_role()
         if self._is_negated:
             self._add(Unit("not"))
         is_bound = any(token in SUBORDINATORS for token in self.tokens)

@@ -39,6 +39,7 @@ def read_korean(sentence: str) -> Reading:
     """The nouns that the particle before this morpheme gave their role."""
     edges: list[int] = []
     persons: list[str] = []
+    is_person = False
     asks, is_negated, is_finite, prefix = False, False, False, ""
     for form, tag in _morphemes(text):
         asks = asks or (form in _ASKING and tag[0] not in "JE")
@@ -46,15 +47,17 @@ def read_korean(sentence: str) -> Reading:
             role = _role(form, tag)
             for index in run or told:
                 units[index] = replace(units[index], role=f"{'' if run else units[index].role}{role}")
-            told, run = run or told, []
+            if is_person:
+                persons[-1] = f"{_SUBJECT if role == _TOPIC else role} {persons[-1]}"
+            told, run, is_person = run or told, [], False
             continue
-        told = []
+        told, is_person = [], tag == "NP" and form not in _ASKING
         if tag in ("EC", "SP", "MAJ"):
             edges.append(len(units))
         is_finite = is_finite or tag == "EF"
         if tag == "XPN":
             prefix = form
-        elif tag == "NP" and form not in _ASKING:
+        elif is_person:
             persons.append(form)
         elif tag == "EP" and units:
             units[-1] = replace(units[-1], auxiliary=_TENSES.get(form, units[-1].auxiliary))

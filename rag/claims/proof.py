@@ -131,7 +131,7 @@ def may_mean(source: Sequence[str], claim: Sequence[str]) -> bool:
 
     Where the source has names instead, one that stands for somebody spoken of may mean any of them.
     """
-    wanted = [person for person in claim if source or person in ADDRESSED]
+    wanted = [person for person in claim if source or person.rpartition(" ")[2] in ADDRESSED]
     known = iter(source)
     return all(person in known for person in wanted)
 

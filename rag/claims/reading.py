@@ -53,8 +53,8 @@ class Reading:
     """A sentence's units in their order; `bounds` are the indices where a clause of its own begins.
 
     `edges` are those where a part of it begins, of its own or not: behind a comma, at "and". `persons` are
-    its personal pronouns in their order. `is_finite` is whether it is a sentence for certain, not a phrase.
-    `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or no question does.
+    its personal pronouns in their order, each behind its role. `is_finite` is whether it is a sentence for
+    certain, not a phrase. `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or no question does.
     """
 
     units: tuple[Unit, ...]

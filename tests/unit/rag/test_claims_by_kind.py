@@ -23,6 +23,14 @@ FALSE = {
         ("그는 그녀에게 보고한다.", "누가 보고하나요?", "그녀는 그에게 보고합니다."),
         ("우리는 당신에게 지급한다.", "누가 지급하나요?", "당신은 우리에게 지급합니다."),
     ],
+    "a preposition that governs no noun": [
+        ("Except on Sundays, parking is free.", "When is parking free?", "Parking is free on Sundays."),
+        ("Power must be off before cleaning.", "When?", "Power must be on before cleaning."),
+        ("Turn the pump off.", "What must be done?", "Turn the pump on."),
+        ("The lamp is on.", "How is the lamp?", "The lamp is off."),
+        ("The fee is paid to us.", "Who is paid?", "The fee is paid by us."),
+        ("문서를 저에게 보낸다.", "무엇을 보내나요?", "문서를 저에게서 보낸다."),
+    ],
     "voice": [
         (CHARGED, "Who is charged?", "The customer charges 5 dollars."),
         (CHARGED, "Who is charged?", "The customer is charging 5 dollars."),
@@ -96,6 +104,8 @@ FALSE = {
 TRUE = [
     (NOTIFY, "How soon must I notify you?", "You must notify us within thirty days."),
     (CHARGED, "How much is the customer charged?", "5 dollars."),
+    ("Turn the pump off.", "What must be done?", "Turn the pump off."),
+    ("The fee is paid to us yearly.", "When?", "The fee is paid to us yearly."),
     ("Books are kept in the cellar.", "Where are books kept?", "Kept in the cellar."),
     ("Books are kept in the cellar.", "Where are books kept?", "They are kept in the cellar."),
     ("The fee was 5 dollars.", "What was the fee?", "5 dollars."),
