@@ -54,7 +54,8 @@ class Reading:
 
     `edges` are those where a part of it begins, of its own or not: behind a comma, at "and". `persons` are
     its personal pronouns in their order, each behind its role. `is_finite` is whether it is a sentence for
-    certain, not a phrase. `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or no question does.
+    certain, not a phrase. `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or
+    no question does.
     """
 
     units: tuple[Unit, ...]
