@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _SPACES = re.compile(r"[ \t\u00a0\u3000]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_FIRST_HALF = re.compile(r"[\ud800-\udbff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u3131-\u318e]")
 _LATIN = re.compile(r"[A-Za-z]")
 # A sentence ends at . ! ? … or 。 (with closing quotes and brackets) before a space or the end, or at
@@ -21,11 +22,24 @@ _LONGEST_ABBREVIATION = 12
 
 
 def well_formed(text: str) -> str:
-    """Return a text that can be written as UTF-8: half of a surrogate pair becomes U+FFFD.
+    """Return a text that can be written as UTF-8: half of a surrogate pair becomes U+FFFD, two become one.
 
     Such halves come of bytes that are no UTF-8 on the command line, and of \\ud83d alone in JSON.
     """
-    return _SURROGATE.sub("\ufffd", text)
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def well_formed_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a text's pieces `well_formed`; a pair whose halves came in two pieces is put together."""
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        held = text[-1:] if _FIRST_HALF.match(text[-1:]) else ""
+        yield well_formed(text.removesuffix(held) if held else text)
+    if held:
+        yield well_formed(held)
 
 
 def normalise(text: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-PROMPT_VERSION = 4
-"""Counts up with every change of what the model is told; cached answers of another version are not served."""
+PROMPT_VERSION = 5
+"""Counts up with every change of what the model is told or believed; cached answers of another are void."""
 
 RULES = {
     "en": (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import replace
 
 from rag.claims.english import stem
-from rag.claims.numbers import DAYS, UNITS, joined_digits, korean_number, korean_scaled
-from rag.claims.reading import Reading, Unit
+from rag.claims.numbers import DAYS, UNITS, is_symbol, korean_number, korean_scaled, plain_numbers
+from rag.claims.reading import PAST, Reading, Unit
 from rag.store.korean import kiwi
 
 _SUBJECT, _TOPIC = "subject", "topic"
@@ -20,7 +19,8 @@ _BINDS = {
     "도록": "that",
 }  # fmt: skip
 """Endings that say how clauses belong together; the others only join or end them."""
-_NEGATES = frozenset({"않", "못하", "말"})
+_NEGATES = frozenset({"않", "못하", "말", "아니하"})
+_TENSES = {"었": PAST, "았": PAST, "였": PAST, "겠": "will"}
 _VOICE = frozenset({"되", "당하", "받", "시키"})
 _WISHES = frozenset({"싶"})
 _POINTING = frozenset({"이", "그", "저", "그런", "이런", "저런"})
@@ -31,24 +31,36 @@ _NOUNS = ("NN", "NR", "SL", "SN", "SH", "XR", "W_")
 
 def read_korean(sentence: str) -> Reading:
     """Take a sentence apart; the nouns before a particle share the role that it gives."""
-    text = korean_scaled(joined_digits(unicodedata.normalize("NFKC", sentence)))
+    text = korean_scaled(plain_numbers(sentence))
     units: list[Unit] = []
     run: list[int] = []
     """The nouns right before this morpheme."""
     told: list[int] = []
     """The nouns that the particle before this morpheme gave their role."""
-    asks, is_negated, prefix = False, False, ""
+    edges: list[int] = []
+    persons: list[str] = []
+    is_person = False
+    asks, is_negated, is_finite, prefix = False, False, False, ""
     for form, tag in _morphemes(text):
         asks = asks or (form in _ASKING and tag[0] not in "JE")
         if tag[0] == "J":
             role = _role(form, tag)
             for index in run or told:
                 units[index] = replace(units[index], role=f"{'' if run else units[index].role}{role}")
-            told, run = run or told, []
+            if is_person:
+                persons[-1] = f"{_SUBJECT if role == _TOPIC else role} {persons[-1]}"
+            told, run, is_person = run or told, [], False
             continue
-        told = []
+        told, is_person = [], tag == "NP" and form not in _ASKING
+        if tag in ("EC", "SP", "MAJ"):
+            edges.append(len(units))
+        is_finite = is_finite or tag == "EF"
         if tag == "XPN":
             prefix = form
+        elif is_person:
+            persons.append(form)
+        elif tag == "EP" and units:
+            units[-1] = replace(units[-1], auxiliary=_TENSES.get(form, units[-1].auxiliary))
         elif tag == "XSN":
             if units and form not in ("들", "님"):
                 units[-1] = replace(units[-1], form=units[-1].form + form)
@@ -56,6 +68,8 @@ def read_korean(sentence: str) -> Reading:
             if tag == "MM" and form in _POINTING:
                 continue
             for unit in _nouns(prefix + form, tag):
+                if tag == "SL" and units and units[-1].is_number and is_symbol(form):
+                    unit = replace(unit, form=form)
                 run.append(len(units))
                 units.append(unit)
             prefix = ""
@@ -76,7 +90,7 @@ def read_korean(sentence: str) -> Reading:
             units.append(Unit(form, is_negated=is_negated))
             run, is_negated = [], False
         elif tag == "MAG":
-            if form in ("안", "못"):
+            if form in ("안", "못", "아니"):
                 is_negated = True
             else:
                 units.append(Unit(form))
@@ -86,7 +100,7 @@ def read_korean(sentence: str) -> Reading:
             run = []
         else:
             run = []
-    return Reading(tuple(units), (), asks)
+    return Reading(tuple(units), (), asks, tuple(edges), tuple(persons), is_finite)
 
 
 def _morphemes(text: str) -> list[tuple[str, str]]:

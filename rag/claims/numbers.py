@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
 _THOUSANDS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?!,?\d)")
+_SET_OFF = re.compile(r"(?<=\d)[^\W\d_a-zA-Z가-힣]")
+_RANGE = re.compile(r"(?<=\d)\s?[–—~∼〜]\s?(?=\d)")
 _TO_NINETEEN = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen
@@ -20,7 +23,8 @@ _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1
 _DIGITS = {"영": 0, "공": 0, **{digit: value for value, digit in enumerate("일이삼사오육칠팔구", 1)}}
 _TENS = {"십": 10, "백": 100, "천": 1_000}
 _MYRIADS = {"만": 10**4, "억": 10**8, "조": 10**12}
-_KOREAN_SCALED = re.compile(r"(?<!\d)\d+(?:\.\d+)?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))")
+_SCALED = r"(?<!\d)\d{1,15}(?:\.\d{1,15})?\s?(?:[천백십]?[만억조]|[천백](?=\s?원|\s?명|\s?개|\s?건))"
+_KOREAN_SCALED = re.compile(rf"{_SCALED}(?:\s?{_SCALED}){{0,5}}(?:\s?\d{{1,15}}(?=\s?원))?")
 _NATIVE = {
     "한": 1, "하나": 1, "두": 2, "둘": 2, "세": 3, "셋": 3, "석": 3, "네": 4, "넷": 4, "넉": 4, "다섯": 5,
     "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10, "스무": 20, "스물": 20, "서른": 30, "마흔": 40,
@@ -37,12 +41,28 @@ UNITS = {
     "%": "%", "percent": "%", "퍼센트": "%", "프로": "%", "℃": "°c", "°c": "°c", "℉": "°f", "°f": "°f",
 }  # fmt: skip
 """Signs and words of one unit."""
+_MOST_SYMBOL = 4
+"""Letters of the longest symbol of a unit (Gbit)."""
 CURRENCY = "$€£₩¥"
 
 
-def joined_digits(text: str) -> str:
-    """Write 1,000 as 1000."""
-    return _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
+def plain_numbers(text: str) -> str:
+    """Normalise a text (NFKC): 1,000 is 1000, 5–10 is 5-10, 1½ is 1 1/2, and 10⁶ is 10^6, not 106."""
+    text = unicodedata.normalize("NFKC", _SET_OFF.sub(_set_off, text)).replace("\u2044", "/")
+    return _RANGE.sub("-", _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text))
+
+
+def is_symbol(word: str) -> bool:
+    """Whether a word behind a number is a symbol that another case would turn into another unit (Mb, MB)."""
+    symbol = word.partition("/")[0]
+    is_mixed = not symbol.islower() and not symbol.isupper()
+    return symbol.isalpha() and (len(symbol) == 1 or (len(symbol) <= _MOST_SYMBOL and is_mixed))
+
+
+def _set_off(match: re.Match[str]) -> str:
+    """Keep a raised figure, a fraction or a figure in a circle from growing into the number before it."""
+    form = unicodedata.decomposition(match[0]).partition(" ")[0]
+    return ("^" if form == "<super>" else " " if form.startswith("<") else "") + match[0]
 
 
 def english_number(words: Sequence[str]) -> tuple[str, int]:
@@ -76,8 +96,7 @@ def korean_scaled(text: str) -> str:
     def scaled(match: re.Match[str]) -> str:
         return f" {_scaled_value(match[0])} "
 
-    several = re.compile(rf"{_KOREAN_SCALED.pattern}(?:\s?{_KOREAN_SCALED.pattern})*(?:\s?\d+(?=\s?원))?")
-    return several.sub(scaled, text)
+    return _KOREAN_SCALED.sub(scaled, text)
 
 
 def _scaled_value(text: str) -> str:

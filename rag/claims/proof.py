@@ -14,14 +14,20 @@ stand in the question says nothing: it is an echo, whatever the passages say.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from rag.claims.reading import Reading, Unit, read
+from rag.claims.reading import ADDRESSED, PAST, Reading, Unit, read
 from rag.text import split_sentences
 
 _SUBJECT, _TOPIC = "subject", "topic"
 _STARTS_BLOCK = re.compile(r"\s*(?:[-*•|#>]|\d+[.)]\s|```|$)")
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
+_CLOSING = " \t\r\n*_\"'”’)]"
+"""What may stand behind the colon of a lead."""
+_MOST_LED = 64
+"""Units of the longest lead of a list in a list; below a longer one the outer lead stands."""
+_ASKED = re.compile(r"[?？][\"'”’)\]*_]*\s*$")
 _ENDED = re.compile(r"[.!?…。:;|][\"'”’)\]]*\s*$")
 _WRAPPED = 40
 """A line of at least so many characters without a stop goes on in the next one."""
@@ -50,6 +56,11 @@ def whole_sentences(text: str) -> list[str]:
     return [sentence.strip() for sentence in found if sentence.strip()]
 
 
+def _leads(sentence: str) -> bool:
+    """Whether a sentence begins what a list goes on with."""
+    return sentence.rstrip(_CLOSING).endswith((":", "："))
+
+
 class Prover:
     """Proves sentences of one answer by the passages it was given."""
 
@@ -66,7 +77,7 @@ class Prover:
     def proofs(self, sentence: str) -> tuple[int, ...]:
         """Return the numbers of the passages that prove a sentence; none for an echo."""
         claim = read(sentence)
-        if not claim.units or self._is_echo(claim):
+        if not claim.units or self._is_echo(claim) or _ASKED.search(sentence):
             return ()
         return tuple(
             number
@@ -79,30 +90,73 @@ class Prover:
 
     def _readings(self, number: int) -> list[Reading]:
         if number not in self._read:
-            self._read[number] = [read(sentence) for sentence in whole_sentences(self._texts[number - 1])]
+            self._read[number] = list(self._statements(self._texts[number - 1]))
         return self._read[number]
+
+    def _statements(self, text: str) -> Iterator[Reading]:
+        """Read what a text states. It does not state what it asks, nor a list's items without their lead.
+
+        "- theft" below "It does not cover:" says that theft is not covered; where the question says what the
+        lead does, the item stands alone.
+        """
+        lead: Reading | None = None
+        for sentence in whole_sentences(text):
+            if _ASKED.search(sentence):
+                lead = None
+                continue
+            reading = read(sentence)
+            if lead is None or not _ITEM.match(sentence):
+                yield reading
+                lead = reading if _leads(sentence) else None
+                continue
+            below = reading.below(lead)
+            yield below
+            if reading.is_finite or any(lead.said <= asked.said for asked in self._questions):
+                yield reading
+            if _leads(sentence) and len(below.units) <= _MOST_LED:
+                lead = below
 
     def _proves(self, source: Reading, claim: Reading) -> bool:
         for clause in source.clauses():
-            rest = left_over(clause, claim.units)
+            if not may_mean(clause.persons, claim.persons):
+                continue
+            rest = left_over(clause, claim, is_past=any(asked.is_past for asked in self._questions))
             if rest is not None and (not rest or any(is_asked(rest, asked) for asked in self._questions)):
                 return True
         return False
 
 
-def left_over(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | None:
-    """Return what a clause says beyond a claim; None where it does not say all of the claim."""
-    if not any(unit.role for unit in claim):
-        bare = _piece_left(clause, claim)
-        if bare is not None:
-            return bare
+def may_mean(source: Sequence[str], claim: Sequence[str]) -> bool:
+    """Whether a claim's pronouns may mean whom a source's mean: the same ones, in the same order.
+
+    Where the source has names instead, one that stands for somebody spoken of may mean any of them.
+    """
+    wanted = [person for person in claim if source or person.rpartition(" ")[2] in ADDRESSED]
+    known = iter(source)
+    return all(person in known for person in wanted)
+
+
+def left_over(clause: Reading, claim: Reading, *, is_past: bool = False) -> list[Unit] | None:
+    """Return what a clause says beyond a claim; None where it does not say all of the claim.
+
+    `is_past` is whether the question speaks of the past, so that a bare answer does, too.
+    """
+    used = _piece(clause, claim, is_past) if not any(unit.role for unit in claim.units) else None
+    used = _places(clause.units, claim.units, is_past) if used is None else used
+    if used is None or _is_merged(clause, used):
+        return None
+    return [unit for index, unit in enumerate(clause.units) if index not in used]
+
+
+def _places(clause: Sequence[Unit], claim: Sequence[Unit], is_past: bool) -> set[int] | None:
+    """Return where the clause says each unit of the claim."""
     taken: dict[int, int] = {}
     for role in {_merged(unit.role) for unit in claim}:
         at = [index for index, unit in enumerate(clause) if _merged(unit.role) == role]
         for place, unit in enumerate(claim):
             if _merged(unit.role) != role:
                 continue
-            while at and clause[at[0]].said != unit.said:
+            while at and not _is_said(clause[at[0]], unit, place, is_past):
                 at.pop(0)
             if not at:
                 return None
@@ -111,18 +165,41 @@ def left_over(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | Non
         # A number belongs to what stands behind it: "5 days" is not said by "5 hours and 3 days".
         if unit.is_number and taken[following] != taken[place] + 1:
             return None
-    used = set(taken.values())
-    return [unit for index, unit in enumerate(clause) if index not in used]
+    return set(taken.values())
 
 
-def _piece_left(clause: Sequence[Unit], claim: Sequence[Unit]) -> list[Unit] | None:
-    """Return what stands round a bare phrase, which has lost its role: "180 days" of "live for 180 days"."""
-    wanted = [unit.said for unit in claim]
-    for start in range(len(clause) - len(claim) + 1):
-        piece = clause[start : start + len(claim)]
-        if [unit.said for unit in piece] == wanted and len({unit.role for unit in piece}) == 1:
-            return [*clause[:start], *clause[start + len(claim) :]]
+def _is_said(unit: Unit, claimed: Unit, place: int, is_past: bool) -> bool:
+    """Whether a unit says what is claimed, of the same time and in the same voice.
+
+    The first word of a bare answer has lost its auxiliary: "kept in the cellar".
+    """
+    if unit.said != claimed.said or unit.ending != claimed.ending:
+        return False
+    is_bare = place == 0 and not claimed.auxiliary and (unit.auxiliary != PAST or is_past)
+    return unit.auxiliary == claimed.auxiliary or is_bare
+
+
+def _piece(clause: Reading, claim: Reading, is_past: bool) -> set[int] | None:
+    """Return where a bare phrase stands, which has lost its role: "180 days" of "live for 180 days"."""
+    length = len(claim.units)
+    for start in range(len(clause.units) - length + 1):
+        piece = clause.units[start : start + length]
+        if len({unit.role for unit in piece}) == 1 and all(
+            _is_said(unit, claimed, place, is_past)
+            for place, (unit, claimed) in enumerate(zip(piece, claim.units, strict=True))
+        ):
+            return set(range(start, start + length))
     return None
+
+
+def _is_merged(clause: Reading, used: set[int]) -> bool:
+    """Whether a claim takes parts of two parts ("5 dollars for adults, 2 for children"), or of one word."""
+    units = clause.units
+    if any(unit.is_joined and (at in used) != (at + 1 in used) for at, unit in enumerate(units[:-1])):
+        return True
+    ends = (0, *clause.edges, len(units))
+    taken = [sum(at in used for at in range(start, end)) for start, end in pairwise(ends)]
+    return sum(0 < count < end - start for count, (start, end) in zip(taken, pairwise(ends), strict=True)) > 1
 
 
 def is_asked(rest: Sequence[Unit], question: Reading) -> bool:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+PAST = "past"
+"""The auxiliary of what is no longer so."""
+ADDRESSED = frozenset({"i", "we", "you", "나", "저", "우리", "저희", "너", "너희", "당신", "여러분"})
+"""Pronouns of who speaks and who is spoken to; the others stand for a name."""
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _MARKER = re.compile(r"\s*(?:\d{1,2}[.)]|[-*•#>]+)\s+(?=[^\W\d])")
 """What numbers or marks an item of a list or a heading; it is no part of what is said."""
@@ -26,13 +29,18 @@ class Unit:
     """One word or number that means something.
 
     `form` is its stem, or the number's digits; `role` the preposition or particle that governs it, ""
-    without; `is_negated` whether "not" or its kin bears on it.
+    without; `is_negated` whether "not" or its kin bears on it. `auxiliary` is what the verb before it says of
+    voice and time (is charged, was free), `ending` what the stem has lost of the same (charging, charged);
+    `is_joined` is whether a hyphen joins it to what follows (ex-employee).
     """
 
     form: str
     role: str = ""
     is_negated: bool = False
     is_number: bool = False
+    auxiliary: str = ""
+    ending: str = ""
+    is_joined: bool = False
 
     @property
     def said(self) -> tuple[str, bool]:
@@ -44,25 +52,55 @@ class Unit:
 class Reading:
     """A sentence's units in their order; `bounds` are the indices where a clause of its own begins.
 
-    `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or no question does.
+    `edges` are those where a part of it begins, of its own or not: behind a comma, at "and". `persons` are
+    its personal pronouns in their order, each behind its role. `is_finite` is whether it is a sentence for
+    certain, not a phrase. `asks` is whether it asks for something unknown (what, which, 며칠), as no yes or
+    no question does.
     """
 
     units: tuple[Unit, ...]
     bounds: tuple[int, ...] = ()
     asks: bool = False
+    edges: tuple[int, ...] = ()
+    persons: tuple[str, ...] = ()
+    is_finite: bool = False
 
     @property
     def said(self) -> frozenset[tuple[str, bool]]:
         """What is said of anything, whatever the roles."""
         return frozenset(unit.said for unit in self.units)
 
-    def clauses(self) -> list[Sequence[Unit]]:
+    def below(self, lead: Reading) -> Reading:
+        """Return it as the end of a sentence that `lead` begins: "It does not cover:" and "- theft"."""
+        begun = len(lead.units)
+        return replace(
+            self,
+            units=lead.units + self.units,
+            bounds=(),
+            edges=(*lead.edges, begun, *(begun + edge for edge in self.edges)),
+            persons=lead.persons + self.persons,
+        )
+
+    @property
+    def is_past(self) -> bool:
+        """Whether it speaks of what was."""
+        return any(unit.auxiliary == PAST for unit in self.units)
+
+    def clauses(self) -> list[Reading]:
         """Return the whole and, where it is of several clauses that stand alone, each of them."""
         if not self.bounds:
-            return [self.units]
-        edges = (0, *self.bounds, len(self.units))
-        parts = [self.units[start:end] for start, end in pairwise(edges)]
-        return [self.units, *(part for part in parts if part)]
+            return [self]
+        ends = (0, *self.bounds, len(self.units))
+        parts = [
+            replace(
+                self,
+                units=self.units[start:end],
+                bounds=(),
+                edges=tuple(edge - start for edge in self.edges if start < edge < end),
+            )
+            for start, end in pairwise(ends)
+        ]
+        return [self, *(part for part in parts if part.units)]
 
 
 @functools.lru_cache(4096)

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from rag.llm.failures import broke_off, failures, unavailable
 from rag.llm.retry import retrying
 from rag.llm.served import Message, ServedModel, StreamFacts, served_model
 from rag.llm.tokens import TokenCounter
+from rag.text import well_formed_pieces
 
 if TYPE_CHECKING:
     import httpx
@@ -141,10 +142,7 @@ class ModelServer:
         future = submit(self._produce(self.client, body, facts, pieces))
         try:
             with cancellation.calling(lambda: pieces.put(Cancelled("the answer is no longer wanted"))):
-                while (piece := pieces.get()) is not _END:
-                    if isinstance(piece, BaseException):
-                        raise piece
-                    yield cast(str, piece)
+                yield from well_formed_pieces(_until_end(pieces))
         finally:
             future.cancel()
 
@@ -237,6 +235,14 @@ class ModelServer:
             f"alone for {self.config.retry.breaker_reset_s:.0f} s",
             mend="Look at its log (make logs)",
         )
+
+
+def _until_end(pieces: queue.SimpleQueue[object]) -> Iterator[str]:
+    """Yield the pieces that a queue is given; raise the error that it is given."""
+    while (piece := pieces.get()) is not _END:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield cast(str, piece)
 
 
 def _limits() -> httpx.Limits:

@@ -36,5 +36,6 @@ def check_archive(path: Path, kind: str) -> None:
         raise UnreadableDocument(
             f"{path.name}: would unpack to {unpacked_bytes / 1e6:,.0f} MB in {len(entries):,} parts, "
             "like a zip bomb",
-            mend=f"Give a {kind} that unpacks to less than {MAX_UNPACKED_BYTES / 1e6:,.0f} MB",
+            mend=f"Split it, or give a {kind} of at most {MAX_UNPACKED_BYTES / 1e6:,.0f} MB unpacked, "
+            f"{MAX_ENTRIES:,} parts and {MAX_RATIO} bytes from each packed one",
         )

@@ -87,6 +87,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 400:  # all that FastAPI refuses so is a body it cannot parse
+        return _answer(request, Refusal(400, "invalid_json", "the body is not JSON"))
     message = f"{request.method} {request.url.path[:200]}: {error.detail}"
     return _answer(request, Refusal(error.status_code, _CODES.get(error.status_code, "refused"), message))
 

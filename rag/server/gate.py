@@ -183,9 +183,14 @@ def _check_length(headers: Headers, most: int) -> None:
 def _check_origin(headers: Headers) -> None:
     """Refuse what another site's page sends to this machine (cross-site requests, DNS rebinding).
 
+    Where a header comes twice, each must be ours: which of them others go by is not known here.
+
     Raises:
         Refusal: 403.
     """
-    why = foreign(headers.get("host", ""), headers.get("origin"))
-    if why is not None:
-        raise Refusal(403, why, WHY[why])
+    origins: list[str | None] = [*headers.getlist("origin")] or [None]
+    for host in headers.getlist("host") or [""]:
+        for origin in origins:
+            why = foreign(host, origin)
+            if why is not None:
+                raise Refusal(403, why, WHY[why])

@@ -7,6 +7,7 @@ from typing import Any
 from core.errors import InputError, QuantserveError, UsageError
 from core.files import Locked
 from rag.errors import IndexMismatch, NoIndex, ServerUnavailable, StoreUnavailable
+from rag.text import well_formed
 
 _KINDS = {
     401: "authentication_error",
@@ -37,9 +38,13 @@ class Refusal(Exception):
         self.extension = extension
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body: {"error": {"message", "type", "param", "code"}}."""
+        """Return the JSON body: {"error": {"message", "type", "param", "code"}}.
+
+        What a client sent may stand in it, and be no text.
+        """
         kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        param = None if self.param is None else well_formed(self.param)
+        error = {"message": well_formed(str(self)), "type": kind, "param": param, "code": self.code}
         return {"error": error} | ({"quantserve": self.extension} if self.extension is not None else {})
 
     def headers(self) -> dict[str, str]:

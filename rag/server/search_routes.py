@@ -17,6 +17,7 @@ from rag.server.schemas import SearchRequest
 from rag.server.service import Service
 from rag.server.surroundings import surroundings_of
 from rag.server.views import chunk_view, sources_view
+from rag.text import well_formed
 
 
 def _passage(service: Service, identity: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def search_routes(service: Service) -> APIRouter:
         return JSONResponse(
             {
                 "object": "list",
-                "query": body.query,
+                "query": well_formed(body.query),
                 "retrieve": retrieve.mode,
                 "data": sources_view(found.passages, folder),
                 "seconds": {name: round(value, 4) for name, value in record.seconds.items()},

@@ -141,8 +141,7 @@ async def receive_files(request: Request, folder: Path, bounds: Bounds) -> Uploa
 
     Raises:
         Refusal: it is not multipart, a file is too large, none is of a kind that is read, nothing was sent,
-        it
-            came too slowly, or the disk is full.
+            it came too slowly, or the disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
@@ -151,11 +150,11 @@ async def receive_files(request: Request, folder: Path, bounds: Bounds) -> Uploa
     receiver = _Receiver(folder, bounds)
     names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
     events = (*names, "headers_finished", "end")
-    parser = MultipartParser(
-        boundary,
-        {f"on_{event}": getattr(receiver, f"on_{event}") for event in events},  # type: ignore[arg-type]
-    )
     try:
+        parser = MultipartParser(
+            boundary,
+            {f"on_{event}": getattr(receiver, f"on_{event}") for event in events},  # type: ignore[arg-type]
+        )
         # The disk is waited for in a thread: meanwhile others are answered.
         await asyncio.to_thread(private_folder, folder)
         async for data in request.stream():

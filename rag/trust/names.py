@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kiwipiepy import Token
 
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*[A-Za-z0-9+]")
+_LATIN = re.compile(r"[a-z0-9]")
 _HANGUL = re.compile(r"[가-힣]")
 _CLOSEST = 5
 _LEAST_SYLLABLES = 2
@@ -116,7 +117,15 @@ def _is_written(name: str, generation: SearchedIndex) -> bool:
     """Whether a document holds a name as a word of its own; the plural of an abbreviation is that, too."""
     written = {name.lower(), name.removesuffix("s").lower()}
     rows = [row for form in written for row, _ in generation.search_words(form, _CLOSEST)]
-    pattern = re.compile(
-        "|".join(rf"(?<![a-z0-9]){re.escape(form)}s?(?![a-z0-9])" for form in sorted(written))
-    )
-    return any(pattern.search(chunk.embedded.lower()) for chunk in generation.chunks.rows(rows))
+    texts = [chunk.embedded.lower() for chunk in generation.chunks.rows(rows)]
+    return any(_is_word(form + plural, text) for text in texts for form in written for plural in ("", "s"))
+
+
+def _is_word(form: str, text: str) -> bool:
+    """Whether a text holds a form that no Latin letter and no figure goes on."""
+    at = text.find(form)
+    while at >= 0:
+        if not any(_LATIN.match(beside) for beside in (text[at - 1 : at], text[at + len(form) :][:1])):
+            return True
+        at = text.find(form, at + 1)
+    return False

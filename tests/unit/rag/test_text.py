@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text import language_of, normalise, split_sentences
+from rag.text import language_of, normalise, split_sentences, well_formed, well_formed_pieces
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,14 @@ def test_language_of_a_question(text: str, language: str) -> None:
 
 def test_normalise_composes_loose_jamo_and_blanks() -> None:
     assert normalise(unicodedata.normalize("NFD", " 한국어 \t 문서 ")) == "한국어 문서"
+
+
+@given(st.lists(st.text(st.sampled_from("a가\ud83d\ude00"), max_size=4)))
+def test_pieces_of_a_text_are_well_formed_as_the_whole_is(pieces: list[str]) -> None:
+    joined = "".join(well_formed_pieces(pieces))
+    assert joined == well_formed("".join(pieces))
+    joined.encode()
+
+
+def test_halves_of_a_pair_in_two_pieces_are_one_character() -> None:
+    assert "".join(well_formed_pieces(["a\ud83d", "", "\ude00b", "\ud83d"])) == "a\U0001f600b\ufffd"

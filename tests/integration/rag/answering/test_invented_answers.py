@@ -11,7 +11,7 @@ from rag.embedding.backend import Embedder
 from rag.ingest import index_paths
 from rag.retrieve import Searcher
 from rag.store.generation import IndexStore
-from tests.integration.rag.answering.bench import Bench
+from tests.integration.rag.answering.bench import BULBS, Bench
 
 MANUAL = (
     "# Getting the system\n\nThe official DVD set consists of 7 discs. It can be bought from vendors. "
@@ -117,3 +117,11 @@ def test_a_heading_that_echoes_the_question_is_no_quote(
         .answer("What is the price of the official DVD set?")
     )
     assert answer.text == "Vendors ask what they like for it. [1]"
+
+
+def test_half_of_a_surrogate_pair_from_the_model_is_no_end(bench: Bench) -> None:
+    bench.server.change(answer="They are kept in the cellar\ud83d [1].")
+    first = bench.answerer(mode="generate").answer(BULBS)
+    again = bench.answerer(mode="generate").answer(BULBS)
+    assert first.text == again.text == "They are kept in the cellar\ufffd [1]."
+    assert again.cached == "exact"

@@ -138,6 +138,7 @@ def test_a_refused_upload_leaves_nothing(
     [
         (b"{}", "application/json", "not_multipart"),
         (b"--x\r\nnonsense", "multipart/form-data; boundary=x", "invalid_multipart"),
+        (b"--x--\r\n", f"multipart/form-data; boundary={'x' * 5000}", "invalid_multipart"),
         (
             b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
             "multipart/form-data; boundary=x",

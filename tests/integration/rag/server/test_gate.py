@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -145,6 +147,15 @@ def test_without_keys_other_sites_pages_may_not_ask(
     with served.http() as http:
         reply = http.get("/documents", headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, code)
+
+
+@pytest.mark.parametrize("foreign", ["Host: evil.example", "Origin: http://evil.example"])
+def test_of_two_headers_each_must_be_ours(served: Served, foreign: str) -> None:
+    url = urlsplit(served.url)
+    ours = f"Host: {url.netloc}\r\nOrigin: http://{url.netloc}"
+    with socket.create_connection((url.hostname, url.port)) as client:
+        client.sendall(f"GET /documents HTTP/1.1\r\n{ours}\r\n{foreign}\r\n\r\n".encode())
+        assert client.recv(12) == b"HTTP/1.1 403"
 
 
 def test_errors_of_routing_have_the_same_shape(served: Served) -> None:

@@ -32,14 +32,36 @@ def test_a_wrong_option_is_refused(served: Served, options: dict[str, Any], fiel
     assert "\n" not in reply.json()["error"]["message"]
 
 
-def test_half_of_a_surrogate_pair_is_no_server_error(served: Served, answering: FakeServer) -> None:
-    with served.http() as http:
-        reply = http.post(
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "bulbs? \\ud83d"}]}', 200),
+        (
             "/v1/chat/completions",
-            content=b'{"messages": [{"role": "user", "content": "Where are the spare bulbs kept? \\ud83d"}]}',
-            headers={"content-type": "application/json"},
-        )
-    assert reply.status_code in (200, 400)
+            b'{"model": "\\ud83d", "messages": [{"role": "user", "content": "?"}]}',
+            404,
+        ),
+        ("/v1/chat/completions", b'{"\\ud83d": 1, "messages": [{"role": "user", "content": "?"}]}', 400),
+        ("/search", b'{"query": "bulbs \\ud83d"}', 200),
+        ("/search", b'{"query": "bulbs", "retrieve": "\\ud83d"}', 400),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_no_server_error(
+    served: Served, answering: FakeServer, path: str, body: bytes, status: int
+) -> None:
+    with served.http() as http:
+        reply = http.post(path, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == status
+    assert reply.json()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 50_000, b'{"query": "\xff"}', b"\x1f\x8b\x08", b'{"top_k": ' + b"9" * 5000 + b"}"]
+)
+def test_a_body_that_is_no_json_says_so(served: Served, body: bytes) -> None:
+    with served.http() as http:
+        reply = http.post("/search", content=body, headers={"content-type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
 
 
 def test_a_greeting_is_answered_without_passages(served: Served, answering: FakeServer) -> None:
