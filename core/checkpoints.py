@@ -27,7 +27,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.mo
 NAMED_IN_CONFIG = "transformers_weights"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 # models--OWNER--NAME/snapshots/COMMIT, as huggingface_hub's cache lays repositories out.
-_HUB_FOLDER = re.compile(r"(?:models|datasets)--(?:(?P<owner>.+?)--)?(?P<name>.+)")
+_HUB_KINDS = ("models", "datasets")
 # Keys of config.json that say how weights are quantized; the second is compressed-tensors' older one.
 _QUANTIZATION = ("quantization_config", "compression_config")
 # Tensors that only packed weights have: AutoGPTQ's and AutoAWQ's, and compressed-tensors'.
@@ -266,10 +266,8 @@ def hub_id(directory: Path) -> str | None:
     """
     place = directory.resolve()
     folder = place.parent.parent if place.parent.name == "snapshots" else place
-    found = _HUB_FOLDER.fullmatch(folder.name)
-    if found is None:
-        return None
-    return f"{found['owner']}/{found['name']}" if found["owner"] else found["name"]
+    kind, *names = folder.name.split("--", maxsplit=2)
+    return "/".join(names) if kind in _HUB_KINDS and names and all(names) else None
 
 
 def model_id(directory: Path) -> str:

@@ -37,9 +37,7 @@ _ASKED = (
 )
 _READ = ("*.json", "*/config.json")
 _NOT_READ = ("tokenizer.json", "vocab.json", "model.safetensors.index.json")
-_UNWANTED = re.compile(
-    r"\s*(?:Supported architectures:|\[type=|Please check the logs|You can update).*", re.DOTALL
-)
+_UNWANTED = re.compile(r"Supported architectures:|\[type=|Please check the logs|You can update")
 _MISSING = re.compile(r"(?:ModuleNotFoundError|ImportError): (.+)")
 SERVED = (
     "Served are language models (decoders), embedding, classification and reranking models, and Whisper; "
@@ -172,4 +170,4 @@ def words_of(problem: str, log: str) -> str:
     if "failed to be inspected" in problem and missing:
         return f"vLLM cannot load its code here: {missing[-1].strip()}"
     _, found, reason = problem.partition("Value error, ")
-    return _UNWANTED.sub("", reason if found else problem).strip().rstrip(".")[:400]
+    return _UNWANTED.split(reason if found else problem, maxsplit=1)[0].strip().rstrip(".")[:400]

@@ -17,10 +17,11 @@ from typing import Any
 
 from core.logs import last_raised, telling_line
 
-_CORE = re.compile(r"^\((?:EngineCore|Worker|DPCoordinator)\w* (?:\w+=\d+ ?)+\)")
+_CORE = re.compile(r"^\((?:EngineCore|Worker|DPCoordinator)\w*(?: \w+=\d+)+ ?\)")
 _WORKER_DIED = re.compile(r"Worker proc (\S+) died unexpectedly \(exit code: (-\d+)\)")
 _FATAL_ERROR = "EngineCore encountered a fatal error"
-_FATAL_LINE = re.compile(r"^(Fatal Python error: .+|terminate called .+|\s*what\(\): .+|.*[Cc]orrupted .+)$")
+_FATAL_LINE = re.compile(r"Fatal Python error: |terminate called |\s*what\(\): ")
+_CORRUPTED = re.compile(r"[Cc]orrupted ")
 _LAST_LINES = 40
 _SIGNALS = {
     signal.SIGKILL: "out of memory?",
@@ -85,7 +86,8 @@ def _killed(code: int, when: str, death: Death) -> str:
 
 def _fatal_line(log: str) -> str:
     """Return what native code or the interpreter said last, in the log's last lines."""
-    last = [line.strip() for line in log.splitlines()[-_LAST_LINES:] if _FATAL_LINE.match(line)]
+    lines = log.splitlines()[-_LAST_LINES:]
+    last = [line.strip() for line in lines if _FATAL_LINE.match(line) or _CORRUPTED.search(line)]
     return last[-1][:400] if last else ""
 
 
