@@ -33,6 +33,7 @@ _MOST_PATH_CHARS = 200
 _PREFLIGHT_AGE_S = b"600"
 _ASKED_HEADERS = b"access-control-request-headers"
 _ANTHROPIC = "/v1/messages"
+_RESPONSES = "/v1/responses"
 
 
 class Guard:
@@ -98,6 +99,7 @@ class Guard:
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange, path, name = Exchange(scope, receive, send), _path(scope), "unknown"
         exchange.anthropic = path.startswith(_ANTHROPIC)
+        exchange.named_events = path.startswith(_RESPONSES)
         exchange.head = scope["method"] == "HEAD"
         try:
             self._admission.meet(exchange, scope)
@@ -132,6 +134,10 @@ class Guard:
                 await self._app(scope, exchange.receive, exchange.send)
             else:
                 await self._one_model(endpoint.item, exchange, scope, path)
+        except Exception:
+            if exchange.streaming and not exchange.complete:
+                await exchange.break_off()
+            raise
         finally:
             self._account(exchange, scope, name)
 
