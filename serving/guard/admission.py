@@ -131,7 +131,7 @@ class Admission:
             raw, asked, most = await self._json(endpoint, exchange, scope, path)
         exchange.asked = asked
         if asked.no_answer:
-            exchange.context = replace(exchange.context, asked_for_none=True)
+            exchange.context = replace(exchange.context or self._context, asked_for_none=True)
         self._take(endpoint, exchange, asked, most)
         return raw
 
@@ -185,9 +185,9 @@ class Admission:
                 body = {**body, "tools": tools}
                 raw = to_json(body)
                 _set_length(scope, len(raw))
-        if self._compiler is not None:
-            for constraint in constraints(body):
-                exchange.context = Context(self._settings.tokens.window, constrained=constraint.field)
+        for constraint in constraints(body):
+            exchange.context = replace(self._context, constrained=constraint.field)
+            if self._compiler is not None:
                 await self._compiler.check(constraint)
         if not endpoint.queued or not _counts(exchange.key):
             return raw, asked, 0

@@ -154,7 +154,7 @@ def _each(texts: Any, window: int) -> tuple[int, int]:
 
 
 def _inputs(body: dict[str, Any], bounds: TokenBounds, window: int) -> tuple[int, int]:
-    """The most of whatever a body holds: which of several fields the engine reads is not told from outside."""
+    """The most of what a body holds: which of several fields the engine reads is not told from outside."""
     found = [_each(body[name], window) for name in ("prompt", "input") if body.get(name) is not None]
     if body.get("messages") is not None:
         found.append((_conversation(body["messages"], body, bounds, window), 1))

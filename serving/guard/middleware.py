@@ -6,6 +6,7 @@ has read the body before it. vLLM loads it by `--middleware serving.guard.middle
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -26,6 +27,7 @@ from serving.guard.refusal import Refusal
 from serving.guard.settings import GuardSettings, from_environment
 from serving.guard.supervisor import Supervisor
 
+_LOG = logging.getLogger("uvicorn.error")
 _LEFT = 499
 """Status in the audit log for a client that left first; nginx's number, never sent."""
 _LOOPBACK = "127.0.0.1"
@@ -135,9 +137,10 @@ class Guard:
             else:
                 await self._one_model(endpoint.item, exchange, scope, path)
         except Exception:
-            if exchange.streaming and not exchange.complete:
-                await exchange.break_off()
-            raise
+            if not exchange.streaming or exchange.complete:
+                raise
+            _LOG.exception("the app failed in the middle of a stream")
+            await exchange.break_off()
         finally:
             self._account(exchange, scope, name)
 

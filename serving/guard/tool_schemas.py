@@ -1,7 +1,7 @@
-"""Schemas of tools, each with references of its own, joined to one that a demanded call has to follow. Pure.
+"""Schemas of tools, each with references of its own, joined to one that a demanded call follows. Pure.
 
-The engine puts the parameters of all tools into one schema and moves their `$defs` to its root. What points to
-anything else (`#`, `#/definitions/…`, `#/properties/…`), or to another tool's definition of the same name,
+The engine puts the parameters of all tools into one schema and moves their `$defs` to its root. What points
+to anything else (`#`, `#/definitions/…`, `#/properties/…`), or to another tool's definition of the same name,
 would miss. Such parameters are wrapped: they become a definition of their own name, and point into that.
 """
 
@@ -19,7 +19,7 @@ _PARAMETERS = ("parameters", "input_schema")
 
 
 def described(tool: Any) -> dict[str, Any] | None:
-    """Return what holds a tool's name and parameters: below `function` in a chat, the tool itself elsewhere."""
+    """Return what holds a tool's name and parameters: in a chat what is below `function`."""
     found = tool.get("function", tool) if isinstance(tool, dict) else None
     return found if isinstance(found, dict) else None
 
