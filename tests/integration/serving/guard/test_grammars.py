@@ -110,7 +110,7 @@ OF_ONE_NAME = [
 
 
 @pytest.mark.parametrize(
-    "schemas", [[POINTING], [{"properties": {"a": {"$ref": "#"}}}], [SIBLING], OF_ONE_NAME]
+    "schemas", [[POINTING], [ITSELF], [SIBLING], OF_ONE_NAME]
 )
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "f0"}])
 def test_demanded_calls_compile_wherever_their_parameters_point(
