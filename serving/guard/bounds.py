@@ -171,7 +171,8 @@ def _pairs(body: dict[str, Any], window: int) -> tuple[int, int]:
     other, others = side("documents", "items", "data_2", "text_2")
     pairs = max(ones, others)
     told = pairs * sum(_tree(body.get(name), window) for name in ("instruction", "chat_template_kwargs"))
-    return min(window * pairs, one * -(-pairs // ones) + other * -(-pairs // others) + told), pairs
+    # An embedding model reads both sides by themselves, so a pair may be twice as long as the window.
+    return one * -(-pairs // ones) + other * -(-pairs // others) + told, pairs
 
 
 def _most(found: list[tuple[int, int]]) -> tuple[int, int]:

@@ -103,15 +103,12 @@ def test_constraints_are_found_in_every_api() -> None:
 
 POINTING = {"properties": {"a": {"$ref": "#/definitions/A"}}, "definitions": {"A": {"type": "null"}}}
 SIBLING = {"properties": {"a": {"type": "null"}, "b": {"$ref": "#/properties/a"}}}
-OF_ONE_NAME = [
-    {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": kind}}}
-    for kind in ("null", "integer")
-]
+OWN = {"properties": {"a": {"$ref": "#/$defs/A"}}}
+OF_ONE_NAME = [{**OWN, "$defs": {"A": {"type": kind}}} for kind in ("null", "integer")]
+ITSELF = {"properties": {"a": {"$ref": "#"}}}
 
 
-@pytest.mark.parametrize(
-    "schemas", [[POINTING], [ITSELF], [SIBLING], OF_ONE_NAME]
-)
+@pytest.mark.parametrize("schemas", [[POINTING], [ITSELF], [SIBLING], OF_ONE_NAME])
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "f0"}])
 def test_demanded_calls_compile_wherever_their_parameters_point(
     tmp_path: Path, schemas: list[dict[str, Any]], choice: Any

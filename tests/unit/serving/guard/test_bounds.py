@@ -75,6 +75,7 @@ def test_bound_of_a_text_is_its_bytes_and_never_more_than_the_window(text: str, 
         ("classify", {"input": "hello"}, 1, 9),
         ("rerank", {"query": "abc", "documents": ["d", "ef"]}, 1, 2 * 7 + 5 + 6),
         ("score", {"text_1": "abc", "text_2": "d"}, 1, 12),
+        ("rerank", {"query": "x" * 99, "documents": ["d"], "truncate_prompt_tokens": 10}, 1, 10 + 5),
     ],
 )
 def test_what_is_set_aside(endpoint: str, body: dict[str, Any], answers: int, tokens: int) -> None:
