@@ -40,6 +40,14 @@ SUPERVISOR = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetim
 _FRONT = FRONT_HEADER.lower().encode()
 _FORWARDED = b"x-forwarded-for"
 _CONTENT_LENGTH = b"content-length"
+_FOR_THE_ENGINE = frozenset(
+    {
+        *(b"host", b"user-agent", b"accept", b"accept-encoding", b"x-request-id"),
+        *(b"content-type", _CONTENT_LENGTH, b"transfer-encoding", b"traceparent", b"tracestate"),
+    }
+)
+"""Headers that are handed on. The engine reads others, which would let a client choose its place in the queue
+or the copy that answers; keys and cookies are none of its business."""
 
 
 class Admission:
@@ -82,8 +90,7 @@ class Admission:
         from_front = front is not None and self.is_internal(front.decode("latin-1"))
         if from_front:
             exchange.client = headers.get(_FORWARDED, b"").decode("latin-1") or exchange.client
-        if front is not None:
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != _FRONT]
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] in _FOR_THE_ENGINE]
         origin = headers.get(b"origin")
         if self.keys is not None:
             exchange.allow_origin = origin  # whoever has a key may use it from any page
