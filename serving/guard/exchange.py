@@ -218,7 +218,8 @@ class Exchange:
         """Return an error in a stream as a refusal of ours would say it; the status has gone long ago."""
         first, _, rest = event.partition(b"\n\n")
         _, _, found = first.rpartition(_DATA)
-        return self._event(found) + b"\n\n" + rest
+        # What vLLM says in Anthropic's shape is how its own reading of the error failed.
+        return self._event(_FAILED if self.anthropic else found) + b"\n\n" + rest
 
     def _event(self, error: bytes) -> bytes:
         if self.context is None:

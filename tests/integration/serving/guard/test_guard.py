@@ -136,7 +136,7 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type":
         (
             "/v1/messages",
             {"messages": [{"role": "user", "content": "x"}]},
-            b"event: error\ndata: %b\n\n",
+            b'event: error\ndata: {"type":"error","error":{"message":"2 validation errors"}}\n\n',
             'event: error\ndata: {"type": "error", ',
         ),
         (
@@ -152,7 +152,7 @@ def test_stream_that_the_engine_gives_up_ends_with_an_error_in_our_words(
 ) -> None:
     server = start()
     error = json.dumps({"error": GAVE_UP}).encode()
-    server.engine.stream_ends = ends % error if isinstance(ends, bytes) else ends
+    server.engine.stream_ends = ends.replace(b"%b", error) if isinstance(ends, bytes) else ends
     for constraint, code in (({}, "engine_error"), ({"response_format": SCHEMA}, "invalid_value")):
         answer = server.post(path, stream=True, **body, **constraint)
         *events, last = answer.text.strip().split("\n\n")
