@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError, UsageError
-from core.json_input import read_json_object
+from core.json_input import read_json_object, read_json_value
 from core.tensor_file import TensorInfo, read_tensor_infos, shown
 
 WEIGHTS = "model.safetensors"
@@ -23,6 +23,15 @@ _SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 # Any of these is a tokenizer, or most of one: fast, WordPiece, BPE, Mistral's, SentencePiece, tiktoken.
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.spm", "*.tiktoken")
+CONFIG_FILES = frozenset(
+    {
+        *("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json"),
+        *("preprocessor_config.json", "video_preprocessor_config.json", "adapter_config.json"),
+        *("quantize_config.json", "quant_config.json"),
+    }
+)
+"""Configurations that the libraries read as objects. Other files have such names, too (sentence-transformers'
+data_config.json is a list), and may hold whatever their programs put there."""
 # transformers' config may name its file: another one than the above.
 NAMED_IN_CONFIG = "transformers_weights"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -237,6 +246,18 @@ def _refuse_unnamed(weights: WeightFiles, path: Path, name: str, error: type[Inp
             f"{path} holds {shown(name)}, which the index does not name: they are not of one model",
             mend=_FETCH,
         )
+
+
+def read_config_file(path: Path, *, error: type[InputError] = InputError) -> dict[str, Any]:
+    """Read a *config.json of a checkpoint; {} where it is another program's and no object.
+
+    Raises:
+        InputError: as `error`: it is no JSON, or one that the libraries read and no object.
+    """
+    if path.name in CONFIG_FILES:
+        return read_json_object(path, error=error, mend=_FETCH)
+    found = read_json_value(path, error=error, mend=_FETCH)
+    return found if isinstance(found, dict) else {}
 
 
 def has_tokenizer(directory: Path) -> bool:

@@ -65,6 +65,13 @@ def private_folder(path: Path) -> None:
         folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
 
 
+def _make_folder(path: Path, *, private: bool) -> None:
+    if private:
+        private_folder(path)
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def _private_opener(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC, _PRIVATE_FILE)
     status = os.fstat(descriptor)
@@ -89,10 +96,7 @@ def private_file(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace `path` with `data` atomically; readers see the old bytes or the new, never half."""
-    if private:
-        private_folder(path.parent)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, private=private)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(aside, flags, _PRIVATE_FILE if private else _PUBLIC_FILE)
@@ -164,13 +168,15 @@ def staged_directory(final: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+def exclusive_lock(path: Path, what: str, *, private: bool = False) -> Iterator[None]:
     """Hold an advisory lock on `path`; the kernel releases it when the process ends, however it ends.
+
+    A `private` one guards private files: the folder, where it is missing, is made for its owner alone.
 
     Raises:
         Locked: another process holds it; the message names that process and `what` it is doing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, private=private)
     with path.open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,9 +193,12 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait for the lock on `path` and hold it: for work that another process may be doing just now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def one_at_a_time(path: Path, *, private: bool = False) -> Iterator[None]:
+    """Wait for the lock on `path` and hold it: for work that another process may be doing just now.
+
+    A `private` one guards private files: the folder, where it is missing, is made for its owner alone.
+    """
+    _make_folder(path.parent, private=private)
     with path.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

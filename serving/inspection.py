@@ -87,7 +87,7 @@ class Views:
         if release is None:
             return None
         key = self._key(directory, release)
-        with one_at_a_time(self._memory.with_suffix(".lock")):
+        with one_at_a_time(self._memory.with_suffix(".lock"), private=True):
             known = _read(self._memory)
             if key not in known:
                 known[key] = _ask(directory, self._flags)

@@ -13,9 +13,9 @@ from core.checkpoints import (
     holds_packed,
     model_name,
     quantization_in_config,
+    read_config_file,
     tensor_infos,
 )
-from core.json_input import read_json_object
 from core.tensor_file import read_tensor_infos
 from quantize.artifact import is_artifact, read_manifest
 from serving.errors import TargetError
@@ -80,7 +80,7 @@ def _refuse_code(directory: Path) -> None:
     if (directory / "model_index.json").is_file():
         raise not_served(directory, "it is a pipeline of diffusion models")
     for path in sorted(directory.glob("*config.json")):
-        if path.is_file() and "auto_map" in read_json_object(path, error=TargetError):
+        if path.is_file() and "auto_map" in read_config_file(path, error=TargetError):
             raise TargetError(
                 f"{path} has an auto_map: the checkpoint wants to run code of its own",
                 mend="Use a model whose architecture vLLM knows",

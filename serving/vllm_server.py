@@ -45,6 +45,13 @@ def main() -> None:
         prepare()
     raise_file_limit()
     listener = inherited(LISTENER_VARIABLE)
+    import uvicorn.config
+
+    from serving.guard.heads import bounded_heads
+    from serving.guard.settings import from_environment
+
+    # vLLM has no option for uvicorn's protocol either; it leaves the choice to this table.
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_heads(from_environment().limits)  # type: ignore[assignment]
     from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 

@@ -15,6 +15,7 @@ from core.checkpoints import (
     find_weights,
     has_tokenizer,
     quantization_in_config,
+    read_config_file,
     tensor_infos,
 )
 from core.errors import InputError
@@ -25,7 +26,9 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Pickles that a trainer leaves beside the weights and nobody loads with the model.
 _HARMLESS_PICKLES = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
 # Files that engines and transformers read as JSON objects.
-_JSON_OBJECTS = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
+_JSON_OBJECTS = frozenset(
+    {"tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "chat_template.json"}
+)
 # Sizes of a config.json that this program reckons with.
 _SIZES = ("hidden_size", "num_hidden_layers")
 _PARTIAL_PATTERNS = ("*.incomplete", "*.part", "*.tmp", "*.aria2", "*.crdownload")
@@ -121,8 +124,10 @@ def check_checkpoint(directory: Path) -> Checkpoint:
             mend="Copy the tokenizer's files beside the weights",
         )
     for path in sorted(directory.glob("*.json")):
-        if path.name in _JSON_OBJECTS or path.name.endswith(("_config.json", "chat_template.json")):
+        if path.name in _JSON_OBJECTS:
             read_json(path)
+        elif path.name.endswith("_config.json"):
+            read_config_file(path, error=CheckpointError)
     quantization = settings_of(directory, config, tensors, read_json, CheckpointError)
     return Checkpoint(
         directory,
@@ -149,7 +154,9 @@ def _refuse_partial_download(directory: Path) -> None:
 def _refuse_code(directory: Path, config: dict[str, Any]) -> None:
     """Refuse what would execute code from the checkpoint when loaded."""
     for path in sorted(directory.glob("*config.json")):
-        if path.is_file() and "auto_map" in (config if path.name == "config.json" else read_json(path)):
+        if path.is_file() and "auto_map" in (
+            config if path.name == "config.json" else read_config_file(path, error=CheckpointError)
+        ):
             raise CheckpointError(
                 f"{path} has an auto_map: loading it would run Python code from the checkpoint",
                 mend="Use a model whose architecture, tokenizer and processor transformers ships",

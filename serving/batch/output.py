@@ -73,7 +73,7 @@ def open_output(path: Path) -> Iterator[Output]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(path.with_name(f".{path.name}.lock"), f"a batch into {path}"):
+        with exclusive_lock(path.with_name(f".{path.name}.lock"), f"a batch into {path}", private=True):
             finished = _keep_finished(path) if path.is_file() else set()
             with open_private(path, "a", encoding="utf-8") as stream:
                 yield Output(finished, stream)

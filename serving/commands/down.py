@@ -13,7 +13,7 @@ from serving.state import read_state
 def down(run_dir: p.RunDirOption = p.RUN.path) -> None:
     """Stop the background server; running requests finish first. Nothing running is fine."""
     run = RunDirectory(run_dir)
-    with exclusive_lock(run.lock, "starting or stopping the server"):
+    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
         state = read_state(run.state)
         if state is None:
             run.state.unlink(missing_ok=True)

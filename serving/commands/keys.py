@@ -132,4 +132,4 @@ def parse_expiry(text: str | None, now: datetime) -> datetime | None:
 
 
 def _locked(path: Path) -> AbstractContextManager[None]:
-    return exclusive_lock(path.with_name(f".{path.name}.lock"), "changing the keys")
+    return exclusive_lock(path.with_name(f".{path.name}.lock"), "changing the keys", private=True)

@@ -31,7 +31,7 @@ def restart(
 ) -> None:
     """Start the background server anew with the options it has; running requests finish first."""
     run = RunDirectory(run_dir)
-    with exclusive_lock(run.lock, "starting or stopping the server"):
+    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
         running = read_state(run.state)
         if running is None:
             raise NotRunning("no server is running", mend="Start one: python -m serving up TARGET")

@@ -40,7 +40,7 @@ def up(
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     options = p.watched(options, restart_limit, probe_interval_s)
-    with exclusive_lock(run.lock, "starting or stopping the server"):
+    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
         use_internal_key(run.path)  # so that the probe of what runs is let in where keys are asked for
         running = read_state(run.state)
         options = p.replicated(options, replicas, policy, running)

@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from hmac import compare_digest
 from pathlib import Path
 
+from pydantic_core import to_json
+
 from core.origin import WHY, foreign
 from serving.guard.body import parse
 from serving.guard.bounds import audio_tokens, most_tokens
 from serving.guard.engine_errors import Context
 from serving.guard.exchange import Exchange, Scope, body_too_large
-from serving.guard.grammars import Compiler, constraints
+from serving.guard.grammars import Compiler, constraints, every_tool_may_be_called
 from serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
 from serving.guard.keys import Key, KeyRing, digest
 from serving.guard.lora import OfferedAdapters
@@ -31,12 +33,21 @@ from serving.guard.rules import Asked, Rules
 from serving.guard.settings import GuardSettings
 from serving.guard.slots import Slots
 from serving.guard.task_probe import INTERNAL
+from serving.guard.tool_schemas import self_contained
 from serving.guard.upload import boundary_of, read_fields
 
 SUPERVISOR = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
 _FRONT = FRONT_HEADER.lower().encode()
 _FORWARDED = b"x-forwarded-for"
 _CONTENT_LENGTH = b"content-length"
+_FOR_THE_ENGINE = frozenset(
+    {
+        *(b"host", b"user-agent", b"accept", b"accept-encoding", b"x-request-id"),
+        *(b"content-type", _CONTENT_LENGTH, b"transfer-encoding", b"traceparent", b"tracestate"),
+    }
+)
+"""Headers that are handed on. The engine reads others, which would let a client choose its place in the queue
+or the copy that answers; keys and cookies are none of its business."""
 
 
 class Admission:
@@ -79,8 +90,7 @@ class Admission:
         from_front = front is not None and self.is_internal(front.decode("latin-1"))
         if from_front:
             exchange.client = headers.get(_FORWARDED, b"").decode("latin-1") or exchange.client
-        if front is not None:
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != _FRONT]
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] in _FOR_THE_ENGINE]
         origin = headers.get(b"origin")
         if self.keys is not None:
             exchange.allow_origin = origin  # whoever has a key may use it from any page
@@ -125,12 +135,10 @@ class Admission:
         if endpoint.body == "upload":
             raw, asked, most = await self._upload(endpoint, exchange)
         else:
-            raw, asked, most = await self._json(endpoint, exchange, path)
+            raw, asked, most = await self._json(endpoint, exchange, scope, path)
         exchange.asked = asked
         if asked.no_answer:
-            exchange.context = Context(self._settings.tokens.window, asked_for_none=True)
-        if endpoint.name == LORA:
-            _set_length(scope, len(raw))
+            exchange.context = replace(exchange.context or self._context, asked_for_none=True)
         self._take(endpoint, exchange, asked, most)
         return raw
 
@@ -162,7 +170,9 @@ class Admission:
         self._require_model(exchange.key, asked)
         return raw, asked, audio_tokens(len(raw), self._settings.tokens)
 
-    async def _json(self, endpoint: Endpoint, exchange: Exchange, path: str) -> tuple[bytes, Asked, int]:
+    async def _json(
+        self, endpoint: Endpoint, exchange: Exchange, scope: Scope, path: str
+    ) -> tuple[bytes, Asked, int]:
         kind = exchange.headers.get(b"content-type", b"")
         if kind != b"application/json" and kind.split(b";")[0].strip().lower() != b"application/json":
             raise Refusal(415, "wrong_content_type", "send JSON as content-type application/json", close=True)
@@ -172,11 +182,19 @@ class Admission:
         if endpoint.name == LORA:
             name, raw = self._adapters.rewrite(path, body)
             asked = replace(asked, model=name)
+            _set_length(scope, len(raw))
         self._require_model(exchange.key, asked)
         if self._settings.audit.prompts:
             exchange.prompt = body
-        if self._compiler is not None:
-            for constraint in constraints(body):
+        if every_tool_may_be_called(body.get("tool_choice")) and isinstance(body.get("tools"), list):
+            tools = self_contained(body["tools"])
+            if tools is not body["tools"]:
+                body = {**body, "tools": tools}
+                raw = to_json(body)
+                _set_length(scope, len(raw))
+        for constraint in constraints(body):
+            exchange.context = replace(self._context, constrained=constraint.field)
+            if self._compiler is not None:
                 await self._compiler.check(constraint)
         if not endpoint.queued or not _counts(exchange.key):
             return raw, asked, 0

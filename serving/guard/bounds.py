@@ -40,9 +40,21 @@ _NUMBER = 24
 """The longest a number is written."""
 _SPECIALS = 4
 """Tokens a tokenizer puts before, between and after texts."""
+_BESIDE = ("system", "instructions", "documents", "chat_template_kwargs")
+"""What a template may write beside the turns."""
 _CONVERSATIONS = frozenset({"chat", "responses", "messages"})
 _GENERATING = frozenset({*_CONVERSATIONS, "completions", "extra"})
-_ASKED = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_POOLING = frozenset({"embeddings", "rerank", "score", "classify"})
+_ASKED: dict[str, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+    "messages": ("max_tokens",),
+}
+"""The length of an answer, where each endpoint looks for it. A field that the engine does not read bounds
+nothing, whatever a client writes there."""
+_TRUNCATED = frozenset({"chat", "completions", *_POOLING})
+"""Endpoints that cut a prompt to truncate_prompt_tokens."""
 
 
 def text_tokens(text: str, most: int) -> int:
@@ -59,13 +71,14 @@ def text_tokens(text: str, most: int) -> int:
 
 def most_tokens(endpoint: str, body: dict[str, Any], bounds: TokenBounds, answers: int) -> int:
     """Return the most tokens a request can take: its prompts, and `answers` to each of them."""
-    window = _window(body, bounds)
-    if "messages" in body or endpoint in _CONVERSATIONS:
-        prompts, count = _conversation(body, bounds, window), 1
+    window = _window(endpoint, body, bounds)
+    if endpoint in _CONVERSATIONS:
+        turns = body.get("input" if endpoint == "responses" else "messages")
+        prompts, count = _conversation(turns, body, bounds, window), 1
     elif endpoint in ("rerank", "score"):
         prompts, count = _pairs(body, window)
     else:
-        prompts, count = _each(body.get("prompt", body.get("input")), window)
+        prompts, count = _inputs(body, bounds, window)
     if endpoint not in _GENERATING:
         return prompts
     answer = _answer_tokens(endpoint, body, bounds)
@@ -79,29 +92,28 @@ def audio_tokens(size_bytes: int, bounds: TokenBounds) -> int:
     return bounds.window * (1 + size_bytes // (_AUDIO_BYTES_A_SECOND * _AUDIO_WINDOW_S))
 
 
-def _window(body: dict[str, Any], bounds: TokenBounds) -> int:
+def _window(endpoint: str, body: dict[str, Any], bounds: TokenBounds) -> int:
     truncated = body.get("truncate_prompt_tokens")
-    if type(truncated) is int and 0 <= truncated < bounds.window:
+    if endpoint in _TRUNCATED and type(truncated) is int and 0 < truncated < bounds.window:
         return truncated
     return bounds.window
 
 
 def _answer_tokens(endpoint: str, body: dict[str, Any], bounds: TokenBounds) -> int:
     """Return the tokens to set aside for one answer: what is asked for, as far as a usual answer goes."""
-    asked = next((body[name] for name in _ASKED if body.get(name) is not None), None)
+    asked = next((body[name] for name in _ASKED.get(endpoint, ()) if body.get(name) is not None), None)
     if asked is None:
         asked = _COMPLETIONS_DEFAULT if endpoint == "completions" else bounds.reserved_answer
     return min(int(asked), bounds.reserved_answer, bounds.window)
 
 
-def _conversation(body: dict[str, Any], bounds: TokenBounds, window: int) -> int:
+def _conversation(turns: Any, body: dict[str, Any], bounds: TokenBounds, window: int) -> int:
     """All text of a conversation, what the template puts round it, and tools as a template writes them."""
-    turns = body.get("messages", body.get("input"))
     found = bounds.template_once
     found += bounds.template_turn * (len(turns) if isinstance(turns, list) else 1)
     if tools := body.get("tools"):
         found += bounds.template_tools + len(json.dumps(tools, indent=4))
-    for part in (turns, body.get("system"), body.get("instructions"), body.get("chat_template_kwargs")):
+    for part in (turns, *(body.get(name) for name in _BESIDE)):
         if found >= window:
             return window
         found += _tree(part, window)
@@ -141,13 +153,27 @@ def _each(texts: Any, window: int) -> tuple[int, int]:
     return sum(_one(entry, window) for entry in texts), max(1, len(texts))
 
 
+def _inputs(body: dict[str, Any], bounds: TokenBounds, window: int) -> tuple[int, int]:
+    """The most of what a body holds: which of several fields the engine reads is not told from outside."""
+    found = [_each(body[name], window) for name in ("prompt", "input") if body.get(name) is not None]
+    if body.get("messages") is not None:
+        found.append((_conversation(body["messages"], body, bounds, window), 1))
+    return _most(found)
+
+
 def _pairs(body: dict[str, Any], window: int) -> tuple[int, int]:
     """A query is read with each of its documents, a first text with each second one."""
 
     def side(*names: str) -> tuple[int, int]:
-        return next((_each(body[name], window) for name in names if body.get(name) is not None), (0, 1))
+        return _most([_each(body[name], window) for name in names if body.get(name) is not None])
 
     one, ones = side("query", "queries", "data_1", "text_1")
     other, others = side("documents", "items", "data_2", "text_2")
     pairs = max(ones, others)
-    return min(window * pairs, one * -(-pairs // ones) + other * -(-pairs // others)), pairs
+    told = pairs * sum(_tree(body.get(name), window) for name in ("instruction", "chat_template_kwargs"))
+    # An embedding model reads both sides by themselves, so a pair may be twice as long as the window.
+    return one * -(-pairs // ones) + other * -(-pairs // others) + told, pairs
+
+
+def _most(found: list[tuple[int, int]]) -> tuple[int, int]:
+    return max((tokens for tokens, _ in found), default=0), max((count for _, count in found), default=1)

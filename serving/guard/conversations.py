@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serving.guard.refusal import Refusal, bad_value
+from serving.guard.tool_schemas import described
 
 ENDPOINTS = frozenset({"chat", "responses", "messages"})
 _KINDS = {
@@ -56,6 +57,9 @@ def check_tools(endpoint: str, body: dict[str, Any], *, auto: bool) -> None:
         if tool.get("type") not in _KINDS[endpoint]:
             known = " or ".join(sorted(str(kind) for kind in _KINDS[endpoint] if kind))
             raise bad_value(f"tools must be of type {known}; nothing is run on this server", "tools")
+        named = described(tool)
+        if named is None or type(named.get("name")) is not str or not named["name"]:
+            raise bad_value("every tool needs a name", "tools")
     choice = body.get("tool_choice")
     decides = choice is None or choice == "auto" or (type(choice) is dict and choice.get("type") == "auto")
     if decides and not auto:

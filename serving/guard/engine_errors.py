@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from serving.guard.refusal import Refusal
+from serving.guard.refusal import Refusal, bad_value
 
 _FLAG = re.compile(r"`?--[a-z][a-z0-9-]{2,60}`?")
 _OURS = {
@@ -23,6 +23,8 @@ _OURS = {
     "--max-model-len": "max_model_length in the server's profile",
 }
 _NO_ROOM = "max_tokens must be at least 1, got 0"
+_GENERATION_FAILED = "Internal server error"
+"""All that vLLM says of an answer that it had to give up; with a constraint, because of that."""
 _UNNAMED = "an option of the server"
 _MOST_CHARS = 4096
 
@@ -35,11 +37,20 @@ class Context:
     """Tokens of prompt and answer together."""
     asked_for_none: bool = False
     """Whether it asked for an answer of no tokens itself."""
+    constrained: str | None = None
+    """The field that holds a schema, pattern or grammar its answer must follow."""
 
 
 def translate(status: int, body: bytes, context: Context) -> Refusal:
     """Return the refusal that stands for an engine's error."""
     message, param = _read(status, body)
+    field = context.constrained
+    if field is not None and message == _GENERATION_FAILED:
+        return bad_value(
+            f"{field} cannot be followed to the end: a part of it that the answer came to takes too much to "
+            "compute; make it simpler",
+            field,
+        )
     reason = "engine_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "engine_refused"
     if _NO_ROOM in message and not context.asked_for_none:
         message = (

@@ -25,7 +25,12 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _HEADER = b"x-request-id"
 _CORS = b"access-control-"
 _ERROR_STATUS = 400
+_FAILED_STATUS = 500
 _MOST_ERROR_BYTES = 1 << 20
+_ERROR_EVENTS = (b'data: {"error"', b"event: error\n")
+"""How an event begins by which the engine says in a stream that it gave the answer up."""
+_DATA = b"data: "
+_FAILED = b'{"error": {"message": "Internal server error"}}'
 
 
 class ClientLeft(Exception):
@@ -56,6 +61,7 @@ class Exchange:
         "headers",
         "key",
         "meter",
+        "named_events",
         "prompt",
         "request_id",
         "reservation",
@@ -99,6 +105,8 @@ class Exchange:
         self.head = False
         """HEAD: everything of an answer but its body."""
         self.anthropic = False
+        self.named_events = False
+        """Whether each event of a stream has a name, as those of /v1/responses."""
         self.allow_origin: bytes | None = None
         """The origin whose page may read the answer."""
         client = scope.get("client")
@@ -169,6 +177,8 @@ class Exchange:
                 await self._gather_error(message, self._error)
                 return
             self._note(message)
+            if self._started and message.get("body", b"").startswith(_ERROR_EVENTS):
+                message = {**message, "body": self._event_in_our_words(message["body"])}
             if self.head:
                 message = {**message, "body": b""}
         await self._send(message)
@@ -203,6 +213,26 @@ class Exchange:
             return
         self._error, self._replaced = None, True
         await self.refuse(translate(self.status, bytes(gathered), self.context))
+
+    def _event_in_our_words(self, event: bytes) -> bytes:
+        """Return an error in a stream as a refusal of ours would say it; the status has gone long ago."""
+        first, _, rest = event.partition(b"\n\n")
+        _, _, found = first.rpartition(_DATA)
+        # What vLLM says in Anthropic's shape is how its own reading of the error failed.
+        return self._event(_FAILED if self.anthropic else found) + b"\n\n" + rest
+
+    def _event(self, error: bytes) -> bytes:
+        if self.context is None:
+            return _DATA + error
+        refusal = translate(_FAILED_STATUS, error, self.context)
+        name = b"event: error\n" if self.anthropic or self.named_events else b""
+        return name + _DATA + refusal.body(anthropic=self.anthropic or self.named_events)
+
+    async def break_off(self) -> None:
+        """End a stream whose app failed in the middle by an event that says so, rather than by a cut line."""
+        body = self._event(_FAILED) + b"\n\n"
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self.complete = True
 
     def _note(self, message: Message) -> None:
         if not message.get("more_body", False):

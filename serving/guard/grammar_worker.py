@@ -21,6 +21,7 @@ _MEMORY_BYTES = 4 << 30
 _NICE = 5
 TOO_LONG = "too long"
 TOO_LARGE = "too large"
+UNREADABLE = "unreadable"
 _STEPS = 6
 """Some constraints fail only when an answer has begun, so the first tokens are tried."""
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
@@ -93,7 +94,9 @@ def problem_of(kind: str, text: str, tokenizer: Any) -> str | None:
         return "a structure's begin starts with none of the triggers"
     except RecursionError:
         return "it is nested too deeply"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MemoryError:
+        return TOO_LARGE
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         return f"{type(error).__name__}: {error}"
     found: str = LLMatcher.validate_grammar(grammar, tokenizer)
     if found:
@@ -129,6 +132,13 @@ def _say(answer: dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
+def _end_of(status: int) -> str:
+    """Tell from how a compilation ended what was wrong with what it compiled."""
+    if not os.WIFSIGNALED(status):  # an exception of the library's own
+        return UNREADABLE
+    return TOO_LONG if os.WTERMSIG(status) == signal.SIGPROF else TOO_LARGE
+
+
 def main() -> None:
     """Answer until the other end closes."""
     os.nice(_NICE)
@@ -143,7 +153,7 @@ def main() -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status != 0:
-            _say({"problem": TOO_LONG if os.WTERMSIG(status) == signal.SIGPROF else TOO_LARGE})
+            _say({"problem": _end_of(status)})
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.guard.grammar_worker import TOO_LARGE, TOO_LONG
+from serving.guard.grammar_worker import TOO_LARGE, TOO_LONG, UNREADABLE
 from serving.guard.refusal import Refusal, bad_value, too_large
+from serving.guard.tool_schemas import described, parameters_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MODULE = "serving.guard.grammar_worker"
@@ -57,8 +58,7 @@ def constraints(body: dict[str, Any]) -> Iterator[Constraint]:
         for kind in ("json", "regex", "choice", "grammar", "structural_tag"):
             if given.get(kind) is not None:
                 yield _constraint(kind, given[kind], "structured_outputs")
-    if _demanded(body.get("tool_choice")):
-        yield from _tools(body)
+    yield from _tools(body)
 
 
 def _formats(body: dict[str, Any]) -> Iterator[Constraint]:
@@ -79,31 +79,36 @@ def _formats(body: dict[str, Any]) -> Iterator[Constraint]:
             yield _constraint("structural_tag", found, field)
 
 
-def _demanded(choice: Any) -> bool:
-    """Whether a tool call is demanded, in OpenAI's or Anthropic's words."""
-    if isinstance(choice, dict):
-        return choice.get("type") not in ("auto", "none")
-    return bool(choice == "required")
+def every_tool_may_be_called(choice: Any) -> bool:
+    """Whether a call is demanded, of whichever tool, in OpenAI's or Anthropic's words."""
+    return choice == "required" or (isinstance(choice, dict) and choice.get("type") == "any")
 
 
 def _tools(body: dict[str, Any]) -> Iterator[Constraint]:
-    """The calls that are demanded, in the form that the engine makes of the tools' parameters."""
+    """The call that is demanded, in the form that the engine makes of the tools' parameters."""
+    choice = body.get("tool_choice")
+    tools = [found for tool in body.get("tools") or () if (found := described(tool))]
+    if every_tool_may_be_called(choice):
+        if tools:
+            yield _constraint("json", _joined(tools), "tools")
+    elif isinstance(choice, dict) and choice.get("type") not in ("auto", "none"):
+        name = choice.get("function", choice)
+        name = name.get("name") if isinstance(name, dict) else None
+        # One that is not among them is the engine's to refuse.
+        yield from (_constraint("json", parameters_of(t), "tools") for t in tools if t.get("name") == name)
+
+
+def _joined(tools: list[dict[str, Any]]) -> dict[str, Any]:
     calls: list[dict[str, Any]] = []
     definitions: dict[str, Any] = {}
-    for tool in body.get("tools") or ():
-        described = tool.get("function", tool) if isinstance(tool, dict) else None
-        if not isinstance(described, dict):
-            continue
-        parameters = described.get("parameters", described.get("input_schema"))
-        if not isinstance(parameters, dict):
-            parameters = {"type": "object", "properties": {}}
+    for tool in tools:
+        parameters = parameters_of(tool)
         if isinstance(found := parameters.get("$defs"), dict):
             definitions.update(found)
-        call = {"name": {"type": "string", "enum": [described.get("name")]}, "parameters": parameters}
+        call = {"name": {"type": "string", "enum": [tool.get("name")]}, "parameters": parameters}
         calls.append({"properties": call, "required": ["name", "parameters"]})
-    if calls:
-        schema = {"type": "array", "minItems": 1, "items": {"type": "object", "anyOf": calls}}
-        yield _constraint("json", {**schema, "$defs": definitions} if definitions else schema, "tools")
+    schema = {"type": "array", "minItems": 1, "items": {"type": "object", "anyOf": calls}}
+    return {**schema, "$defs": definitions} if definitions else schema
 
 
 def _constraint(kind: str, value: Any, field: str) -> Constraint:
@@ -215,6 +220,8 @@ def _refused(constraint: Constraint, problem: str, cpu_s: float) -> Refusal:
         return too_large(f"{field} takes more than {cpu_s:g} s to compile; make it simpler", field)
     if problem == TOO_LARGE:
         return too_large(f"{field} takes too much memory to compile; make it simpler", field)
+    if problem == UNREADABLE:
+        return bad_value(f"{field} cannot be followed: it has no form that can be compiled", field)
     lines = [line.strip() for line in problem.splitlines() if line.strip()]
     message = " ".join(lines)[:_MOST_MESSAGE_CHARS] or "it cannot be compiled"
     if message == _NO_WAY_ON:

@@ -6,6 +6,7 @@ has read the body before it. vLLM loads it by `--middleware serving.guard.middle
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
@@ -26,6 +27,7 @@ from serving.guard.refusal import Refusal
 from serving.guard.settings import GuardSettings, from_environment
 from serving.guard.supervisor import Supervisor
 
+_LOG = logging.getLogger("uvicorn.error")
 _LEFT = 499
 """Status in the audit log for a client that left first; nginx's number, never sent."""
 _LOOPBACK = "127.0.0.1"
@@ -33,6 +35,7 @@ _MOST_PATH_CHARS = 200
 _PREFLIGHT_AGE_S = b"600"
 _ASKED_HEADERS = b"access-control-request-headers"
 _ANTHROPIC = "/v1/messages"
+_RESPONSES = "/v1/responses"
 
 
 class Guard:
@@ -98,6 +101,7 @@ class Guard:
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange, path, name = Exchange(scope, receive, send), _path(scope), "unknown"
         exchange.anthropic = path.startswith(_ANTHROPIC)
+        exchange.named_events = path.startswith(_RESPONSES)
         exchange.head = scope["method"] == "HEAD"
         try:
             self._admission.meet(exchange, scope)
@@ -132,6 +136,11 @@ class Guard:
                 await self._app(scope, exchange.receive, exchange.send)
             else:
                 await self._one_model(endpoint.item, exchange, scope, path)
+        except Exception:
+            if not exchange.streaming or exchange.complete:
+                raise
+            _LOG.exception("the app failed in the middle of a stream")
+            await exchange.break_off()
         finally:
             self._account(exchange, scope, name)
 

@@ -161,7 +161,7 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
         "limits.max_requests": (
             together,
             queue.source if queue.source == "user" else "profile",
-            f"{running} run at once, {max(0, together - running)} wait; one {waiting}",
+            f"{min(running, together)} run at once, {max(0, together - running)} wait; one {waiting}",
         ),
         "limits.max_tokens": (length, "model", "no answer can be longer than the context"),
         "limits.max_prompt_chars": (

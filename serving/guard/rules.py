@@ -166,22 +166,17 @@ class Rules:
                 raise bad_value(f"{name} must be true or false", name)
 
     def _check_inputs(self, endpoint: Endpoint, body: dict[str, Any], characters: int) -> int:
-        """Check texts and messages; return how many prompts there are."""
+        """Check texts and messages; return how many prompts there are.
+
+        Whatever stands in a body is checked and counted, since the engine, not the body, decides which of
+        several fields it reads.
+        """
         limits, prompts = self._limits, 1
-        turns = "input" if endpoint.name == "responses" else "messages"
-        found = body.get(turns)
-        if endpoint.name == "responses" and type(found) is str:
-            found = [{"role": "user", "content": found}] if found else None
-        if (found is not None and turns == "messages") or endpoint.name in conversations.ENDPOINTS:
-            if type(found) is not list or not found:
-                what = "messages must be a list with at least one message"
-                raise bad_value(what if turns == "messages" else "input must be text or a list", turns)
-            if len(found) > limits.max_messages:
-                raise too_large(f"more than {limits.max_messages} messages", turns)
-            if not all(type(message) is dict for message in found):
-                raise bad_value("every message must be an object", turns)
-            if characters > limits.max_prompt_chars:
-                raise too_large(f"more than {limits.max_prompt_chars} characters", turns)
+        if endpoint.name == "responses":
+            self._check_turns("input", body.get("input"), characters)
+        elif endpoint.name in conversations.ENDPOINTS or body.get("messages") is not None:
+            self._check_turns("messages", body.get("messages"), characters)
+        if endpoint.name in conversations.ENDPOINTS:
             return 1
         # A text that is to be cut may be longer than the window.
         most = limits.max_body_bytes if body.get("truncate_prompt_tokens") is not None else None
@@ -192,6 +187,21 @@ class Rules:
         if endpoint.name == "completions" and body.get("prompt") in (None, []):
             raise bad_value("prompt is missing or empty", "prompt")
         return prompts
+
+    def _check_turns(self, name: str, found: Any, characters: int) -> None:
+        """Check a conversation; `characters` are those of its text."""
+        limits = self._limits
+        if name == "input" and type(found) is str:
+            found = [{"role": "user", "content": found}] if found else None
+        if type(found) is not list or not found:
+            what = "messages must be a list with at least one message"
+            raise bad_value(what if name == "messages" else "input must be text or a list", name)
+        if len(found) > limits.max_messages:
+            raise too_large(f"more than {limits.max_messages} messages", name)
+        if not all(type(message) is dict for message in found):
+            raise bad_value("every message must be an object", name)
+        if characters > limits.max_prompt_chars:
+            raise too_large(f"more than {limits.max_prompt_chars} characters", name)
 
     def _check_lists(self, body: dict[str, Any]) -> None:
         limits = self._limits

@@ -31,6 +31,8 @@ class Limits(_Frozen):
     max_body_bytes: int = Field(4 * MIB, ge=1024, description="a JSON body")
     max_upload_bytes: int = Field(25 * MIB, ge=1024, description="an audio upload")
     body_timeout_s: float = Field(30.0, gt=0, description="time a client gets to send its body")
+    header_timeout_s: float = Field(30.0, gt=0, description="time a client gets to send a request's head")
+    max_header_bytes: int = Field(65_536, ge=1024, description="first line and headers of a request")
     max_depth: int = Field(32, ge=4, le=200, description="nesting of a JSON body")
     max_values: int = Field(65_536, ge=64, description="values of a JSON body, lists of whole numbers as one")
     max_messages: int = Field(512, ge=1, description="messages of one chat")

@@ -141,7 +141,7 @@ def load_or_probe(
     """
     if not refresh and (known := _known(cache, identify)) is not None:
         return known
-    with one_at_a_time(cache.with_suffix(".lock")):
+    with one_at_a_time(cache.with_suffix(".lock"), private=True):
         if not refresh and (known := _known(cache, identify)) is not None:
             return known
         fresh = measure()

@@ -23,6 +23,8 @@ from serving.supervise.facts import Facts
 from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
 
 _ROOT = Path(__file__).resolve().parents[2]
+_UMASK = 0o077
+"""Whatever ours says: who can write to the sockets between vLLM's processes steers the engine."""
 _KEPT_LINES = 2000
 _TICK_S = 0.05
 _MOST_LOG_BYTES = 4 << 20
@@ -68,6 +70,7 @@ class Engine:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=_UMASK,
                 pass_fds=(listener.fileno(), theirs.fileno()),
             )
         finally:

@@ -7,11 +7,22 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from core.files import open_private, private_file, private_folder, staged_directory, write_json, write_text
+from core.files import (
+    exclusive_lock,
+    one_at_a_time,
+    open_private,
+    private_file,
+    private_folder,
+    staged_directory,
+    write_json,
+    write_text,
+)
 from core.logs import PrivateLogFile
 from rag.cache.table import AnswerTable
 from rag.config import CacheConfig
@@ -117,6 +128,12 @@ def test_a_writer_of_private_files_leaves_none_open(
         path.name: 0o600 for path in folder.iterdir()
     }
     assert list(folder.iterdir())
+
+
+@pytest.mark.parametrize("lock", [one_at_a_time, partial(exclusive_lock, what="a test")])
+def test_a_lock_of_private_files_makes_no_folder_for_others(lock: Any, umask: int, tmp_path: Path) -> None:
+    with lock(tmp_path / "run" / "keys.lock", private=True):
+        assert mode_of(tmp_path / "run") == 0o700
 
 
 def test_an_indexs_folders_are_private(umask: int, tmp_path: Path) -> None:

@@ -168,3 +168,11 @@ def test_code_named_by_a_processor_is_refused_too(checkpoint: Path) -> None:
 def test_any_form_of_tokenizer_counts(checkpoint: Path, name: str) -> None:
     (checkpoint / "tokenizer.json").rename(checkpoint / name)
     assert check_checkpoint(checkpoint).elements
+
+
+def test_lists_of_other_programs_beside_a_checkpoint_are_theirs(checkpoint: Path) -> None:
+    (checkpoint / "data_config.json").write_text('[{"name": "x.jsonl.gz", "lines": 1}]')
+    assert check_checkpoint(checkpoint).elements
+    (checkpoint / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json is not a JSON object"):
+        check_checkpoint(checkpoint)

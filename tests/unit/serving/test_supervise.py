@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from serving.commands.parameters import serve_options
 from serving.config import PART_RESTARTS, RestartOptions
 from serving.guard.refusal import unavailable
 from serving.guard.settings import Artifact
+from serving.supervise.engine import Engine
 from serving.supervise.facts import Facts, Phase
 from serving.supervise.hang import Round, failures_in_a_row, work_done
 from serving.supervise.line import Line
@@ -134,6 +136,14 @@ def test_metrics_leave_out_what_is_not_known_yet() -> None:
     artifact = Artifact(name="m", version=None, method=None, bits=None, sha256=None)
     names = [metric.name for metric in FactsCollector(Facts, artifact).collect()]
     assert names == ["quantserve_artifact", "quantserve_engine_restarts", "quantserve_serving"]
+
+
+def test_engine_makes_nothing_that_others_can_use(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import os; print(oct(os.umask(0)))"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        engine = Engine(words, {}, tmp_path / "log", listener)
+        assert engine.wait(60) == 0
+    assert (tmp_path / "log").read_text() == "0o77\n"
 
 
 @pytest.mark.parametrize("word", ["--port", "--host=0.0.0.0", "--uds"])

@@ -252,3 +252,17 @@ KEYS = (
 def test_no_config_ends_in_a_traceback(changes: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(QuantserveError):
         resolve_target(write_checkpoint(Path(folder) / "m", **changes))
+
+
+def test_lists_of_other_programs_beside_a_checkpoint_are_theirs(tmp_path: Path) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / "data_config.json").write_text('[{"name": "x.jsonl.gz", "lines": 1}]', encoding="utf-8")
+    assert resolve_target(directory).directory == directory.resolve()
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json", "processor_config.json"])
+def test_configuration_that_the_engine_reads_must_be_an_object(tmp_path: Path, name: str) -> None:
+    directory = write_checkpoint(tmp_path / "m")
+    (directory / name).write_text("[]", encoding="utf-8")
+    with pytest.raises(TargetError, match=f"{name} is not a JSON object"):
+        resolve_target(directory)

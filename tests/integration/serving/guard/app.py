@@ -33,6 +33,8 @@ class FakeEngine:
         self.cancelled = 0
         self.refusal: tuple[int, Any] | None = None
         """Status and body of what it says to everything that it is asked to generate."""
+        self.stream_ends: bytes | Exception | None = None
+        """What comes in a stream in place of its last events: an error of the engine's, or one is raised."""
         self.gate = threading.Event()
         """Requests whose prompt is "wait" end when this is set."""
         self.app = FastAPI()
@@ -91,6 +93,11 @@ class FakeEngine:
             for word in ("a", "b", "c"):
                 event = json.dumps({"choices": [{"text": word}]}, separators=(",", ":"))
                 yield f"data: {event}\n\n".encode()
+            if isinstance(self.stream_ends, Exception):
+                raise self.stream_ends
+            if self.stream_ends is not None:
+                yield self.stream_ends
+                return
             await self._until_open(body)
             if (body.get("stream_options") or {}).get("include_usage"):
                 last = json.dumps({"choices": [], "usage": USAGE}, separators=(",", ":"))

@@ -40,9 +40,12 @@ class Behind:
 
     def __init__(self) -> None:
         self.reached: list[tuple[str, str]] = []
+        self.headers: set[bytes] = set()
+        """Names of the headers of the last request."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.reached.append((scope["method"], scope["path"]))
+        self.headers = {name for name, _ in scope["headers"]}
         listed = {"object": "list", "data": [{"id": "m"}, {"id": "org/m"}]}
         body = json.dumps(listed).encode()
         head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -334,3 +337,12 @@ def test_errors_of_the_engine_come_in_our_words(start: Start) -> None:
 def test_front_finds_the_paths_of_every_task() -> None:
     assert PathTable().served() != PathTable(task="embed").served()
     assert "/v1/embeddings" in PathTable(task="embed").served()
+
+
+def test_no_header_but_the_known_ones_reaches_the_engine(behind_keys: tuple[Behind, Guard, str]) -> None:
+    behind, guard, secret = behind_keys
+    steering = ("X-Vllm-Priority", "X-Data-Parallel-Rank", "X-Session-Id", "X-Forwarded-For", "Cookie")
+    shown = {"Authorization": f"Bearer {secret}", **dict.fromkeys(steering, "9" * 40)}
+    assert call(guard, "POST", "/v1/completions", shown).status_code == 200
+    assert behind.headers >= {b"host", b"content-type", b"content-length", b"x-request-id"}
+    assert not behind.headers & {name.lower().encode() for name in shown}

@@ -12,6 +12,7 @@ import pytest
 from serving.guard.grammar_worker import closed
 from serving.guard.grammars import Compiler, Constraint, constraints
 from serving.guard.refusal import Refusal
+from serving.guard.tool_schemas import self_contained
 from tests.programs import PYTHON
 
 SLOW = [{"type": "string", "pattern": f".*w{k}.*"} for k in range(16)]
@@ -55,6 +56,7 @@ BAD = [
     one("structural_tag", {}),
     one("structural_tag", {"triggers": [], "structures": [{"begin": "x"}]}),
     one("nothing", "x"),
+    one("structural_tag", {"triggers": [], "structures": []}),
 ]
 
 
@@ -92,9 +94,36 @@ def test_constraints_are_found_in_every_api() -> None:
         ({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}}, ["json"]),
         ({"tools": [{"name": "f", "input_schema": schema}], "tool_choice": {"type": "any"}}, ["json"]),
         ({"tools": [5, {"function": 5}], "tool_choice": "required"}, []),
+        ({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "g"}}}, []),
+        ({"tools": [tool], "tool_choice": {"type": "none"}}, []),
     ]
     for body, kinds in bodies:
         assert [found.kind for found in constraints(body)] == kinds, body
+
+
+POINTING = {"properties": {"a": {"$ref": "#/definitions/A"}}, "definitions": {"A": {"type": "null"}}}
+SIBLING = {"properties": {"a": {"type": "null"}, "b": {"$ref": "#/properties/a"}}}
+OWN = {"properties": {"a": {"$ref": "#/$defs/A"}}}
+OF_ONE_NAME = [{**OWN, "$defs": {"A": {"type": kind}}} for kind in ("null", "integer")]
+ITSELF = {"properties": {"a": {"$ref": "#"}}}
+
+
+@pytest.mark.parametrize("schemas", [[POINTING], [ITSELF], [SIBLING], OF_ONE_NAME])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "f0"}])
+def test_demanded_calls_compile_wherever_their_parameters_point(
+    tmp_path: Path, schemas: list[dict[str, Any]], choice: Any
+) -> None:
+    tools: list[Any] = [{"name": f"f{k}", "parameters": found} for k, found in enumerate(schemas)]
+    if choice == "required":
+        tools = self_contained(tools)
+    assert checked(tmp_path, *constraints({"tools": tools, "tool_choice": choice})) == [None]
+
+
+def test_named_call_follows_the_parameters_of_its_tool_alone() -> None:
+    broken = {"name": "g", "parameters": {"type": "string", "pattern": "("}}
+    tools = [{"name": "f", "parameters": {"type": "integer"}}, broken]
+    [found] = constraints({"tools": tools, "tool_choice": {"type": "function", "name": "f"}})
+    assert json.loads(found.text) == {"type": "integer"}
 
 
 def test_objects_hold_what_their_schema_names_unless_it_says_otherwise() -> None:

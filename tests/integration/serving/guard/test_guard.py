@@ -123,6 +123,44 @@ def test_tokens_of_a_stream_are_counted_without_a_word_of_it_changed(opened: Gua
     wait_until(lambda: count("quantserve_guard_tokens_total", kind="completion") == before + 3)
 
 
+GAVE_UP = {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "ends", "begins"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, b"data: %b\n\n", "data: "),
+        ("/v1/completions", {"prompt": "x"}, b"data: %b\n\n", "data: "),
+        ("/v1/completions", {"prompt": "x"}, RuntimeError("broken"), "data: "),
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": "x"}]},
+            b'event: error\ndata: {"type":"error","error":{"message":"2 validation errors"}}\n\n',
+            'event: error\ndata: {"type": "error", ',
+        ),
+        (
+            "/v1/responses",
+            {"input": "x"},
+            RuntimeError("broken"),
+            'event: error\ndata: {"type": "error", ',
+        ),
+    ],
+)
+def test_stream_that_the_engine_gives_up_ends_with_an_error_in_our_words(
+    start: Start, path: str, body: dict[str, Any], ends: Any, begins: str
+) -> None:
+    server = start()
+    error = json.dumps({"error": GAVE_UP}).encode()
+    server.engine.stream_ends = ends.replace(b"%b", error) if isinstance(ends, bytes) else ends
+    for constraint, code in (({}, "engine_error"), ({"response_format": SCHEMA}, "invalid_value")):
+        answer = server.post(path, stream=True, **body, **constraint)
+        *events, last = answer.text.strip().split("\n\n")
+        assert len(events) == 3
+        assert last.startswith(begins)
+        assert json.loads(last.rpartition("data: ")[2])["error"]["code"] == code
+
+
 def test_client_that_asks_for_usage_gets_it(opened: GuardedServer) -> None:
     answer = opened.post(prompt="x", stream=True, stream_options={"include_usage": True})
     assert '"completion_tokens":3' in answer.text

@@ -75,10 +75,58 @@ def test_bound_of_a_text_is_its_bytes_and_never_more_than_the_window(text: str, 
         ("classify", {"input": "hello"}, 1, 9),
         ("rerank", {"query": "abc", "documents": ["d", "ef"]}, 1, 2 * 7 + 5 + 6),
         ("score", {"text_1": "abc", "text_2": "d"}, 1, 12),
+        ("rerank", {"query": "x" * 99, "documents": ["d"], "truncate_prompt_tokens": 10}, 1, 10 + 5),
     ],
 )
 def test_what_is_set_aside(endpoint: str, body: dict[str, Any], answers: int, tokens: int) -> None:
     assert most_tokens(endpoint, body, BOUNDS, answers) == tokens
+
+
+CHAT = {"messages": [{"role": "user", "content": "hello"}]}
+LONG = "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "ignored"),
+    [
+        ("completions", {"prompt": "hello", "max_tokens": 90}, {"max_completion_tokens": 1}),
+        ("completions", {"prompt": "hello", "max_tokens": 90}, {"max_output_tokens": 1}),
+        ("completions", {"prompt": LONG}, CHAT),
+        ("completions", {"prompt": LONG}, {"input": "x"}),
+        ("chat", CHAT, {"max_output_tokens": 1}),
+        ("responses", {"input": LONG}, {"max_tokens": 1, "max_completion_tokens": 1}),
+        ("responses", {"input": LONG}, CHAT),
+        ("responses", {"input": LONG}, {"truncate_prompt_tokens": 1}),
+        ("messages", {**CHAT, "max_tokens": 90}, {"max_completion_tokens": 1}),
+        ("messages", {**CHAT, "max_tokens": 90}, {"truncate_prompt_tokens": 1}),
+        ("messages", {**CHAT, "max_tokens": 90}, {"input": "x"}),
+        ("embeddings", {"input": LONG}, CHAT),
+        ("embeddings", {"input": LONG}, {"prompt": "x"}),
+        ("classify", {"input": [LONG, "x"]}, {"prompt": "x"}),
+        ("rerank", {"query": LONG, "documents": ["x"]}, {"queries": "x", "items": ["x"]}),
+        ("score", {"text_1": LONG, "text_2": "x"}, {"query": "x", "documents": ["x"]}),
+        ("score", {"data_1": LONG, "data_2": [LONG, "x"]}, {"queries": "x", "items": "x"}),
+    ],
+)
+def test_fields_that_an_endpoint_does_not_read_make_nothing_cheaper(
+    endpoint: str, body: dict[str, Any], ignored: dict[str, Any]
+) -> None:
+    assert most_tokens(endpoint, body | ignored, BOUNDS, 1) >= most_tokens(endpoint, body, BOUNDS, 1)
+    assert most_tokens(endpoint, ignored | body, BOUNDS, 1) >= most_tokens(endpoint, body, BOUNDS, 1)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "more"),
+    [
+        ("chat", CHAT, {"documents": [{"text": "x" * 30}]}),
+        ("score", {"text_1": "a", "text_2": "b"}, {"instruction": "x" * 30}),
+        ("rerank", {"query": "a", "documents": ["b"]}, {"chat_template_kwargs": {"instruction": "x" * 30}}),
+    ],
+)
+def test_whatever_a_template_may_write_counts(
+    endpoint: str, body: dict[str, Any], more: dict[str, Any]
+) -> None:
+    assert most_tokens(endpoint, body | more, BOUNDS, 1) >= most_tokens(endpoint, body, BOUNDS, 1) + 30
 
 
 def test_a_file_of_sound_counts_a_window_for_each_half_minute() -> None:

@@ -135,3 +135,9 @@ def test_values_of_a_body_are_bounded_but_not_its_token_ids() -> None:
     completion = ALLOWED["/v1/completions"]["POST"]
     rules = Rules(GuardSettings.model_validate({"limits": LIMITS}))
     assert rules.check(completion, {"prompt": list(range(5000))}).sequences == 1
+
+
+@pytest.mark.parametrize("function", [{}, {"name": ""}, {"name": 5}, {"name": None}, "f", []])
+def test_every_tool_has_a_name(function: Any) -> None:
+    tool = {"type": "function", "function": function}
+    assert "every tool needs a name" in str(refused("chat", tools=[tool], tool_choice="required"))

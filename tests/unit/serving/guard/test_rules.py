@@ -266,6 +266,13 @@ def test_prompts_are_bounded(prompt: Any, reason: str) -> None:
     assert (refusal.reason, refusal.param) == (reason, "prompt")
 
 
+@pytest.mark.parametrize("beside", [{"messages": HELLO}, {"input": "x"}, {"query": "x", "documents": ["x"]}])
+def test_fields_beside_the_prompt_let_none_of_it_through(beside: dict[str, Any]) -> None:
+    assert completion(["a"] * 5, n=2, **beside).sequences == 10
+    assert refused(completion, ["a"] * 6, **beside).reason == "limit_exceeded"
+    assert refused(completion, "x" * 51, **beside).reason == "limit_exceeded"
+
+
 def test_inputs_of_an_embedding_are_bounded() -> None:
     assert RULES.check(EMBEDDING, {"input": ["a", "b"]}).sequences == 2
     assert refused(RULES.check, EMBEDDING, {"input": ["a"] * 6}).param == "input"

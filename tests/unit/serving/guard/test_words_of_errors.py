@@ -53,6 +53,16 @@ def test_prompt_that_fills_the_window_is_told_so() -> None:
     assert (asked.reason, asked.param) == ("engine_refused", "max_tokens")
 
 
+def test_answer_that_its_constraint_cannot_be_computed_for_is_its_askers_mistake() -> None:
+    theirs = error("Internal server error")
+    asked = translate(500, theirs, Context(window=8192, constrained="response_format"))
+    assert (asked.status, asked.reason, asked.param) == (400, "invalid_value", "response_format")
+    assert "response_format cannot be followed to the end" in str(asked)
+    assert translate(500, theirs, CONTEXT).status == 500
+    other = translate(500, error("out of memory"), Context(window=8192, constrained="tools"))
+    assert (other.status, other.reason) == (500, "engine_error")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason", "message"),
     [
