@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -91,7 +92,7 @@ def _refusal(config: Any, info: Any) -> str:
     return "" if serves else "it generates no text, embeds none and judges none"
 
 
-def _each(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def _each(names: str | Sequence[str]) -> Sequence[str]:
     """transformers names one base class of most kinds, and several of some."""
     return (names,) if isinstance(names, str) else names
 
