@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -66,11 +67,10 @@ def _refusal(config: Any, info: Any) -> str:
     from transformers.models.auto import modeling_auto
 
     original = (config.hf_config.architectures or [config.architecture])[0]
-    of_tokens = (
-        *modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values(),
-        *modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values(),
-    )
-    if info.architecture in of_tokens:  # vLLM makes embedding models of some, under other names
+    labelling = set(modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values())
+    filling_in = set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
+    # Of some that fill in, vLLM makes embedding models under other names; those that label it wraps.
+    if original in labelling or info.architecture in labelling | filling_in:
         return "it labels or fills in single tokens, for which there is no endpoint"
     if config.is_encoder_decoder and not info.supports_transcription:
         return "it is an encoder-decoder, of which vLLM runs those that transcribe speech alone"
@@ -81,9 +81,20 @@ def _refusal(config: Any, info: Any) -> str:
         return ""  # vLLM has said what it thinks of it
     if model.main_input_name != "input_ids":
         return f"it reads {model.main_input_name}, not text"
-    if config.runner_type == "generate" and not model.can_generate():
-        return "it generates no text, embeds none and judges none"
-    return ""
+    judging = set(modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values())
+    embedding = {name for names in modeling_auto.MODEL_MAPPING_NAMES.values() for name in _each(names)}
+    if config.runner_type == "generate":
+        # The wrapper reads the weights of a plain lm_head; encoders made decoders bring another head.
+        tied = getattr(model, "_tied_weights_keys", None) or ("lm_head.weight",)
+        serves = model.can_generate() and "lm_head.weight" in tied
+    else:  # a wrapped encoder takes no weights of another head; a decoder's is left out
+        serves = original in judging | embedding or config.attn_type == "decoder"
+    return "" if serves else "it generates no text, embeds none and judges none"
+
+
+def _each(names: str | Sequence[str]) -> Sequence[str]:
+    """transformers names one base class of most kinds, and several of some."""
+    return (names,) if isinstance(names, str) else names
 
 
 def main() -> None:

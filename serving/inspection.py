@@ -25,7 +25,7 @@ from serving.planning.words import parse_words
 
 _ROOT = Path(__file__).resolve().parents[1]
 _TIMEOUT_S = 600.0
-_FORMAT = 1
+_FORMAT = 2
 """Raised when what is asked changes, so that old answers are not believed."""
 _ASKED = (
     "--runner",

@@ -16,6 +16,11 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _TEXT = "x"
+_FAILURES = (
+    *(TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    *(RecursionError, MemoryError),
+)
+"""What a template may raise that was written for other messages, or for harm."""
 _TOOL = {
     "type": "function",
     "function": {
@@ -60,7 +65,7 @@ def measure(template: str) -> TemplateCost:
     try:
         one, three = length(["user"]), length(["user", "assistant", "user"])
         with_tools = length(["user"], [_TOOL])
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):
+    except _FAILURES:
         return TemplateCost()  # it asks for something of its own; the guess is generous
     turn = -(-(three - one) // 2)
     return TemplateCost(once=one, turn=max(0, turn), tools=max(0, with_tools - one))

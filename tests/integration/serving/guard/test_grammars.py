@@ -129,7 +129,7 @@ def test_named_call_follows_the_parameters_of_its_tool_alone() -> None:
 def test_objects_hold_what_their_schema_names_unless_it_says_otherwise() -> None:
     inner = {"properties": {"a": {"type": "string"}}}
     open_ = {"properties": {"a": True}, "additionalProperties": True}
-    schema = {"properties": {"x": inner, "y": open_}, "anyOf": [inner, {"type": "object"}]}
+    schema: dict[str, Any] = {"properties": {"x": inner, "y": open_}, "anyOf": [inner, {"type": "object"}]}
     shut = {**inner, "additionalProperties": False}
     assert closed(schema) == {
         "properties": {"x": shut, "y": open_},

@@ -153,7 +153,11 @@ def test_stream_that_the_engine_gives_up_ends_with_an_error_in_our_words(
     server = start()
     error = json.dumps({"error": GAVE_UP}).encode()
     server.engine.stream_ends = ends.replace(b"%b", error) if isinstance(ends, bytes) else ends
-    for constraint, code in (({}, "engine_error"), ({"response_format": SCHEMA}, "invalid_value")):
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "engine_error"),
+        ({"response_format": SCHEMA}, "invalid_value"),
+    ]
+    for constraint, code in cases:
         answer = server.post(path, stream=True, **body, **constraint)
         *events, last = answer.text.strip().split("\n\n")
         assert len(events) == 3

@@ -152,7 +152,21 @@ def test_template_is_measured_by_rendering_it() -> None:
     assert cost.tools > len(json.dumps(tool))
 
 
-@pytest.mark.parametrize("template", ["", "{{ raise_exception('no') }}", "{% for %}", "{{ a.b.c }}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        *(
+            "",
+            "{{ raise_exception('no') }}",
+            "{% for %}",
+            "{{ a.b.c }}",
+            "{{ 1 // (messages | length - 1) }}",
+        ),
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ messages[0].content * 10 ** 17 }}",
+        "{% for i in range(10 ** 12) %}{% endfor %}",
+    ],
+)
 def test_template_that_cannot_be_measured_is_guessed_generously(template: str) -> None:
     assert measure(template) == TemplateCost()
     assert TemplateCost().once >= 256
