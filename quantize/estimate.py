@@ -31,7 +31,7 @@ _MOMENT_COPIES = 10
 _WEIGHT_COPIES = 5
 # The proof: its tokens, and the float32 copies alive while two runs' logits are compared.
 _PROOF_TOKENS = 256
-_LOGIT_COPIES = 6
+_LOGIT_COPIES = 4
 # Tokenizer, configuration and chat template.
 _COMPANION_BYTES = 4_000_000
 # Share of a plain matrix product's speed that a run's products reach.

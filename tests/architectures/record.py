@@ -34,6 +34,7 @@ _GENERAL = (
     "There is no module or parameter named",
     "is missing special tokens",
     "are not supported for now",
+    "is out of bounds for dimension",
     "distance",
 )
 

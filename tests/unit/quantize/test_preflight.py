@@ -51,8 +51,9 @@ def test_more_text_needs_more_memory_and_time_where_it_is_read(checkpoint: Check
     few, many = (
         estimate(checkpoint, llama_structure(checkpoint), GptqOptions(), text) for text in (SMALL, LARGE)
     )
-    # 10,000 tokens more, 128 inner and 64 hidden values each, three copies of 4 bytes.
-    assert many.memory_bytes - few.memory_bytes == 23_040_000
+    # 10,000 tokens more, 128 inner and 64 hidden values each, three copies of 4 bytes; of a small text the
+    # proof takes more than the pass.
+    assert 0 < many.memory_bytes - few.memory_bytes <= 23_040_000
     assert many.operations > few.operations
     assert estimate(checkpoint, llama_structure(checkpoint), RtnOptions(), SMALL) == estimate(
         checkpoint, llama_structure(checkpoint), RtnOptions(), LARGE
@@ -141,12 +142,14 @@ NARROW = llama(256, 1024, 4, 49152, 128)
 @pytest.mark.parametrize(
     ("shapes", "options", "text", "measured_bytes"),
     [
-        (SMOLLM2, GptqOptions(), DEFAULT_TEXT, 1_066_676_224),
-        (NARROW, GptqOptions(), DEFAULT_TEXT, 686_870_528),
-        (TINY, GptqOptions(), TINY_TEXT, 463_896_576),
-        (TINY, AwqOptions(), TINY_TEXT, 458_870_784),
-        (TINY, RtnOptions(), TINY_TEXT, 437_751_808),
-        (TINY, Int8Options(), TINY_TEXT, 460_795_904),
+        (SMOLLM2, Int8Options(), DEFAULT_TEXT, 1_237_983_232),
+        (SMOLLM2, RtnOptions(), DEFAULT_TEXT, 1_190_096_896),
+        (NARROW, GptqOptions(), DEFAULT_TEXT, 916_054_016),
+        (NARROW, Int8Options(), DEFAULT_TEXT, 876_367_872),
+        (TINY, GptqOptions(), TINY_TEXT, 417_869_824),
+        (TINY, AwqOptions(), TINY_TEXT, 413_364_224),
+        (TINY, RtnOptions(), TINY_TEXT, 408_985_600),
+        (TINY, Int8Options(), TINY_TEXT, 417_116_160),
     ],
 )
 def test_the_estimate_is_within_a_quarter_of_measured_peaks(
