@@ -24,7 +24,8 @@ from tests.architectures.stored import Stored, plainly_rounded, read
 SLACK = 1.1
 # Beneath it two orders of the same sums differ.
 FLOOR = 1e-4
-# Of a mixture's tokens, those farthest off: rounding sends some to another expert, a leap. Random routers leap often.
+# Of a mixture's tokens, those farthest off: rounding sends some to another expert, which is a leap.
+# Random routers leap often.
 LEAPS = 0.2
 _SEQUENCES, _TOKENS = 8, 64
 _TEXT = Path(__file__).parents[2] / "LICENSE"
