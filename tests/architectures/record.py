@@ -36,6 +36,7 @@ _GENERAL = (
     "are not supported for now",
     "is out of bounds for dimension",
     "distance",
+    "MoE backend supports the deployment configuration",
 )
 
 
@@ -67,15 +68,19 @@ def main() -> None:
             if served is not None:
                 row["engine"] = general(why_not(served, quantizer.ask({"shape": name})) or OK)
             for method in METHODS:
-                row[method] = _method(name, method, quantizer, served, row["engine"], seen, folder)
-            known[name] = {what: row[what] for what in (*METHODS, "engine")}
+                row[method], loads = _method(name, method, quantizer, served, row["engine"], seen, folder)
+                if served is not None:
+                    row.pop(f"engine {method}", None)
+                    row |= {f"engine {method}": general(loads)} if loads != OK else {}
+            known[name] = row
             seen.flush()
             write_outcomes({shape: known[shape] for shape in all_shapes() if shape in known})
 
 
 def _method(
     name: str, method: str, quantizer: Program, served: Program | None, has: str, seen: Any, folder: Path
-) -> str:
+) -> tuple[str, str]:
+    """Return how the quantizer ended, and what the engine says of what was made."""
     kept = folder / f"artifact-{name}-{method}"
     wanted = served is not None and has == OK and method in LAYOUTS
     task = {"shape": name, "method": method, **({"keep": str(kept)} if wanted else {})}
@@ -86,8 +91,8 @@ def _method(
     seen.write(json.dumps({**task, **found}) + "\n")
     outcome = str(found.get("outcome", "died"))
     if outcome == "ok":
-        return OK
-    return words(found["message"]) if outcome == "refused" else outcome
+        return OK, found.get("engine", OK)
+    return (words(found["message"]) if outcome == "refused" else outcome), OK
 
 
 if __name__ == "__main__":
