@@ -78,11 +78,13 @@ def summary(settings: Settings, found: Found, seconds: dict[str, float], peaks: 
 {paint("Ready.", "green")} {model} ({version}) is served at {settings.base_url}
 
   curl {settings.base_url}/chat/completions -H 'Content-Type: application/json' \\
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "max_tokens": 64}}'
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}],
+         "max_tokens": 64, "temperature": 0}}'
 
   from openai import OpenAI
   client = OpenAI(base_url="{settings.base_url}", api_key="none")
-  reply = client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello"}}])
+  messages = [{{"role": "user", "content": "Hello"}}]
+  reply = client.chat.completions.create(model="{model}", messages=messages, temperature=0)
   print(reply.choices[0].message.content)
 
 Next:  make ask Q="질문"   make chat   make status   make logs   make down   make help

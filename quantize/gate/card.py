@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from quantize.artifact import Manifest
+from quantize.gate.verdict import Verdict
 from quantize.models.source import read_source
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -58,7 +59,7 @@ def body(manifest: Manifest, report: dict[str, Any]) -> str:
         f"# {manifest.name}, {manifest.method} {'' if manifest.bits is None else f'{manifest.bits:g} bit'}",
         "",
         f"Quantized from {base} with quantserve; version `{manifest.version}`. The quality gate says "
-        f"**{report['verdict']}**: base and artifact were measured in {engine} on "
+        f"**{report['verdict']}** after {_seen(report)} in {engine} on "
         f"{report['environment']['processor']}.",
         "",
     ]
@@ -77,12 +78,18 @@ def body(manifest: Manifest, report: dict[str, Any]) -> str:
             f"{f' ({share})' if share else ''}.",
             "",
         ]
+    serve = "Serve it: `python -m serving up DIRECTORY`, or any vLLM. "
     lines += [
-        "Serve it: `python -m serving up DIRECTORY`, or any vLLM. The whole report is `report.json`, with "
-        "plots in `report.html`.",
+        f"{serve if report['verdict'] == Verdict.ACCEPT else ''}The whole report is `report.json`, "
+        "with plots in `report.html`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _seen(report: dict[str, Any]) -> str:
+    """Return what was done: an artifact that does not run is started alone."""
+    return "base and artifact were measured" if report["figures"] else "the artifact was tried"
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:

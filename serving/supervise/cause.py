@@ -57,6 +57,8 @@ def cause(death: Death) -> str:
     if death.code is not None and death.code < 0:
         return _killed(death.code, when, death)
     for name, code in _children(death):
+        if code == -signal.SIGTERM and (why := _why(death)):  # by the engine itself, that gave up before
+            return f"has lost its process {name}{when}: {why}"
         if code < 0:
             return f"has lost its process {name}, which {_killed(code, when, death)}"
     how = "takes no requests any more" if death.code is None else f"ended with code {death.code}"

@@ -57,6 +57,15 @@ DEATHS: list[tuple[str, dict[str, Any], str]] = [
     ("SIGBUS", {"code": -7}, "was killed by SIGBUS (a full disk or too little shared memory?)"),
     ("a signal without a name", {"code": -40}, "was killed by signal 40"),
     (
+        "the core by the engine that gave up on it",
+        {
+            "code": None,
+            "log": f"{CORE}RuntimeError: mat1 must be a 2D tensor\n",
+            "reports": ({"died": "EngineCore_DP0", "code": -15},),
+        },
+        "has lost its process EngineCore_DP0: RuntimeError: mat1 must be a 2D tensor",
+    ),
+    (
         "the core by SIGKILL",
         {"code": None, "log": DEAD, "reports": ({"died": "EngineCore_DP0", "code": -9},)},
         "has lost its process EngineCore_DP0, which was killed by SIGKILL (out of memory?)",
