@@ -79,7 +79,10 @@ def prepare(
     """
     directory = artifact.resolve()
     manifest = read_manifest(directory)
-    checkpoint = check_checkpoint(base or config.models_dir / manifest.name)
+    place = base or config.models_dir / manifest.name
+    if base is None and not place.is_dir():
+        raise InputError(f"the base of {directory} is not at {place}", mend="Name it: --base DIRECTORY")
+    checkpoint = check_checkpoint(place)
     base_sha256 = content_hash(checkpoint.directory, config.run_dir)
     if manifest.base is not None and manifest.base.sha256 != base_sha256:
         raise InputError(

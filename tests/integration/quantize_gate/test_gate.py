@@ -355,6 +355,11 @@ def test_a_base_that_does_not_start_says_nothing_about_the_candidate(
     assert read_report(artifact) == {}
 
 
+def test_a_base_that_lies_elsewhere_is_to_be_named(config: GateConfig, make_artifact: Make) -> None:
+    with pytest.raises(InputError, match=r"the base of .* is not at .*Name it: --base DIRECTORY"):
+        gate_artifact(make_artifact(), None, replace(config, models_dir=Path("elsewhere")), Limits())
+
+
 def test_an_artifact_of_another_base_is_refused(config: GateConfig, base: Path, make_artifact: Make) -> None:
     artifact = make_artifact()
     (base / "config.json").write_text('{"other": 1}', encoding="utf-8")
