@@ -13,6 +13,7 @@ from vllm.logger import init_logger
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from serving.huge_pages import use_huge_pages
+from serving.int8_rows import take_any_dimensions
 
 _log = init_logger(__name__)
 
@@ -21,6 +22,7 @@ class OneProcess(UniProcExecutor):  # type: ignore[misc]  # vLLM is in no enviro
     """vLLM's executor of that kind; under its own name vLLM takes it for impossible on a CPU."""
 
     def _init_executor(self) -> None:
+        take_any_dimensions()
         super()._init_executor()
         # torch allocates the KV cache on huge pages by itself (THP_MEM_ALLOC_ENABLE), not what oneDNN packed
         asked = use_huge_pages()
