@@ -260,6 +260,16 @@ def read_config_file(path: Path, *, error: type[InputError] = InputError) -> dic
     return found if isinstance(found, dict) else {}
 
 
+def file_with_code(directory: Path, *, error: type[InputError] = InputError) -> Path | None:
+    """Return a configuration by which loading would run Python code of the checkpoint's own, or None.
+
+    Raises:
+        InputError: as `error`: see `read_config_file`.
+    """
+    files = (path for path in sorted(directory.glob("*config.json")) if path.is_file())
+    return next((path for path in files if "auto_map" in read_config_file(path, error=error)), None)
+
+
 def has_tokenizer(directory: Path) -> bool:
     """Whether a directory holds a tokenizer in any of the forms there are."""
     return any(path.is_file() for pattern in _TOKENIZERS for path in directory.glob(pattern))

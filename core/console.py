@@ -85,7 +85,12 @@ def emit_json(value: dict[str, Any]) -> None:
 
 def emit_text(text: str) -> None:
     """Print a text on stdout, for people: an answer, a key, a path."""
-    sys.stdout.write(printable(text) + "\n")
+    emit_piece(text + "\n")
+
+
+def emit_piece(text: str) -> None:
+    """Print a piece of a text on stdout: an answer on its way, lines of a log."""
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 

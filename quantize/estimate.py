@@ -14,6 +14,7 @@ from quantize.config import AwqOptions, BitsAndBytesOptions, CalibrationOptions,
 from quantize.methods import Options, bits_of, group_size_of, needs_text
 from quantize.models.checks import Checkpoint, TensorInfo
 from quantize.models.structure import Structure
+from quantize.proof import TOKENS as PROOF_TOKENS
 
 _FLOAT_BYTES = 4
 _HALF_BYTES = 2
@@ -29,8 +30,7 @@ _WIDE_COPIES = 3
 # and of its weights with their candidates.
 _MOMENT_COPIES = 10
 _WEIGHT_COPIES = 5
-# The proof: its tokens, and the float32 copies alive while two runs' logits are compared.
-_PROOF_TOKENS = 256
+# Float32 copies alive while the proof compares two runs' logits.
 _LOGIT_COPIES = 4
 # Tokenizer, configuration and chat template.
 _COMPANION_BYTES = 4_000_000
@@ -111,7 +111,7 @@ def _proof_bytes(checkpoint: Checkpoint, linear: list[TensorInfo], options: Opti
     outside = checkpoint.elements - in_layers
     widest = max(tensor.elements for tensor in linear)
     vocabulary = max((t.shape[0] for t in checkpoint.tensors.values() if len(t.shape) == 2), default=0)
-    floats = 2 * outside + widest * _WEIGHT_COPIES + _LOGIT_COPIES * _PROOF_TOKENS * vocabulary
+    floats = 2 * outside + widest * _WEIGHT_COPIES + _LOGIT_COPIES * PROOF_TOKENS * vocabulary
     files = checkpoint.elements * _HALF_BYTES + _disk_bytes(checkpoint, linear, options)
     return round(_LIBRARIES_BYTES + files + floats * _FLOAT_BYTES)
 

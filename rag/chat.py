@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.console import console
+from core.console import console, emit_piece
 from core.files import write_text
-from core.terminal import one_line, printable
+from core.terminal import one_line
 from rag.answer import Answer, Answerer, AnswerFailed
 from rag.llm import Message
 from rag.show import note_on, passages_table
@@ -116,15 +116,10 @@ class Chat:
         ]
 
 
-def _to_stdout(text: str) -> None:
-    sys.stdout.write(printable(text))
-    sys.stdout.flush()
-
-
 def run_chat(answerer: Answerer) -> None:
     """Read lines from the terminal until 종료 or Ctrl-D."""
     console.print(HELP, style="dim", markup=False)
-    chat = Chat(answerer, _to_stdout)
+    chat = Chat(answerer, emit_piece)
     for line in _typed_lines():
         if not chat.handle(line):
             break

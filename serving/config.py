@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.files import exclusive_lock
 from core.home import generated
 
 LOOPBACK = "127.0.0.1"
@@ -111,10 +113,14 @@ class RunDirectory:
         """The output of launcher and engine."""
         return self.path / "serving.log"
 
-    @property
-    def lock(self) -> Path:
-        """Held by `up` and `down` while they change what runs."""
-        return self.path / "serving.lock"
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the lock of `up`, `down` and `restart` while they change what runs.
+
+        Raises:
+            Locked: another of them is at it.
+        """
+        lock = self.path / "serving.lock"
+        return exclusive_lock(lock, "starting or stopping the server", private=True)
 
     @property
     def verified(self) -> Path:

@@ -15,6 +15,8 @@ _product = Kernel._apply_weights_sgl
 
 
 def _by_rows(self: Any, layer: Any, x: Any, bias: Any = None) -> Any:
+    if x.dim() == 2:
+        return _product(self, layer, x, bias)
     rows = _product(self, layer, x.reshape(-1, x.shape[-1]), bias)
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
 

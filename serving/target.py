@@ -8,12 +8,12 @@ from pathlib import Path
 from core.checkpoints import (
     INDEX,
     WeightFiles,
+    file_with_code,
     find_weights,
     has_tokenizer,
     holds_packed,
     model_name,
     quantization_in_config,
-    read_config_file,
     tensor_infos,
 )
 from core.tensor_file import read_tensor_infos
@@ -79,12 +79,12 @@ def _refuse_code(directory: Path) -> None:
     """Refuse checkpoints that bring their own code, and pipelines, which are no single model."""
     if (directory / "model_index.json").is_file():
         raise not_served(directory, "it is a pipeline of diffusion models")
-    for path in sorted(directory.glob("*config.json")):
-        if path.is_file() and "auto_map" in read_config_file(path, error=TargetError):
-            raise TargetError(
-                f"{path} has an auto_map: the checkpoint wants to run code of its own",
-                mend="Use a model whose architecture vLLM knows",
-            )
+    path = file_with_code(directory, error=TargetError)
+    if path is not None:
+        raise TargetError(
+            f"{path} has an auto_map: the checkpoint wants to run code of its own",
+            mend="Use a model whose architecture vLLM knows",
+        )
 
 
 def _refuse_unsafe(directory: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
@@ -20,9 +21,10 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+_MAKEFILE = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
 _GIVEN_BY_MAKE = (
-    *("QUANTSERVE_HOME", "QUICK", "MODEL", "METHOD", "QUANTIZE", "GATE", "BIND", "PORT", "SERVE", "DOCS"),
-    *("EMBED_MODEL", "Q", "ACCEL", "ENV", "AUDIT_SERVICE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TARGET"),
+    *" ".join(re.findall(r"^export ([A-Z_ ]+)$", _MAKEFILE, re.MULTILINE)).split(),
+    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TARGET"),
 )
 # Tests start our programs many times; let the first start keep its bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -12,6 +12,7 @@ from core.checkpoints import (
     INDEX,
     WEIGHTS,
     WeightFiles,
+    file_with_code,
     find_weights,
     has_tokenizer,
     quantization_in_config,
@@ -114,7 +115,7 @@ def check_checkpoint(directory: Path) -> Checkpoint:
             mend="Name the folder with config.json, *.safetensors and the tokenizer in it",
         )
     config = read_json(directory / "config.json")
-    _refuse_code(directory, config)
+    _refuse_code(directory)
     _refuse_odd_sizes(directory, config)
     weights = checked_weights(directory, config)
     tensors = tensor_infos(weights, error=CheckpointError)
@@ -151,16 +152,14 @@ def _refuse_partial_download(directory: Path) -> None:
             )
 
 
-def _refuse_code(directory: Path, config: dict[str, Any]) -> None:
+def _refuse_code(directory: Path) -> None:
     """Refuse what would execute code from the checkpoint when loaded."""
-    for path in sorted(directory.glob("*config.json")):
-        if path.is_file() and "auto_map" in (
-            config if path.name == "config.json" else read_config_file(path, error=CheckpointError)
-        ):
-            raise CheckpointError(
-                f"{path} has an auto_map: loading it would run Python code from the checkpoint",
-                mend="Use a model whose architecture, tokenizer and processor transformers ships",
-            )
+    path = file_with_code(directory, error=CheckpointError)
+    if path is not None:
+        raise CheckpointError(
+            f"{path} has an auto_map: loading it would run Python code from the checkpoint",
+            mend="Use a model whose architecture, tokenizer and processor transformers ships",
+        )
 
 
 def require_found_by_transformers(checkpoint: Checkpoint) -> None:

@@ -26,10 +26,10 @@ from quantize.methods.keep import KEPT_BITS
 from quantize.methods.layer import Moved
 from quantize.models.structure import Structure
 from quantize.models.tokenizer import load_tokenizer
+from quantize.proof import TOKENS
 from quantize.proof.float_run import FloatRunner, Result, Weights
 from quantize.proof.stored import StoredWeights
 
-TOKENS = 256
 FOLDED_BOUND = 1e-4
 PLAIN_FACTOR = 1.1
 LEAPS = 0.1

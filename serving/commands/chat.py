@@ -10,9 +10,8 @@ from unicodedata import normalize
 
 import typer
 
-from core.console import console, styled
+from core.console import console, emit_piece, styled
 from core.errors import UsageError
-from core.terminal import printable
 from serving.chat import END_WORDS, Complete, Conversation, Message
 from serving.commands import parameters as p
 from serving.errors import ServingError
@@ -91,14 +90,9 @@ def talk(conversation: Conversation, complete: Complete) -> None:
             if line.startswith("/"):
                 console.print(conversation.command(line), markup=False)
             else:
-                conversation.ask(line, complete, _show)
-                _show(os.linesep)
+                conversation.ask(line, complete, emit_piece)
+                emit_piece(os.linesep)
         except (UsageError, ServingError) as error:
             console.print(str(error), style="red", markup=False)
         except KeyboardInterrupt:
             console.print("(stopped; this answer is forgotten)")
-
-
-def _show(piece: str) -> None:
-    sys.stdout.write(printable(piece))
-    sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.console import console, emit_json
-from core.files import exclusive_lock
 from serving.background import stop
 from serving.commands import parameters as p
 from serving.config import RunDirectory
@@ -13,7 +12,7 @@ from serving.state import read_state
 def down(run_dir: p.RunDirOption = p.RUN.path) -> None:
     """Stop the background server; running requests finish first. Nothing running is fine."""
     run = RunDirectory(run_dir)
-    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
+    with run.changing():
         state = read_state(run.state)
         if state is None:
             run.state.unlink(missing_ok=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from core.console import emit_piece
 from core.errors import UsageError
 from core.logs import follow, read_tail
-from core.terminal import printable
 from serving.commands import parameters as p
 from serving.config import RunDirectory
 from serving.errors import NotRunning
@@ -30,16 +29,10 @@ def logs(
     if not log.is_file():
         raise NotRunning(f"there is no log at {log}", mend="Start a server: python -m serving up TARGET")
     tail = read_tail(log).splitlines()[-lines:]
-    _show("\n".join(tail) + "\n")
+    emit_piece("\n".join(tail) + "\n")
     if follow_it:
         for text in follow(log, from_end=True):
-            _show(text.replace("\r", "\n"))
-
-
-def _show(text: str) -> None:
-    """Write text of the log, in which clients' names and messages stand, as nothing but text."""
-    sys.stdout.write(printable(text))
-    sys.stdout.flush()
+            emit_piece(text.replace("\r", "\n"))
 
 
 def log_of(run: RunDirectory, part: str | None) -> Path:

@@ -9,7 +9,6 @@ import typer
 
 from core.console import console
 from core.errors import UsageError
-from core.files import exclusive_lock
 from serving.background import request_options, start, stop
 from serving.commands import parameters as p
 from serving.commands.up import report
@@ -31,7 +30,7 @@ def restart(
 ) -> None:
     """Start the background server anew with the options it has; running requests finish first."""
     run = RunDirectory(run_dir)
-    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
+    with run.changing():
         running = read_state(run.state)
         if running is None:
             raise NotRunning("no server is running", mend="Start one: python -m serving up TARGET")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.console import console, emit_json
-from core.files import exclusive_lock
 from serving.background import answers, can_roll, same_server, start, stop, wait_ready
 from serving.commands import parameters as p
 from serving.commands.say import warn
@@ -40,7 +39,7 @@ def up(
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
     options = p.watched(options, restart_limit, probe_interval_s)
-    with exclusive_lock(run.lock, "starting or stopping the server", private=True):
+    with run.changing():
         use_internal_key(run.path)  # so that the probe of what runs is let in where keys are asked for
         running = read_state(run.state)
         options = p.replicated(options, replicas, policy, running)
