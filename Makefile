@@ -113,7 +113,7 @@ test: ## every test, in the environments they need
 test-fast: ## the tests that start no engine
 	@$(DEV) pytest $(WORKERS) -m "not engine and not gpu and not architectures" $(PYTEST)
 test-architectures: ## a tiny model of every architecture that the engine has: 16 bits and each layout loaded and compared
-	@$(DEV) pytest -m architectures tests/architectures $(PYTEST)
+	@$(DEV) pytest -n 2 -m architectures tests/architectures $(PYTEST)
 test-gpu: ## what only an NVIDIA GPU can show: kernels, the gate, profiles at 8B (figures in run/gpu)
 	@$(DEV) pytest -m gpu tests/gpu $(PYTEST)
 lint: ## ruff and mypy, strict, over all packages and tests

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from core.console import console
 from core.errors import ResourceError, UsageError
 from core.files import require_disk_space
 from core.sizes import decimal_size
+from quantize.config import AwqOptions, GptqOptions, RtnOptions
 from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
-from quantize.methods.keep import widths_of
+from quantize.methods.keep import mates, widths_of
 from quantize.models.checks import Checkpoint
 from quantize.models.structure import Structure
 from quantize.speed import gemm_flops
@@ -19,6 +22,9 @@ from quantize.speed import gemm_flops
 # Candidate group sizes a message may recommend.
 _GROUP_SIZES = (256, 128, 64, 32, 16)
 _KERNEL_MULTIPLE = 32
+_READ_IN_16_BITS = {"BloomForCausalLM": "query_key_value"}
+"""By architecture what the engine reads in 16 bits or in INT8 alone. vLLM 0.32 sorts Bloom's rows of queries,
+keys and values anew while it loads them, and takes every tensor of a packed layout for such rows."""
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
@@ -51,13 +57,36 @@ def check_shapes(structure: Structure, options: Options) -> None:
             f"Group size {size} does not divide this model's input sizes {', '.join(map(str, inputs))}",
             mend=f"Use --group-size {' or '.join(fitting)}" if fitting else "Use --group-size -1",
         )
-    for name, tensor in grouped.items():
-        if any(extent % _KERNEL_MULTIPLE for extent in tensor.shape):
-            raise UsageError(
-                f"{name} has shape {tensor.shape}; the engine's 4-bit kernel takes multiples of "
-                f"{_KERNEL_MULTIPLE} only",
-                mend=f"Keep it in 16 bits: --keep {name.rpartition('.')[2]}",
-            )
+    odd = [name for name, tensor in grouped.items() if any(side % _KERNEL_MULTIPLE for side in tensor.shape)]
+    if odd:
+        kinds = dict.fromkeys(mate for name in odd for mate in _kinds_fused_with(name, grouped))
+        raise UsageError(
+            f"{odd[0]} has shape {grouped[odd[0]].shape}; the engine's 4-bit kernel takes multiples of "
+            f"{_KERNEL_MULTIPLE} only",
+            mend=f"Keep what has such shapes in 16 bits: {' '.join(f'--keep {kind}' for kind in kinds)}",
+        )
+
+
+def _kinds_fused_with(name: str, names: Collection[str]) -> list[str]:
+    """Return a module's own last name and those of the modules that the engine fuses with it."""
+    return [one.rpartition(".")[2] for one in (name, *mates(name, list(names)))]
+
+
+def fit_engine(structure: Structure, options: Options) -> Options:
+    """Return the options with what the engine reads in 16 bits alone kept so.
+
+    Raises:
+        UsageError: the driver keeps nothing.
+    """
+    kept = _READ_IN_16_BITS.get(structure.architecture)
+    if kept is None or not isinstance(options, GptqOptions | AwqOptions | RtnOptions):
+        return options
+    if getattr(options, "driver", "layers") == "gptqmodel":
+        raise UsageError(
+            f"The engine reads a {structure.architecture}'s {kept} in 16 bits alone",
+            mend="Leave --driver gptqmodel out, which keeps nothing in 16 bits",
+        )
+    return replace(options, keep=(*options.keep, kept))
 
 
 def available_memory_bytes() -> int:

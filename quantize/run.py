@@ -46,7 +46,7 @@ from quantize.models.finite import beyond_float16
 from quantize.models.source import content_hash, read_source
 from quantize.models.structure import Structure, structure_of
 from quantize.models.tokenizer import check_tokenizer
-from quantize.preflight import check_shapes, preflight, refuse_quantized
+from quantize.preflight import check_shapes, fit_engine, preflight, refuse_quantized
 from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
 from quantize.worker.job import Job
 from quantize.worker.supervise import Event, run_job
@@ -112,6 +112,7 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     refuse_quantized(checkpoint)
     check_tokenizer(checkpoint.directory)
     structure = structure_of(checkpoint, where.run_dir)
+    options = fit_engine(structure, options)
     check_shapes(structure, options)
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
     if adapter is not None or needs_text(options):

@@ -14,6 +14,7 @@ from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from serving.huge_pages import use_huge_pages
 from serving.int8_rows import take_any_dimensions
+from serving.moe_routing import take_any_routing
 
 _log = init_logger(__name__)
 
@@ -23,6 +24,7 @@ class OneProcess(UniProcExecutor):  # type: ignore[misc]  # vLLM is in no enviro
 
     def _init_executor(self) -> None:
         take_any_dimensions()
+        take_any_routing()
         super()._init_executor()
         # torch allocates the KV cache on huge pages by itself (THP_MEM_ALLOC_ENABLE), not what oneDNN packed
         asked = use_huge_pages()

@@ -45,14 +45,18 @@ settings.load_profile("no clock")
 
 # What all workers of one run use, made by the first that needs it: the machine's probe, models.
 SHARED = "QUANTSERVE_TESTS_SHARED"
+BY_SHAPE = "tests/architectures/"
 BY_FILE = ("tests/unit/", "tests/integration/serving/", "tests/integration/rag/")
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types for it
-    """Deals whole folders to the workers, and single files where these share little."""
+    """Deals whole folders to the workers, single files where these share little, and shapes one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
+        file, _, test = nodeid.partition("::")
+        shape = re.search(r"\[(\w+)", test) if file.startswith(BY_SHAPE) else None
+        if shape is not None:
+            return f"{BY_SHAPE}{shape[1]}"
         return file if file.startswith(BY_FILE) else file.rpartition("/")[0]
 
 

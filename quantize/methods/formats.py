@@ -8,6 +8,7 @@ int8, fp8    compressed-tensors' int-quantized and float-quantized: inputs round
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,11 +39,6 @@ class Layout:
     def kept(self) -> list[str]:
         """Modules that stay in 16 bits."""
         return sorted(name for name, bits in self.widths.items() if bits == KEPT_BITS)
-
-    @property
-    def unconverted(self) -> list[str]:
-        """Modules that loaders leave alone."""
-        return sorted({"lm_head", *self.kept})
 
     @property
     def by_row(self) -> list[str]:
@@ -102,8 +98,18 @@ def settings(layout: Layout) -> dict[str, Any]:
     return _compressed(layout)
 
 
+def _below_model(name: str) -> str:
+    """Return a module's name inside the model: above it the engine puts its parts together differently."""
+    return name.partition(".")[2] or name
+
+
+def _anywhere(name: str) -> str:
+    """Return the pattern of a module, and of what is in it, wherever the engine has put its parent."""
+    return rf"(?:.*\.)?{re.escape(_below_model(name))}(?:\..*)?$"
+
+
 def _gptq(layout: Layout) -> dict[str, Any]:
-    dynamic: dict[str, Any] = {f"-:^{name.replace('.', chr(92) + '.')}$": {} for name in layout.kept}
+    dynamic: dict[str, Any] = {f"-:{pattern}": {} for pattern in map(_anywhere, layout.kept)}
     return {
         "quant_method": "gptq",
         "bits": layout.bits,
@@ -123,7 +129,8 @@ def _awq(layout: Layout) -> dict[str, Any]:
         "group_size": layout.group_size,
         "zero_point": True,
         "version": "gemm",
-        "modules_to_not_convert": layout.unconverted,
+        # read as part of a name by the engine, as the end of one by transformers
+        "modules_to_not_convert": sorted({"lm_head", *map(_below_model, layout.kept)}),
     }
 
 
@@ -138,7 +145,7 @@ def _compressed(layout: Layout) -> dict[str, Any]:
         "format": formats.pop() if len(formats) == 1 else "mixed-precision",
         "quantization_status": "compressed",
         "config_groups": groups,
-        "ignore": layout.unconverted,
+        "ignore": ["lm_head", *(f"re:{pattern}" for pattern in map(_anywhere, layout.kept))],
     }
 
 

@@ -180,7 +180,7 @@ def _quantize_by_layer(
 def _widths(structure: Structure, options: WeightOptions, kept: Mapping[str, str]) -> dict[str, int]:
     """Return the widths of all modules with one of their own, those that stay in 16 bits among them."""
     asked = widths_of(structure.quantizable, options.keep)
-    return {**asked, **dict.fromkeys({**structure.kept, **kept}, KEPT_BITS)}
+    return {**asked, **dict.fromkeys((*structure.kept, *kept, *structure.blocks), KEPT_BITS)}
 
 
 def _read_elsewhere(structure: Structure, model: PreTrainedModel, flows: list[Dataflow]) -> dict[str, str]:
@@ -203,7 +203,11 @@ def _proved(
 
 def _counts(structure: Structure, widths: Mapping[str, int], kept: Mapping[str, str]) -> dict[str, Any]:
     """Return how many matrices were quantized, and which were not and why."""
-    asked = {name: "asked for" for name, bits in widths.items() if bits == KEPT_BITS and name not in kept}
+    asked = {
+        name: "asked for"
+        for name in structure.quantizable
+        if widths.get(name) == KEPT_BITS and name not in kept
+    }
     left = {**asked, **kept}
     return {
         "quantized": len(set(structure.quantizable) - set(left)),

@@ -87,6 +87,7 @@ def inspect(checkpoint: Checkpoint) -> Structure:
     modules = dict(model.named_modules())
     linear: list[str] = []
     kept: dict[str, str] = {}
+    blocks: set[str] = set()
     for own, tensor in stored.items():
         info = checkpoint.tensors[tensor]
         if len(info.shape) < 2 or (not own.endswith(".weight") and len(info.shape) < 3):
@@ -99,6 +100,8 @@ def inspect(checkpoint: Checkpoint) -> Structure:
             linear.append(name)
         else:
             kept[name] = "fused experts" if module is None else type(module).__name__
+            if len(info.shape) > 2 and module is None:
+                blocks.add(own.rpartition(".")[0])
     experts = [
         name.removesuffix(".weight")
         for name in merged
@@ -129,6 +132,7 @@ def inspect(checkpoint: Checkpoint) -> Structure:
         sizes={name: sizes[name] for name in (*linear, *experts)},
         stored=stored,
         merged=merged,
+        blocks=tuple(sorted(blocks)),
     )
 
 

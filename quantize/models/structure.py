@@ -20,7 +20,7 @@ from quantize.models.checks import Checkpoint, TensorInfo
 from quantize.worker.supervise import run_logged
 
 # Raise it when the same checkpoint begins to give another answer.
-_REVISION = 2
+_REVISION = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Structure:
     experts: matrices that transformers merges with others when it loads them. kept: matrices that stay in 16
     bits, and what they are. sizes: (output, input) of linear parts and experts. stored: for each tensor of
     the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is merged with
-    others, the tensor of the model it becomes part of.
+    others, the tensor of the model it becomes part of. blocks: modules whose experts the checkpoint holds
+    merged; the engine has one module there, which it asks about by names of its own.
     """
 
     architecture: str
@@ -42,6 +43,7 @@ class Structure:
     sizes: Mapping[str, tuple[int, int]]
     stored: Mapping[str, str]
     merged: Mapping[str, str]
+    blocks: tuple[str, ...]
 
     @property
     def quantizable(self) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ class Structure:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Structure:
         """Read what `to_dict` gave."""
-        lists = {"linear": tuple(value["linear"]), "experts": tuple(value["experts"])}
+        lists = {name: tuple(value[name]) for name in ("linear", "experts", "blocks")}
         return cls(
             **{**value, **lists, "sizes": {name: tuple(size) for name, size in value["sizes"].items()}}
         )

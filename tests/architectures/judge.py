@@ -85,9 +85,11 @@ class Judge:
         ids: list[int] = self._ids[0].tolist()
         return ids
 
-    def log_probabilities(self, artifact: Path | None = None) -> list[float]:
-        """Return what float32 gives the prompt's tokens after the first, by an artifact or the base."""
-        logits = self._logits if artifact is None else self._run(read(artifact))[0]
+    def log_probabilities(
+        self, artifact: Path | None = None, dtype: torch.dtype = torch.float32
+    ) -> list[float]:
+        """Return what the prompt's tokens after the first get, by an artifact or the base."""
+        logits, _ = self._run(self._base if artifact is None else read(artifact), dtype)
         following = self._ids[0, 1:, None]
         found: list[float] = logits[0, :-1].log_softmax(-1).gather(1, following).flatten().tolist()
         return found
@@ -131,13 +133,15 @@ class Judge:
         base, ours = self._logits.log_softmax(-1), logits.log_softmax(-1)
         return float((base.exp() * (base - ours)).sum(-1).mean())
 
-    def _run(self, stored: Stored) -> tuple[torch.Tensor, dict[str, set[str]]]:
+    def _run(
+        self, stored: Stored, dtype: torch.dtype = torch.float32
+    ) -> tuple[torch.Tensor, dict[str, set[str]]]:
         """Return the logits of weights, and what the model's loader did not understand by kind."""
         model, info = self._model_class.from_pretrained(
             None,
             config=deepcopy(self._config),
             state_dict=dict(stored.weights),
-            dtype=torch.float32,
+            dtype=dtype,
             attn_implementation="eager",
             output_loading_info=True,
         )

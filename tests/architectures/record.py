@@ -87,7 +87,8 @@ def _method(
     found = quantizer.ask(task)
     if served is not None and wanted and found.get("outcome") == "ok":
         found["engine"] = why_not(served, {**found, "directory": str(kept)}) or OK
-    found.pop("logprobs", None)
+    for key in ("logprobs", "rounded"):
+        found.pop(key, None)
     seen.write(json.dumps({**task, **found}) + "\n")
     outcome = str(found.get("outcome", "died"))
     if outcome == "ok":

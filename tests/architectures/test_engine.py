@@ -24,7 +24,7 @@ ARTIFACTS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(quantizer: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     plain = quantizer.ask({"shape": "llama"})
     with engine(Path(plain["directory"]), tmp_path_factory.mktemp("engine") / "engine.log") as program:

@@ -21,6 +21,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -127,9 +128,18 @@ def judged(base: Path, artifact: Path, task: dict[str, Any]) -> dict[str, Any]:
     found = judge.judge(artifact)
     answer = {"outcome": "ok" if found.right else "wrong", **found.to_dict()}
     if "keep" in task:
-        answer |= {"prompt": judge.prompt, "logprobs": judge.log_probabilities(artifact)}
+        answer |= reference(judge, artifact)
         shutil.move(artifact, task["keep"])
     return answer
+
+
+def reference(judge: Judge, artifact: Path | None = None) -> dict[str, Any]:
+    """Return what an engine is compared with: a prompt, and its log-probabilities in float32 and bfloat16."""
+    return {
+        "prompt": judge.prompt,
+        "logprobs": judge.log_probabilities(artifact),
+        "rounded": judge.log_probabilities(artifact, torch.bfloat16),
+    }
 
 
 def calibration(method: str, folder: Path) -> dict[str, Any]:
@@ -153,7 +163,11 @@ def base_of(folder: Path, name: str) -> Path:
     """Return a shape's checkpoint, made now if it is not there."""
     directory = folder / name
     if not directory.is_dir():
-        write(all_shapes()[name], directory)
+        with TemporaryDirectory(dir=folder) as aside:
+            write(all_shapes()[name], Path(aside) / name)
+            # another worker may have been faster: both wrote the same
+            with suppress(OSError):
+                (Path(aside) / name).rename(directory)
     return directory
 
 
@@ -176,8 +190,7 @@ def main() -> None:
         if "method" in task:
             found = attempt(base, task)
         else:
-            judge = judge_of(base)
-            found = {"directory": str(base), "prompt": judge.prompt, "logprobs": judge.log_probabilities()}
+            found = {"directory": str(base), **reference(judge_of(base))}
         answers.write(json.dumps({**found, "seconds": round(perf_counter() - started, 2)}) + "\n")
         answers.flush()
 

@@ -22,7 +22,6 @@ from tests.programs import ROOT, last_json
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-MODEL = ROOT / "models/SmolLM2-135M-Instruct"
 RECORD = ROOT / "run/readme-example.json"
 QUANTIZE = ROOT / ".venvs/quantize/bin/python"
 ANSWER = "Tokyo"
@@ -35,7 +34,10 @@ change a lead by a quarter; twice that is no near-tie."""
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model quantized with the defaults, as `make up` does it."""
     home = tmp_path_factory.mktemp("readme")
-    made = last_json(QUANTIZE, "-m", "quantize", "run", "--model", MODEL, "--method", "int8", cwd=home)
+    model = last_json(QUANTIZE, "-m", "quantize", "model", cwd=home)
+    made = last_json(
+        QUANTIZE, "-m", "quantize", "run", "--model", model["directory"], "--method", "int8", cwd=home
+    )
     return home / str(made["artifact"])
 
 

@@ -54,4 +54,5 @@ def llama_structure(checkpoint: Checkpoint) -> Structure:
         sizes=linear,
         stored={name: name for name in checkpoint.tensors},
         merged={},
+        blocks=(),
     )

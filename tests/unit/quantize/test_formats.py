@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from quantize.methods.formats import LAYOUTS, Format, Layout, choose_format, settings, settle_layout
@@ -49,7 +51,7 @@ def test_a_layout_asked_for_is_the_one_written(layout: Format) -> None:
     assert choose_format("rtn", 4, symmetric=True, widths={}, layout=layout) == layout
 
 
-def test_gptq_leaves_kept_modules_out_by_exact_name() -> None:
+def test_gptq_leaves_kept_modules_out_wherever_the_engine_puts_them() -> None:
     assert settings(Layout("gptq", 4, 32, True, {DOWN: 16})) == {
         "quant_method": "gptq",
         "bits": 4,
@@ -58,20 +60,20 @@ def test_gptq_leaves_kept_modules_out_by_exact_name() -> None:
         "desc_act": False,
         "lm_head": False,
         "checkpoint_format": "gptq",
-        "dynamic": {r"-:^model\.layers\.0\.mlp\.down_proj$": {}},
+        "dynamic": {r"-:(?:.*\.)?layers\.0\.mlp\.down_proj(?:\..*)?$": {}},
     }
 
 
 def test_awq_lists_kept_modules() -> None:
     found = settings(Layout("awq", 4, 32, False, {DOWN: 16}))
-    assert found["modules_to_not_convert"] == ["lm_head", DOWN]
+    assert found["modules_to_not_convert"] == ["layers.0.mlp.down_proj", "lm_head"]
     assert found["zero_point"] is True
 
 
 def test_a_mixture_names_each_group_s_own_format() -> None:
     found = settings(Layout("packed", 4, 32, False, {DOWN: 8, UP: 16}))
     assert found["format"] == "mixed-precision"
-    assert found["ignore"] == ["lm_head", UP]
+    assert found["ignore"] == ["lm_head", r"re:(?:.*\.)?layers\.0\.mlp\.up_proj(?:\..*)?$"]
     first, second = found["config_groups"]["group_0"], found["config_groups"]["group_1"]
     assert (first["targets"], first["format"]) == ([DOWN], "int-quantized")
     assert first["input_activations"]["strategy"] == "token"
@@ -83,3 +85,25 @@ def test_int8_is_by_row_and_by_token() -> None:
     group = settings(Layout("int8", 8, -1, True, {}))["config_groups"]["group_0"]
     assert (group["weights"]["strategy"], group["input_activations"]["strategy"]) == ("channel", "token")
     assert group["input_activations"]["dynamic"] is True
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "left"),
+    [
+        # the engine has another parent than transformers
+        ("model.altup_projections.0", "model.self_decoder.altup_projections.0", True),
+        ("model.altup_projections.1", "model.self_decoder.altup_projections.11", False),
+        ("model.layers.0.mlp.down_proj", "language_model.model.layers.0.mlp.down_proj", True),
+        ("model.layers.0.mlp.down_proj", "model.layers.10.mlp.down_proj", False),
+        ("model.layers.0.mlp.gate", "model.layers.0.mlp.gate_proj", False),
+        # it asks about experts in a block by names that no checkpoint of them has
+        ("model.layers.0.mlp.experts", "model.layers.0.mlp.experts", True),
+        ("model.layers.0.mlp.experts", "model.layers.0.mlp.experts.0.gate_proj", True),
+        ("model.layers.0.mlp.experts", "model.layers.0.mlp.shared_expert.gate_proj", False),
+    ],
+)
+def test_what_stays_is_known_by_the_name_that_the_engine_asks_for(kept: str, asked: str, left: bool) -> None:
+    (_, word) = settings(Layout("int8", 8, -1, True, {kept: 16}))["ignore"]
+    assert bool(re.match(word.removeprefix("re:"), asked)) == left
+    (rule,) = settings(Layout("gptq", 4, 32, True, {kept: 16}))["dynamic"]
+    assert bool(re.match(rule.removeprefix("-:"), asked)) == left

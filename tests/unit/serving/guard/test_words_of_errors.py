@@ -128,10 +128,16 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert redact(text) == text
 
 
-def test_log_leaves_out_queries_keys_and_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
-    redact_logs()
+@pytest.mark.parametrize("propagates", [True, False])
+def test_log_leaves_out_queries_keys_and_tracebacks(
+    propagates: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # uvicorn configures this logger, or has not: what else ran in the process must not matter.
     access = logging.getLogger("uvicorn.access")
-    with caplog.at_level(logging.INFO):
+    monkeypatch.setattr(access, "handlers", [caplog.handler])
+    monkeypatch.setattr(access, "propagate", propagates)
+    redact_logs()
+    with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, logger=access.name):
         access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1", "GET", "/v1/models?key=hunter22", "1.1", 200)
         try:
             raise ValueError(f"no such key {SECRET}")
