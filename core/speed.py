@@ -29,7 +29,9 @@ class SpeedPair:
 
 
 def sign(pair: SpeedPair) -> int:
-    """Return 1 when the candidate is faster, -1 slower, 0 when the difference is not worth a word."""
+    """Return 1 when the candidate is faster, -1 slower, 0 when rounds disagree or it is not worth a word."""
+    if pair.low is not None and pair.high is not None and pair.low <= 1 <= pair.high:
+        return 0
     return 0 if abs(pair.ratio - 1) <= _SAME else 1 if pair.ratio > 1 else -1
 
 

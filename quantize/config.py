@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,14 @@ MODELS_DIR = generated("models")
 ARTIFACTS_DIR = generated("artifacts")
 RUN_DIR = generated("run")
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+PROJECT = Path(__file__).resolve().parents[1]
+"""Where our packages lie; the engine is started with it on its path, from whatever folder we run in."""
+SERVING_PYTHON = "QUANTSERVE_SERVING_PYTHON"
+
+
+def serving_python() -> Path:
+    """Return the interpreter of the serving environment, which need not be there."""
+    return Path(os.environ.get(SERVING_PYTHON, PROJECT / ".venvs/serving/bin/python"))
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ class RunOptions:
     name: the artifact's name; None takes the model's.
     adapter: a LoRA adapter's directory, merged into the model first.
     target: cpu or cuda, where the result is to be served; None is what this machine has.
-    force: go on where memory or disk look too small.
+    force: go on where memory or disk look too small, or the engine says that it does not serve the model.
     """
 
     model: Path = MODELS_DIR / DEFAULT_MODEL

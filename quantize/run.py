@@ -43,6 +43,7 @@ from quantize.methods.targets import default_target
 from quantize.models.adapters import check_adapter
 from quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
 from quantize.models.finite import beyond_float16
+from quantize.models.served import refuse_unserved
 from quantize.models.source import content_hash, read_source
 from quantize.models.structure import Structure, structure_of
 from quantize.models.tokenizer import check_tokenizer
@@ -94,6 +95,8 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
         found = _existing(plan.directory)
         if found is not None:
             return Outcome(plan.directory, found, made=False)
+        if not where.force and where.target in (None, default_target()):
+            refuse_unserved(where.model, where.run_dir)
         needs = estimate(plan.checkpoint, plan.structure, options, calibration)
         preflight(needs, plan.directory, device=default_target(), force=where.force)
         work = work_folder(plan.directory)

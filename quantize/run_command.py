@@ -88,7 +88,9 @@ def run(
     seed: Annotated[int, typer.Option(help="Draws the sequences")] = _CALIBRATION.seed,
     artifacts_dir: Annotated[Path, typer.Option(help="Where artifacts are kept")] = _RUN.artifacts_dir,
     run_dir: Annotated[Path, typer.Option(help="Where logs and state are kept")] = _RUN.run_dir,
-    force: Annotated[bool, typer.Option("--force", help="Try though memory or disk look too small")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Try though memory or disk look too small, or the engine refuses")
+    ] = False,
 ) -> None:
     """Quantize a base model; the same inputs give the same version, which is not made twice."""
     started = perf_counter()

@@ -40,7 +40,7 @@ def gate(
     ] = None,
     max_size_ratio: Annotated[float | None, typer.Option(help="Highest size of the weights, ×base")] = None,
     max_new_bad_answers: Annotated[
-        int | None, typer.Option(help="Chat answers that may be bad where the base's are good")
+        int | None, typer.Option(help="Chat answers that may be ill-formed where the base's are not")
     ] = None,
     max_divergence: Annotated[
         float | None,

@@ -6,12 +6,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quantize.config import MODELS_DIR, RUN_DIR
+from quantize.config import MODELS_DIR, PROJECT, RUN_DIR, serving_python
 
-SERVING_PYTHON = "QUANTSERVE_SERVING_PYTHON"
 EVAL_PYTHON = "QUANTSERVE_EVAL_PYTHON"
-ROOT = Path(__file__).resolve().parents[2]
-"""Where our packages lie; the engine is started with it on its path, from whatever folder we run in."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,7 @@ class GateConfig:
     """Where and how the gate runs."""
 
     measurement: Measurement = field(default_factory=Measurement)
-    serving_python: Path = field(
-        default_factory=lambda: Path(os.environ.get(SERVING_PYTHON, ROOT / ".venvs/serving/bin/python"))
-    )
+    serving_python: Path = field(default_factory=serving_python)
     """Interpreter of the serving environment; QUANTSERVE_SERVING_PYTHON overrides it."""
     models_dir: Path = MODELS_DIR
     """Where base checkpoints are looked for by name."""
@@ -76,7 +71,7 @@ class GateConfig:
     request_timeout_s: float = 600.0
     """For one request; two cores need a while for thirty-two answers at once."""
     eval_python: Path = field(
-        default_factory=lambda: Path(os.environ.get(EVAL_PYTHON, ROOT / ".venvs/eval/bin/python"))
+        default_factory=lambda: Path(os.environ.get(EVAL_PYTHON, PROJECT / ".venvs/eval/bin/python"))
     )
     """Interpreter of the environment with lm-evaluation-harness, for --tasks; QUANTSERVE_EVAL_PYTHON."""
     tasks_timeout_s: float = 6 * 3600.0

@@ -16,12 +16,13 @@ from typing import Any
 
 import psutil
 
-from quantize.gate.config import ROOT, GateConfig
+from quantize.config import PROJECT
+from quantize.gate.config import GateConfig
 from quantize.gate.errors import EngineFailed, GateError
 
 _POLL_S = 0.1
 # Wide lines, so that no complaint is broken in two; INFO, since the kernel is named at that level.
-_ENVIRONMENT = {"COLUMNS": "400", "PYTHONPATH": str(ROOT), "VLLM_LOGGING_LEVEL": "INFO"}
+_ENVIRONMENT = {"COLUMNS": "400", "PYTHONPATH": str(PROJECT), "VLLM_LOGGING_LEVEL": "INFO"}
 
 
 @dataclass(frozen=True)

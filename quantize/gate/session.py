@@ -10,9 +10,10 @@ from typing import Any
 
 from core.console import console, progress
 from quantize.artifact import Manifest
+from quantize.config import PROJECT
 from quantize.gate import cache, found, keys, report, speed, tool_calls
 from quantize.gate.answers import compare, length_ratio, questions_for
-from quantize.gate.config import ROOT, GateConfig
+from quantize.gate.config import GateConfig
 from quantize.gate.evaluation import Evaluation
 from quantize.gate.facts import Fact, verdict_facts
 from quantize.gate.facts.comparing import compare_facts
@@ -96,7 +97,7 @@ def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> fo
         CandidateFailed, GateError: from `Pairing.measure`.
     """
     key = keys.base_key(
-        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, ROOT
+        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, PROJECT
     )
     view = None if force else cache.load(folder, key)
     try:
@@ -135,7 +136,7 @@ def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> fo
 def _found_key(case: Case, config: GateConfig) -> str:
     evaluation, version = case.evaluation.sha256, case.engine_version
     return keys.found_key(
-        config.measurement, evaluation, case.base_sha256, version, case.manifest, case.tasks, ROOT
+        config.measurement, evaluation, case.base_sha256, version, case.manifest, case.tasks, PROJECT
     )
 
 

@@ -212,8 +212,8 @@ def _answer_checks(findings: Findings, limits: Thresholds) -> tuple[Check, ...]:
     return (
         Check(
             "chat answers",
-            f"{sum(not pair.base_problems for pair in pairs)} of {len(pairs)} good",
-            f"{sum(not pair.candidate_problems for pair in pairs)} of {len(pairs)} good",
+            f"{sum(not pair.base_problems for pair in pairs)} of {len(pairs)} well-formed",
+            f"{sum(not pair.candidate_problems for pair in pairs)} of {len(pairs)} well-formed",
             f"{len(new)} newly bad",
             f"≤ {limits.max_new_bad_answers}",
             len(new) <= limits.max_new_bad_answers,

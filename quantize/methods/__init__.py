@@ -47,11 +47,11 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
-        Method("gptq", "column by column with error feedback", GptqOptions, revision=3),
-        Method("awq", "channels scaled by activation first", AwqOptions, revision=3),
-        Method("rtn", "each weight to the nearest, no calibration", RtnOptions, revision=2),
-        Method("int8", "8-bit weights and activations", Int8Options, revision=2),
-        Method("fp8", "8-bit floats, CUDA only", Fp8Options, revision=2),
+        Method("gptq", "column by column with error feedback", GptqOptions, revision=4),
+        Method("awq", "channels scaled by activation first", AwqOptions, revision=4),
+        Method("rtn", "each weight to the nearest, no calibration", RtnOptions, revision=3),
+        Method("int8", "8-bit weights and activations", Int8Options, revision=3),
+        Method("fp8", "8-bit floats, CUDA only", Fp8Options, revision=3),
         Method("bitsandbytes", "quantized while loading, CUDA only", BitsAndBytesOptions),
     )
 }

@@ -30,8 +30,8 @@ UNKNOWN = {
     "ko": "모르겠습니다. 문서에서 이 질문의 답을 찾지 못했습니다.",
 }
 CHITCHAT = {
-    "en": "Thank you. I answer questions from the documents here: ask me about them.",
-    "ko": "반갑습니다. 저는 여기 있는 문서에서 답을 찾아 드립니다. 문서에 관해 물어보세요.",
+    "en": "You are welcome to ask me: I answer questions from the documents here.",
+    "ko": "무엇이든 물어보세요. 저는 여기 있는 문서에서 답을 찾아 드립니다.",
 }
 BLOCKED = {
     "en": "I cannot answer this here.",

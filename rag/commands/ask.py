@@ -52,6 +52,7 @@ def ask(question: str, answering: AnsweringOptions, json_output: p.JsonOption = 
         emit_text(answer.text)
     if note := note_on(answer):
         console.print(note, style="dim", markup=False)
-    passages_table(answer.passages, answer.cited)
+    if answer.passages:
+        passages_table(answer.passages, answer.cited)
     if json_output:
         emit_json(answer_dict(answer))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.console import console, emit_json, progress
-from core.errors import UsageError
+from core.errors import InputError, UsageError
 from rag.commands import parameters as p
 
 
@@ -70,5 +70,15 @@ def index(
     index_report(report, seconds)
     for line in passed_over(report.skipped):
         console.print(f"  not read: {line}", markup=False, soft_wrap=True)
+    if paths and report.asked < report.files:
+        console.print(
+            f"  {report.files - report.asked} documents from before stay in the index; "
+            "index with --replace to forget them",
+            markup=False,
+        )
     if json_output:
         emit_json({**dataclasses.asdict(report), "seconds": round(seconds, 2)})
+    if paths and not report.asked:
+        raise InputError(
+            "nothing of what was named is in the index", mend="The lines above say why, file by file"
+        )

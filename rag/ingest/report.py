@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from rag.ingest.sources import Found
@@ -32,6 +32,8 @@ class IndexReport:
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     """Files under the given folders that no loader reads, with their format; hidden ones and stray links."""
+    asked: int = 0
+    """Of `files`, those that the paths given now stand for; the others were indexed before."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,12 @@ def report_on(
     changed: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
     found: Found | None = None,
+    wanted: Collection[str] = (),
 ) -> IndexReport:
-    """Gather a report from a generation's manifest, what was done, and what was found on the way."""
+    """Gather a report from a generation's manifest, what was done, and what was found on the way.
+
+    wanted: the roots that were given, as the manifest keeps them.
+    """
     entries = manifest.files.values()
     return IndexReport(
         unchanged=unchanged,
@@ -72,7 +78,12 @@ def report_on(
         | (found.problems if found is not None else {}),
         warnings={entry.file: said for entry in entries if (said := _warnings(entry))},
         skipped=dict(sorted(found.skipped.items())) if found is not None else {},
+        asked=sum(not entry.problem and _is_of(key, wanted) for key, entry in manifest.files.items()),
     )
+
+
+def _is_of(key: str, roots: Collection[str]) -> bool:
+    return any(key == root or key.startswith(f"{root.rstrip('/')}/") for root in roots)
 
 
 def _warnings(entry: FileEntry) -> tuple[str, ...]:

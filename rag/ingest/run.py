@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -79,11 +79,14 @@ def index_paths(
         excluded = frozenset(old.manifest.excluded if old is not None and not replace else ())
         before = old.manifest.files if old is not None else {}
         found = find_sources(given, known, before, page_folder, config.fetch, listener.note, fetch_page)
-        plan = plan_documents(found, excluded - {root_of(path) for path in given}, before, reusable=reusable)
+        wanted = {root_of(path) for path in given}
+        plan = plan_documents(found, excluded - wanted, before, reusable=reusable)
         if old is not None and _changes_nothing(plan, old):
-            return report_on(old.manifest, old.name, unchanged=True, found=found)
+            return report_on(old.manifest, old.name, unchanged=True, found=found, wanted=wanted)
         reader = reader or stack.enter_context(IsolatedReader(config.read))
-        return _publish(store, config, settings, plan, old, reusable, listener, load_model, reader, found)
+        return _publish(
+            store, config, settings, plan, old, reusable, listener, load_model, reader, found, wanted
+        )
 
 
 def remove_documents(
@@ -139,6 +142,7 @@ def _publish(
     load_model: Callable[[], Embedder] | None,
     reader: IsolatedReader,
     found: Found | None = None,
+    wanted: Collection[str] = (),
 ) -> IndexReport:
     build = Build(
         config,
@@ -160,4 +164,5 @@ def _publish(
         changed=tuple(source.file for source in whole if source.key in before),
         removed=plan.removed,
         found=found,
+        wanted=wanted,
     )

@@ -35,6 +35,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 import quantize.preflight
+import quantize.run
 from core.errors import InputError, QuantserveError, UsageError
 from quantize.api import quantize as make
 from quantize.calibration import corpus
@@ -181,6 +182,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     work_in_this_process()
+    vars(sys.modules["quantize.run"])["refuse_unserved"] = lambda model, run_dir: (
+        None
+    )  # test_engine asks the engine itself
     vars(quantize.preflight)["gemm_flops"] = lambda: 1e11  # nobody reads the estimate
     folder = Path(sys.argv[1])
     for line in sys.stdin:

@@ -143,3 +143,32 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert sorted(home.versions.glob("*")) in (before, sorted([*before, home.versions / ".quantize.lock"]))
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "status"),
+    [
+        (2, "serving: tiny has no attention heads. Serve a model with attention", 2),
+        # what a machine lacks for 16 bits it may have for fewer
+        (6, "serving: 400 GB of memory are needed. Use a smaller model", 0),
+        # another program's complaint is no answer
+        (2, "usage: python [-h]", 0),
+        (0, "", 0),
+    ],
+)
+def test_what_the_engine_does_not_serve_is_refused_before_the_work(
+    tmp_path: Path, code: int, says: str, status: int
+) -> None:
+    home = Home(tmp_path)
+    write_tiny_llama(home.path / "models" / "tiny")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {code}\n", encoding="utf-8")
+    python.chmod(0o755)
+    words = ("run", "--model", "models/tiny", "--method", "rtn", "--group-size", "32")
+    asked = {"QUANTSERVE_SERVING_PYTHON": str(python)}
+    found, _, err = home.call(*words, **asked)
+    assert found == status, err
+    assert ("has no attention heads" in err) == bool(status)
+    assert bool(list(home.versions.glob("rtn*"))) == (status == 0)
+    if status:
+        assert home.call(*words, "--force", **asked)[0] == 0

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.hub import FakeHub
+from tests.integration.quantize.home import NO_ENGINE
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
@@ -64,5 +65,11 @@ def hub() -> Iterator[FakeHub]:
 @pytest.fixture
 def program(tmp_path: Path, hub: FakeHub) -> Program:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-    environment = {**kept, **hub.environment, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf")}
+    environment = {
+        **kept,
+        **NO_ENGINE,
+        **hub.environment,
+        "PYTHONPATH": str(ROOT),
+        "HF_HOME": str(tmp_path / "hf"),
+    }
     return Program(tmp_path, environment)

@@ -50,3 +50,10 @@ def test_sentence(ratios: tuple[float, ...], said: str) -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert sentence([]) == "Its speed was not measured."
+
+
+def test_rounds_that_disagree_tell_neither_faster_nor_slower() -> None:
+    torn = SpeedPair(8, 100.0, 120.0, low=0.9, high=1.4)
+    sure = SpeedPair(8, 100.0, 120.0, low=1.1, high=1.3)
+    assert sentence([torn]) == "The artifact is as fast as the base at a concurrency of 8 (×1.20)."
+    assert sentence([sure]).startswith("The artifact is faster")
