@@ -14,6 +14,7 @@ from core.sizes import decimal_size
 from quantize.config import AwqOptions, GptqOptions, RtnOptions
 from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
+from quantize.methods.formats import AUTO
 from quantize.methods.keep import mates, widths_of
 from quantize.models.checks import Checkpoint
 from quantize.models.structure import Structure
@@ -22,9 +23,11 @@ from quantize.speed import gemm_flops
 # Candidate group sizes a message may recommend.
 _GROUP_SIZES = (256, 128, 64, 32, 16)
 _KERNEL_MULTIPLE = 32
-_READ_IN_16_BITS = {"BloomForCausalLM": "query_key_value"}
-"""By architecture what the engine reads in 16 bits or in INT8 alone. vLLM 0.32 sorts Bloom's rows of queries,
-keys and values anew while it loads them, and takes every tensor of a packed layout for such rows."""
+# What vLLM 0.32 reads of an architecture's 4-bit weights is less than it reads of others'.
+_IN_16_BITS = {"BloomForCausalLM": "query_key_value"}
+"""It sorts these rows anew while it loads them, and takes every tensor of a layout for such rows."""
+_PACKED_ALONE = frozenset({"Zamba2ForCausalLM"})
+"""It renames the weights of adapters, and the packed layout's, which begin alike."""
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
@@ -73,20 +76,27 @@ def _kinds_fused_with(name: str, names: Collection[str]) -> list[str]:
 
 
 def fit_engine(structure: Structure, options: Options) -> Options:
-    """Return the options with what the engine reads in 16 bits alone kept so.
+    """Return the options with what the engine needs of this architecture's 4-bit weights.
 
     Raises:
-        UsageError: the driver keeps nothing.
+        UsageError: the options say otherwise.
     """
-    kept = _READ_IN_16_BITS.get(structure.architecture)
-    if kept is None or not isinstance(options, GptqOptions | AwqOptions | RtnOptions):
+    if not isinstance(options, GptqOptions | AwqOptions | RtnOptions):
         return options
-    if getattr(options, "driver", "layers") == "gptqmodel":
+    kept = _IN_16_BITS.get(structure.architecture)
+    packed = structure.architecture in _PACKED_ALONE
+    if (kept or packed) and getattr(options, "driver", "layers") == "gptqmodel":
         raise UsageError(
-            f"The engine reads a {structure.architecture}'s {kept} in 16 bits alone",
-            mend="Leave --driver gptqmodel out, which keeps nothing in 16 bits",
+            f"The engine does not read what gptqmodel writes of a {structure.architecture}",
+            mend="Leave --driver gptqmodel out",
         )
-    return replace(options, keep=(*options.keep, kept))
+    if packed and options.layout not in (AUTO, "packed"):
+        raise UsageError(
+            f"The engine does not read a {structure.architecture} in the layout {options.layout}",
+            mend="Use --layout packed, or leave it out",
+        )
+    options = replace(options, layout="packed") if packed else options
+    return replace(options, keep=(*options.keep, kept)) if kept else options
 
 
 def available_memory_bytes() -> int:

@@ -17,11 +17,16 @@ from tests.programs import ENVIRONMENT, PYTHON
 
 LAYOUTS = ("int8", "gptq")
 """A method for each layout that a CPU is given by default: awq's and rtn's are gptq's."""
-AGREES = 0.06
-"""The largest distance from float32 at which an engine that rounds to 16 bits computes the same model: what
-does lies at 0.01 to 0.03, what does not above 0.1."""
+FAR = "distance"
+"""What is in the reason where the engine computes another model."""
+AGREES = 0.08
+"""The largest distance from float32 at which an engine that rounds to 16 bits computes the same model. What
+does lies at 0.01 to 0.03, in mixtures up to 0.06; latent attention on a CPU lies at 0.08 to 0.18, also where
+it computes in float32."""
 ROUNDINGS = 3.0
-"""Where transformers in bfloat16 lies far from itself in float32, the engine may by so many times as much."""
+MOST = 0.3
+"""Where transformers in bfloat16 lies far from itself in float32, the engine may by so many times as much, up
+to the most."""
 
 
 @contextmanager
@@ -69,9 +74,7 @@ def _why_not(engine: Program, reference: dict[str, Any]) -> str | None:
         return str(told["reason"])
     far = distance(told["logprobs"], reference["logprobs"])
     rounding = distance(reference["rounded"], reference["logprobs"])
-    return (
-        None if far <= max(AGREES, ROUNDINGS * rounding) else f"it computes another model: distance {far:.2f}"
-    )
+    return None if far <= max(AGREES, ROUNDINGS * rounding) else f"it computes another model: {FAR} {far:.2f}"
 
 
 def distance(found: list[float], wanted: list[float]) -> float:

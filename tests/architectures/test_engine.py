@@ -9,7 +9,7 @@ import pytest
 
 from tests.architectures.outcomes import OK, outcomes
 from tests.architectures.program import Program
-from tests.architectures.served import LAYOUTS, engine, why_not
+from tests.architectures.served import FAR, LAYOUTS, engine, why_not
 from tests.architectures.shapes import all_shapes
 
 pytestmark = pytest.mark.architectures
@@ -37,8 +37,12 @@ def test_the_engine_has_the_shape_or_not_as_the_table_says(
 ) -> None:
     expected = EXPECTED[name]["engine"]
     reason = why_not(served, quantizer.ask({"shape": name}), expected)
-    assert (reason is None) == (expected == OK), reason
-    assert expected == OK or expected in str(reason)
+    if reason is None:
+        # how far is far differs by processor: one may compute more closely what another does not
+        assert expected in (OK, FAR)
+    else:
+        assert expected != OK, reason
+        assert expected in reason
 
 
 @pytest.mark.parametrize(("name", "method"), ARTIFACTS)
