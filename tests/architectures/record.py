@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.architectures.outcomes import METHODS, OK, outcomes, write_outcomes
 from tests.architectures.program import QUANTIZE, Program
-from tests.architectures.served import LAYOUTS, engine, why_not
+from tests.architectures.served import FAR, LAYOUTS, engine, why_not
 from tests.architectures.shapes import all_shapes
 
 
@@ -35,7 +35,7 @@ _GENERAL = (
     "is missing special tokens",
     "are not supported for now",
     "is out of bounds for dimension",
-    "distance",
+    FAR,
     "MoE backend supports the deployment configuration",
 )
 

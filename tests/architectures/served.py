@@ -17,7 +17,7 @@ from tests.programs import ENVIRONMENT, PYTHON
 
 LAYOUTS = ("int8", "gptq")
 """A method for each layout that a CPU is given by default: awq's and rtn's are gptq's."""
-FAR = "distance"
+FAR = "it computes another model"
 """What is in the reason where the engine computes another model."""
 AGREES = 0.08
 """The largest distance from float32 at which an engine that rounds to 16 bits computes the same model. What
@@ -74,7 +74,7 @@ def _why_not(engine: Program, reference: dict[str, Any]) -> str | None:
         return str(told["reason"])
     far = distance(told["logprobs"], reference["logprobs"])
     rounding = distance(reference["rounded"], reference["logprobs"])
-    return None if far <= max(AGREES, ROUNDINGS * rounding) else f"it computes another model: {FAR} {far:.2f}"
+    return None if far <= max(AGREES, ROUNDINGS * rounding) else f"{FAR}: distance {far:.2f}"
 
 
 def distance(found: list[float], wanted: list[float]) -> float:

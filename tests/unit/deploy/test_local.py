@@ -194,12 +194,13 @@ def test_peak_memory_counts_what_was_started_detached_too(monkeypatch: pytest.Mo
     memory = PeakMemory()
     detached = "import time; held = bytearray(b'x') * 90_000_000; print('held', flush=True); time.sleep(1.5)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {detached!r}])"
-    with memory.during("work"):
-        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
     with memory.during("rest"):
         pass
+    with memory.during("work"):
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
-    assert memory.peaks["rest"] < 90e6 < memory.peaks["work"] < 90e6 + memory.peaks["rest"] + 300e6
+    before = memory.peaks["rest"]  # other tests' programs may stand beside this one
+    assert before + 80e6 < memory.peaks["work"] < before + 390e6
 
 
 def test_peak_memory_knows_a_process_that_wrote_over_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,10 +211,12 @@ def test_peak_memory_knows_a_process_that_wrote_over_its_environment(monkeypatch
         "assert b'QUANTSERVE_RUN' not in open('/proc/self/environ', 'rb').read(); "
         "child = os.fork(); held = bytearray(b'x') * 90_000_000 if child == 0 else b''; time.sleep(1.5)"
     )
+    with memory.during("rest"):
+        pass
     with memory.during("work"):
         subprocess.run([str(SERVING), "-c", script], check=True)
 
-    assert memory.peaks["work"] > 90e6
+    assert memory.peaks["work"] > memory.peaks["rest"] + 80e6
 
 
 def test_make_knows_every_method_of_the_quantizer() -> None:
