@@ -50,6 +50,14 @@ def test_it_is_right_or_refused(quantizer: Program, name: str, method: str) -> N
         assert "\n" not in found["message"]
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma2", "phi3", "granite", "gpt_neox"])
+def test_int8s_search_loses_less_than_one_strength_for_all(quantizer: Program, name: str) -> None:
+    searched = quantizer.ask({"shape": name, "method": "int8"})
+    fixed = {"smoothing": 0.5, "feedback": False}
+    one_for_all = quantizer.ask({"shape": name, "method": "int8", "options": fixed})
+    assert searched["error"] < one_for_all["error"]
+
+
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """Return what is worth reading of an answer: how it ended, and what is wrong with it."""
     if found.get("outcome") == "ok":
