@@ -20,6 +20,7 @@ from serving.planning.words import parse_flags, parse_words
 from serving.tls import FLAGS as TLS_FLAGS
 from serving.tls import tls_of
 
+_ACCEPTED = "ACCEPT"
 __all__ = ["ENGINE_MODULE", "Item", "Plan", "PlanInputs", "default_profile", "make_plan", "parse_flags"]
 
 
@@ -218,7 +219,10 @@ def _notes(inputs: PlanInputs) -> list[Item]:
 
 def _warnings(inputs: PlanInputs, choice: DtypeChoice) -> list[str]:
     found: list[str] = []
-    facts = inputs.target.facts
+    facts, target = inputs.target.facts, inputs.target
+    if target.version is not None and target.verdict != _ACCEPTED and not inputs.options.private:
+        said = f"said {target.verdict} of" if target.verdict else "has not judged"
+        found.append(f"the quality gate {said} {target.name} {target.version}")
     if choice.dtype == "float16" and facts.dtype == "bfloat16":
         found.append("the checkpoint is bfloat16 and runs in float16 here: very large values would overflow")
     if not inputs.on_gpu:

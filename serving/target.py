@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from core.checkpoints import (
     tensor_infos,
 )
 from core.tensor_file import read_tensor_infos
-from quantize.artifact import is_artifact, read_manifest
+from quantize.artifact import REPORT, is_artifact, read_manifest
 from serving.errors import TargetError
 from serving.inspection import Views, not_served
 from serving.model import ModelFacts, read_config, read_model_facts
@@ -36,6 +37,8 @@ class Target:
     method: str | None
     bits: float | None
     facts: ModelFacts
+    verdict: str | None = None
+    """What the quality gate said of an artifact; None where it was not asked."""
 
 
 def resolve_target(
@@ -72,7 +75,16 @@ def resolve_target(
             mend=f"Import it: python -m quantize import {directory}",
         )
     facts = read_model_facts(directory, view, config=config, weights=weights)
-    return Target(directory, name, version, method, bits, facts)
+    return Target(directory, name, version, method, bits, facts, _verdict(directory))
+
+
+def _verdict(directory: Path) -> str | None:
+    try:
+        report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # the gate, not the server, needs the report to be whole
+    verdict = report.get("verdict") if isinstance(report, dict) else None
+    return verdict if isinstance(verdict, str) else None
 
 
 def _refuse_code(directory: Path) -> None:

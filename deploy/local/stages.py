@@ -180,7 +180,7 @@ STAGES: tuple[Stage, ...] = (
         _gate,
         _gate_words,
         {
-            3: "The quantized model lost too much quality: try another METHOD, or QUANTIZE='--group-size 32'",
+            3: "The quantized model lost too much quality: the reasons stand above; try METHOD=int8 or gptq",
             4: "The figures contradict each other: read report.json in the artifact, then quantize again",
             5: "The engine cannot load the artifact: read its log, then quantize with other options",
         },

@@ -163,9 +163,11 @@ class Answerer:
             condensed_question=searched if searched != asked.question else "",
             notes=found.notes,
         )
+        # the rule puts an earlier question before this one: what that named is not asked about now
+        asks = asked.asks.strip() if searched.endswith(asked.question) else searched
         why = self._searcher.on_generation(
             lambda generation: why_unknown(
-                searched, found.passages, generation, self._limits, self._config.min_similarity
+                asks, found.passages, generation, self._limits, self._config.min_similarity
             )
         )
         if why:

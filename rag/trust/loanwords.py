@@ -83,6 +83,14 @@ def is_known_loanword(word: str, vocabulary: Collection[str]) -> bool:
     )
 
 
+def is_loanword_of(word: str, vocabulary: Collection[str]) -> bool:
+    """Whether a word in Latin letters sounds like a word in Hangul of a vocabulary."""
+    if not (word.isascii() and word.isalpha()):
+        return False
+    ways = {sounds for sounds in latin_sounds(word.lower()) if len(sounds) >= LEAST_SOUNDS}
+    return any(korean_sounds(known) in ways for known in vocabulary if not known.isascii())
+
+
 def _joined(sounds: str) -> str:
     """Drop what is not heard, and doubles."""
     heard = sounds.replace("-", "")

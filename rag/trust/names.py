@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from rag.retrieve.passage import Passage
 from rag.store.korean import kiwi
+from rag.store.words import words_of
 from rag.text import language_of
 from rag.trust.asking import asked_part
 from rag.trust.index import SearchedIndex
-from rag.trust.loanwords import is_known_loanword
+from rag.trust.loanwords import is_known_loanword, is_loanword_of
 
 if TYPE_CHECKING:
     from kiwipiepy import Token
@@ -101,14 +102,16 @@ def unseen_names(question: str, passages: Sequence[Passage], generation: Searche
     return [
         name
         for name in names_in(question)
-        if not (crossed and not name.isupper()) and not _stands_somewhere(name, generation)
+        if words_of(name)  # a capital makes no name of what no search looks for: How Many Were In The …
+        and not (crossed and not name.isupper())
+        and not _stands_somewhere(name, generation)
     ]
 
 
 def _stands_somewhere(name: str, generation: SearchedIndex) -> bool:
-    if not _HANGUL.search(name):
-        return _is_written(name, generation)
     words = generation.vocabulary()
+    if not _HANGUL.search(name):
+        return _is_written(name, generation) or is_loanword_of(name, words)
     is_word = any(name in word or (len(word) >= _LEAST_SYLLABLES and name.startswith(word)) for word in words)
     return is_word or is_known_loanword(name, words) or _is_written(name, generation)
 
