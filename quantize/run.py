@@ -118,6 +118,12 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     options = fit_engine(structure, options)
     check_shapes(structure, options)
     adapter = check_adapter(where.adapter) if where.adapter is not None else None
+    if adapter is not None and adapter.base and Path(adapter.base).name != where.model.resolve().name:
+        console.print(
+            f"The adapter says that it was trained on {adapter.base}; it is merged into {where.model}",
+            markup=False,
+            soft_wrap=True,
+        )
     if adapter is not None or needs_text(options):
         require_found_by_transformers(checkpoint)
     text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None

@@ -57,7 +57,7 @@ def widths_of(names: Iterable[str], keeps: Iterable[str]) -> dict[str, int]:
     Raises:
         UsageError: a pattern matches no module, or only some of those the engine fuses into one.
     """
-    names = list(names)
+    names, keeps = list(names), list(keeps)
     found = {name: KEPT_BITS for name in names if name.endswith(_ROUTERS)}
     for keep in map(parse_keep, keeps):
         matched = [name for name in names if keep.matches(name)]
@@ -67,6 +67,8 @@ def widths_of(names: Iterable[str], keeps: Iterable[str]) -> dict[str, int]:
                 mend="Name a module such as down_proj, layers.0.mlp.* or layers.0 (shell patterns)",
             )
         found.update(dict.fromkeys(matched, keep.bits))
+    if names and keeps and all(found.get(name) == KEPT_BITS for name in names):
+        raise UsageError("--keep leaves nothing to quantize", mend="Serve the model in 16 bits as it is")
     for name in found:
         for mate in mates(name, names):
             if found.get(mate) != found[name]:

@@ -7,7 +7,10 @@ Started by `quantize.models.structure` only.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ _BUILD_ERRORS = (
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError),
     *(ImportError, OSError, RuntimeError, AssertionError),
 )
+_FETCH_AGAIN = "Its config.json and its weights belong to different models: fetch the model again"
 _OTHER = "Use a decoder-only language model, or serve this one as it is"
 
 
@@ -150,6 +154,7 @@ def _loaded_as(model: PreTrainedModel, checkpoint: Checkpoint) -> tuple[dict[str
     own = model.state_dict()
     stored: dict[str, str] = {}
     merged: dict[str, str] = {}
+    patterns: dict[str, str] = {}
     for name in checkpoint.tensors:
         renamed, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, own)
         if renamed not in own and name in own:
@@ -157,16 +162,78 @@ def _loaded_as(model: PreTrainedModel, checkpoint: Checkpoint) -> tuple[dict[str
         if renamed not in own:
             continue
         if pattern is not None:
-            merged[name] = renamed
+            merged[name], patterns[name] = renamed, pattern
         else:
             stored[renamed] = name
     prefix, _ = decoder_layers(model)
     if not any(name.startswith(f"{prefix}.") for name in stored):
         raise InputError(
             f"{checkpoint.directory} holds none of the layers of a {type(model).__name__}",
-            mend="Its config.json and its weights belong to different models: fetch the model again",
+            mend=_FETCH_AGAIN,
+        )
+    missing = [
+        *_missing(model, {*stored, *merged.values(), *_split_off(merged, patterns, converters)}),
+        *_merged_by_half(merged, patterns, converters, own),
+    ]
+    if missing:
+        raise InputError(
+            f"{checkpoint.directory} lacks {len(missing)} of the weights that a {type(model).__name__} of "
+            f"its config.json has, such as {missing[0]}",
+            mend=_FETCH_AGAIN,
         )
     return stored, merged
+
+
+def _split_off(
+    merged: Mapping[str, str], patterns: Mapping[str, str], converters: list[WeightConverter]
+) -> set[str]:
+    """Return the tensors that a stored one is split into, beside the first, which the loader names."""
+    found: set[str] = set()
+    for converter in converters:
+        first, *others = converter.target_patterns
+        for name, target in merged.items():
+            if others and patterns[name] in converter.source_patterns:
+                found |= {target.replace(first, other) for other in others}
+    return found
+
+
+def _merged_by_half(
+    merged: Mapping[str, str],
+    patterns: Mapping[str, str],
+    converters: list[WeightConverter],
+    own: Mapping[str, torch.Tensor],
+) -> list[str]:
+    """Return the tensors of which the checkpoint holds some parts alone, such as seven of eight experts."""
+    found: list[str] = []
+    for converter in converters:
+        parts = Counter(
+            target for name, target in merged.items() if patterns[name] in converter.source_patterns
+        )
+        kinds = len(converter.source_patterns)
+        for target, count in parts.items():
+            each = own[target].shape[0] if own[target].ndim > 2 and count > kinds else 1
+            if len(converter.target_patterns) == 1 and count < kinds * each:
+                found.append(target)
+    return found
+
+
+def _missing(model: PreTrainedModel, loaded: set[str]) -> list[str]:
+    """Return the parameters that the loader would make up, since the checkpoint has none for them.
+
+    Tied parameters are one, and come with any of their names.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    unneeded = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
+    tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    return [
+        same[0]
+        for same in names.values()
+        if not loaded.intersection(same)
+        and not any(tied.get(name) in loaded for name in same)
+        and not any(pattern.search(name) for name in same for pattern in unneeded)
+    ]
 
 
 def _experts_beside(name: str, experts: list[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.integration.quantize.foreign_files import shard, with_values
 from tests.integration.quantize.home import SMALL, Home
@@ -118,3 +118,26 @@ def test_a_driver_that_writes_float16_is_refused_what_it_cannot_hold(home: Home)
         2,
         True,
     )
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "model.layers.1.self_attn.k_proj.weight",
+        "model.layers.0.input_layernorm.weight",
+        NORM,
+        "lm_head.weight",
+    ],
+)
+def test_a_base_that_lacks_a_weight_is_refused_before_the_work(home: Home, lost: str, tmp_path: Path) -> None:
+    directory = write_tiny_llama(tmp_path / "lacking")
+    weights = load_file(directory / "model.safetensors")
+    weights.pop(lost, None)  # the head is tied, and stands nowhere
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    config["tie_word_embeddings"] = lost != "lm_head.weight"
+    (directory / "config.json").write_text(json.dumps(config))
+    status, _, err = home.call("run", "--model", str(directory), "--method", "rtn", "--group-size", "32")
+    assert status == 2
+    assert f"lacks 1 of the weights that a LlamaForCausalLM of its config.json has, such as {lost}" in err
+    assert not (home.path / "artifacts" / "lacking").exists()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tests.integration.quantize.home import PYTHON, ROOT, SMALL, Home
 from tests.tiny_llama import write_tiny_llama
@@ -146,3 +148,32 @@ def test_an_adapter_is_merged_and_named(home: Home) -> None:
 def test_what_is_no_adapter_is_refused(home: Home, adapter: str, message: str) -> None:
     status, _, err = home.call("run", "--model", "models/tiny", *SMALL, "--adapter", adapter)
     assert (status, message in " ".join(err.split())) == (2, True)
+
+
+def _without(part: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if part not in name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: {}, "it lacks base_model.model."),
+        (lambda tensors: _without("layers.1.self_attn.q_proj.lora_B", tensors), "it lacks base_model.model."),
+        (
+            lambda tensors: {f"_orig_mod.{name}": tensor for name, tensor in tensors.items()},
+            "the model has no place for _orig_mod.",
+        ),
+    ],
+    ids=["no tensors", "no B in one layer", "names of a compiled model"],
+)
+def test_an_adapter_of_which_a_part_would_be_merged_is_refused(
+    home: Home, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(home.path / "hub/adapter", adapter)
+    weights = adapter / "adapter_model.safetensors"
+    save_file(change(load_file(weights)), weights, metadata={"format": "pt"})
+    words = ("run", "--model", "models/tiny", "--method", "rtn", "--group-size", "32")
+    status, _, err = home.call(*words, "--adapter", str(adapter), "--name", "part")
+    assert (status, message in " ".join(err.split())) == (2, True), err
+    assert not list((home.path / "artifacts").glob("part/rtn*"))
