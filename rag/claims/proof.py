@@ -17,10 +17,15 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from rag.claims.english import PREPOSITIONS
 from rag.claims.reading import ADDRESSED, PAST, Reading, Unit, read
 from rag.text import split_sentences
 
 _SUBJECT, _TOPIC = "subject", "topic"
+_LOSABLE = frozenset(
+    {"at", "in", "on", "for", "to", "of", "subject", "topic", "object", "에", "에서", "로", "의"}
+)
+"""Roles that a bare answer need not say."""
 _STARTS_BLOCK = re.compile(r"\s*(?:[-*•|#>]|\d+[.)]\s|```|$)")
 _ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
 _CLOSING = " \t\r\n*_\"'”’)]"
@@ -120,7 +125,7 @@ class Prover:
         for clause in source.clauses():
             if not may_mean(clause.persons, claim.persons):
                 continue
-            rest = left_over(clause, claim, is_past=any(asked.is_past for asked in self._questions))
+            rest = left_over(clause, claim, self._questions)
             if rest is not None and (not rest or any(is_asked(rest, asked) for asked in self._questions)):
                 return True
         return False
@@ -136,12 +141,13 @@ def may_mean(source: Sequence[str], claim: Sequence[str]) -> bool:
     return all(person in known for person in wanted)
 
 
-def left_over(clause: Reading, claim: Reading, *, is_past: bool = False) -> list[Unit] | None:
+def left_over(clause: Reading, claim: Reading, questions: Sequence[Reading] = ()) -> list[Unit] | None:
     """Return what a clause says beyond a claim; None where it does not say all of the claim.
 
-    `is_past` is whether the question speaks of the past, so that a bare answer does, too.
+    Where a question speaks of the past, a bare answer to it does, too.
     """
-    used = _piece(clause, claim, is_past) if not any(unit.role for unit in claim.units) else None
+    is_past = any(asked.is_past for asked in questions)
+    used = _piece(clause, claim, questions) if not any(unit.role for unit in claim.units) else None
     used = _places(clause.units, claim.units, is_past) if used is None else used
     if used is None or _is_merged(clause, used):
         return None
@@ -179,17 +185,39 @@ def _is_said(unit: Unit, claimed: Unit, place: int, is_past: bool) -> bool:
     return unit.auxiliary == claimed.auxiliary or is_bare
 
 
-def _piece(clause: Reading, claim: Reading, is_past: bool) -> set[int] | None:
+def _piece(clause: Reading, claim: Reading, questions: Sequence[Reading]) -> set[int] | None:
     """Return where a bare phrase stands, which has lost its role: "180 days" of "live for 180 days"."""
+    is_past = any(asked.is_past for asked in questions)
     length = len(claim.units)
     for start in range(len(clause.units) - length + 1):
         piece = clause.units[start : start + length]
-        if len({unit.role for unit in piece}) == 1 and all(
-            _is_said(unit, claimed, place, is_past)
-            for place, (unit, claimed) in enumerate(zip(piece, claim.units, strict=True))
+        if (
+            len({unit.role for unit in piece}) == 1
+            and all(
+                _is_said(unit, claimed, place, is_past)
+                for place, (unit, claimed) in enumerate(zip(piece, claim.units, strict=True))
+            )
+            and may_lose_role(piece, questions)
         ):
             return set(range(start, start + length))
     return None
+
+
+def may_lose_role(piece: Sequence[Unit], questions: Sequence[Reading]) -> bool:
+    """Whether a bare phrase still says what it said with its preposition or particle.
+
+    "9 am" is no answer where it opens after 9 am. A role may be lost that only tells place, time or measure,
+    and one that a question says itself; and where that ends with one ("vote for?"), no other may.
+    """
+    role = piece[0].role
+    if not role:
+        return True
+    stranded = {unit.form for asked in questions for unit in asked.units if unit.form in PREPOSITIONS}
+    said = stranded | {unit.role for asked in questions for unit in asked.units}
+    if role in said:
+        return True
+    doer = role == "by" and not any(unit.is_number for unit in piece)
+    return not stranded and (role in _LOSABLE or doer)
 
 
 def _is_merged(clause: Reading, used: set[int]) -> bool:

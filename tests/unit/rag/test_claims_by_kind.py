@@ -155,3 +155,32 @@ def test_no_other_figure_grows_into_a_number(number: int, figure: str) -> None:
     forms = [unit.form for unit in read(f"It takes {number}{figure} days.").units]
     assert all(not form.isdigit() or form == str(number) or len(form) <= 2 for form in forms)
     assert read(f"It takes {number}{figure} days.") != read(f"It takes {number} days.")
+
+
+@pytest.mark.parametrize(
+    ("passage", "question", "claim", "proved"),
+    [
+        ("The fine is over 300 dollars.", "What is the fine?", "300 dollars.", False),
+        ("The fee is below 300 dollars.", "What is the fee?", "It is 300 dollars.", False),
+        ("The fine is 300 dollars.", "What is the fine?", "300 dollars.", True),
+        ("About 300 guests attended.", "How many guests attended?", "300 guests attended.", False),
+        ("The office opens after 9 am.", "When does the office open?", "9 am.", False),
+        ("The office opens at 9 am.", "When does the office open?", "9 am.", True),
+        ("The contract ends before 1 March.", "When does the contract end?", "1 March.", False),
+        ("The key is under the box.", "Where is the key?", "The box.", False),
+        ("The key is in the box.", "Where is the key?", "The box.", True),
+        ("The rule applies except in Ohio.", "Where does the rule apply?", "Ohio.", False),
+        ("The rule applies in Ohio.", "Where does the rule apply?", "Ohio.", True),
+        ("Ann voted against Bob.", "Who did Ann vote for?", "Bob.", False),
+        ("Ann voted for Bob.", "Who did Ann vote for?", "Bob.", True),
+        ("Ann works for Bob.", "Who does Ann work against?", "Bob.", False),
+        ("The letter was sent from Bonn.", "Where was the letter sent?", "Bonn.", False),
+        ("The letter was sent from Bonn.", "Where was the letter sent from?", "Bonn.", True),
+        ("책은 철수에게 보낸다.", "책은 누가 보내나요?", "철수입니다.", False),
+        ("책은 철수가 보낸다.", "책은 누가 보내나요?", "철수입니다.", True),
+        ("사무실은 9시부터 연다.", "사무실은 언제 여나요?", "9시입니다.", False),
+        ("상은 영희에게서 받았다.", "상은 누가 받았나요?", "영희입니다.", False),
+    ],
+)
+def test_a_bare_answer_loses_no_limit(passage: str, question: str, claim: str, proved: bool) -> None:
+    assert bool(Prover([question], [passage]).proofs(claim)) == proved
