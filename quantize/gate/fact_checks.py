@@ -58,7 +58,7 @@ def _right(facts: FactFindings, alpha: float, language: str | None) -> Check:
         name,
         _count(served.before, served.asked),
         _count(served.after, served.asked),
-        _judged(served, exact),
+        _judged(served, exact, alpha),
         f"p ≥ {alpha:.3g}",
         any(one.p >= alpha for one in both),
         detail=told + "lost: " + _named(facts.lost(), language),
@@ -86,7 +86,7 @@ def _well_formed(facts: FactFindings, alpha: float) -> Check:
         "short answers",
         f"{served.before} of {served.asked} well formed",
         f"{served.after} of {served.asked} well formed",
-        _judged(served, exact),
+        _judged(served, exact, alpha),
         f"p ≥ {alpha:.3g}",
         any(one.p >= alpha for one in both),
         detail="" if exact is None else f"against the base in float32 {_change(exact)}",
@@ -122,9 +122,9 @@ def _change(one: Paired) -> str:
     return f"{one.lost} lost, {one.won} won, p = {one.p:.2g}"
 
 
-def _judged(served: Paired, exact: Paired | None) -> str:
-    """Say the comparison that decides: the one that is more easily chance."""
-    if exact is None or exact.p <= served.p:
+def _judged(served: Paired, exact: Paired | None, alpha: float) -> str:
+    """Say the comparison that decides: with float32 where that alone is no more than chance."""
+    if exact is None or not served.p < alpha <= exact.p:
         return _change(served)
     return f"{_change(exact)} against float32"
 

@@ -16,13 +16,19 @@ _JOINS = frozenset({"와", "과", "랑", "하고", "이랑"})
 _BINDS = {
     "면": "if", "으면": "if", "려면": "if", "으려면": "if", "거나": "or", "든지": "or", "어야": "must",
     "아야": "must", "여야": "must", "어도": "even", "아도": "even", "여도": "even", "지만": "but",
-    "도록": "that",
+    "도록": "that", "게": "so", "려고": "intend", "으려고": "intend", "려": "intend", "으려": "intend",
+    "고자": "intend", "ᆯ까": "intend", "을까": "intend", "다고": "said", "ᆫ다고": "said", "는다고": "said",
+    "라고": "told", "으라고": "told", "자고": "told", "냐고": "said",
 }  # fmt: skip
 """Endings that say how clauses belong together; the others only join or end them."""
 _NEGATES = frozenset({"않", "못하", "말", "아니하"})
-_TENSES = {"었": PAST, "았": PAST, "였": PAST, "겠": "will"}
+_TENSES = {
+    "었": PAST, "았": PAST, "였": PAST, "었었": PAST, "았었": PAST, "였었": PAST, "더": PAST, "더라": PAST,
+    "겠": "will",
+}  # fmt: skip
 _VOICE = frozenset({"되", "당하", "받", "시키"})
-_WISHES = frozenset({"싶"})
+_AUXILIARIES = {"싶": "싶", "주": "주", "드리": "주", "보": "보"}
+"""Auxiliaries that change what is said: a wish, for whom it is done (lent is not borrowed), a guess."""
 _POINTING = frozenset({"이", "그", "저", "그런", "이런", "저런"})
 _ASKING_WORDS = "무엇 뭐 무어 누구 언제 어디 왜 어떻 어떠하 어떤 어느 무슨 몇 며칠 얼마"
 _ASKING = frozenset(_ASKING_WORDS.split())
@@ -59,7 +65,7 @@ def read_korean(sentence: str) -> Reading:
             prefix = form
         elif is_person:
             persons.append(form)
-        elif tag == "EP" and units:
+        elif (tag == "EP" or (tag == "EF" and form in _TENSES)) and units:
             units[-1] = replace(units[-1], auxiliary=_TENSES.get(form, units[-1].auxiliary))
         elif tag == "XSN":
             if units and form not in ("들", "님"):
@@ -86,8 +92,8 @@ def read_korean(sentence: str) -> Reading:
             if units:
                 units[-1] = replace(units[-1], is_negated=not units[-1].is_negated)
             run = []
-        elif tag in ("VV", "VA") or (tag == "VX" and form in _WISHES):
-            units.append(Unit(form, is_negated=is_negated))
+        elif tag in ("VV", "VA") or (tag == "VX" and form in _AUXILIARIES):
+            units.append(Unit(_AUXILIARIES[form] if tag == "VX" else form, is_negated=is_negated))
             run, is_negated = [], False
         elif tag == "MAG":
             if form in ("안", "못", "아니"):

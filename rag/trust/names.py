@@ -22,6 +22,7 @@ _LATIN = re.compile(r"[a-z0-9]")
 _HANGUL = re.compile(r"[가-힣]")
 _CLOSEST = 5
 _LEAST_SYLLABLES = 2
+_TITLE_WORDS = 4
 _ABOUT = ("JKS", "JKO", "JKG", "VCP", "SF")
 _TOPIC = frozenset({"은", "는", "ᆫ"})
 _IN_CHAIN = frozenset({"NNP", "NNG", "SL", "SN"})
@@ -38,17 +39,26 @@ def names_in(question: str) -> list[str]:
     names: dict[str, None] = {}
     sentence_starts = {0, *(match.end() for match in re.finditer(r"[.!?]\s+", asked))}
     shouts = not is_korean and asked.isupper()
+    titled = not is_korean and _is_title(asked)
     for match in _TOKEN.finditer(asked):
         word = match[0]
         is_start = match.start() in sentence_starts and not is_korean
         abbreviated = not shouts and word.isupper() and sum(c.isalpha() for c in word) > 1
-        capital = not shouts and any(character.isupper() for character in (word[1:] if is_start else word))
+        capital = not (shouts or titled) and any(
+            character.isupper() for character in (word[1:] if is_start else word)
+        )
         numbered = any(c.isdigit() for c in word) and not word.isalnum()
         if abbreviated or (capital and len(word) > 1) or numbered:
             names.setdefault(word)
     if is_korean:
         names.update(dict.fromkeys(_korean_names(asked)))
     return list(names)
+
+
+def _is_title(text: str) -> bool:
+    """Whether capitals tell nothing, since nearly every word has one: How Many Users Were In The Pilot?"""
+    words = [match[0] for match in _TOKEN.finditer(text) if match[0][0].isalpha()]
+    return len(words) >= _TITLE_WORDS and sum(word[0].isupper() for word in words) > 0.7 * len(words)
 
 
 def _korean_names(text: str) -> list[str]:

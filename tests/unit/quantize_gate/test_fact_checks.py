@@ -79,7 +79,8 @@ def test_the_row_says_what_was_lost_and_against_what() -> None:
     )
     assert (check.base, check.candidate) == ("20 of 20 right", "15 of 20 right")
     assert check.reason == (
-        "short prompts: 5 lost, 0 won, p = 0.031 (against the base in float32 5 lost, 1 won, p = 0.11; "
+        "short prompts: 5 lost, 1 won, p = 0.11 against float32 "
+        "(against the base in float32 5 lost, 1 won, p = 0.11; "
         "lost: 'Q0?', 'Q1?', 'Q2?' and 2 more), needed p ≥ 0.05"
     )
 

@@ -184,3 +184,29 @@ def test_no_other_figure_grows_into_a_number(number: int, figure: str) -> None:
 )
 def test_a_bare_answer_loses_no_limit(passage: str, question: str, claim: str, proved: bool) -> None:
     assert bool(Prover([question], [passage]).proofs(claim)) == proved
+
+
+@pytest.mark.parametrize(
+    ("said", "claimed"),
+    [
+        ("회사는 서비스를 종료하려고 한다", "회사는 서비스를 종료한다"),
+        ("회사는 서비스를 종료하려 한다", "회사는 서비스를 종료한다"),
+        ("회사는 파일을 지우고자 한다", "회사는 파일을 지운다"),
+        ("회사는 파일을 지울까 한다", "회사는 파일을 지운다"),
+        ("회사는 직원을 해고하게 했다", "회사는 직원을 해고했다"),
+        ("회사는 교육을 받게 한다", "회사는 교육을 받는다"),
+        ("문은 안전하다고 한다", "문은 안전하다"),
+        ("회사는 문을 닫았다고 한다", "회사는 문을 닫았다"),
+        ("회사는 파일을 지우라고 한다", "회사는 파일을 지운다"),
+        ("회사는 파일을 지우나 보다", "회사는 파일을 지운다"),
+        ("회사는 식당을 운영했었다", "회사는 식당을 운영한다"),
+        ("회사는 식당을 운영하더라", "회사는 식당을 운영한다"),
+        ("회사는 집을 팔아 주었다", "회사는 집을 팔았다"),
+        ("회사는 영희에게 책을 빌렸다", "회사는 영희에게 책을 빌려주었다"),
+        ("회사는 땅을 빌려준다", "회사는 땅을 빌린다"),
+    ],
+)
+def test_an_auxiliary_is_no_ornament(said: str, claimed: str) -> None:
+    for question in ("회사는 무엇을 하나요?", "회사는 무엇을 했나요?", "문은 어떤가요?"):
+        assert not Prover([question], [f"{said}."]).proofs(f"{claimed}.")
+        assert Prover([question], [f"{said}."]).proofs(f"{said}.")

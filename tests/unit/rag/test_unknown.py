@@ -21,7 +21,7 @@ from rag.trust.calibration import (
     write_calibration,
 )
 from rag.trust.fit import Asked, fit
-from rag.trust.names import names_in
+from rag.trust.names import names_in, unseen_names
 from rag.trust.unknown import says_unknown, why_unknown
 from tests.unit.rag.passages import passage
 
@@ -31,7 +31,10 @@ def generation(text: str = "", model: str = "models/multilingual-e5-small", weig
     settings = SimpleNamespace(embedding_model=model, embedding_fingerprint=weights)
     rows = SimpleNamespace(rows=lambda wanted: [passage(text).chunk for _ in wanted])
     made: Any = SimpleNamespace(
-        manifest=SimpleNamespace(settings=settings), chunks=rows, search_words=lambda query, k: [(0, 1.0)]
+        manifest=SimpleNamespace(settings=settings),
+        chunks=rows,
+        search_words=lambda query, k: [(0, 1.0)],
+        vocabulary=lambda: set(text.split()),
     )
     return cast(Generation, made)
 
@@ -165,3 +168,19 @@ def test_a_question_that_found_nothing_is_refused_by_itself() -> None:
     asked = [Asked({"bm25": 3.0}, True), Asked({}, False, found=False), Asked({"bm25": 3.0}, False)]
     fitted = fit(asked)
     assert (fitted.kept, fitted.refused) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "unseen"),
+    [
+        ("How Many Users Were In The Pilot?", "Some users were in the pilot.", []),
+        ("Who May access the logs?", "The logs may be read by anybody.", []),
+        ("What probes does Kubernetes use?", "쿠버네티스 프로브", []),
+        ("What probes does Pinecone use?", "쿠버네티스 프로브", ["Pinecone"]),
+    ],
+)
+def test_a_capital_alone_makes_no_name_and_a_loanword_is_one_in_either_script(
+    question: str, text: str, unseen: list[str]
+) -> None:
+    english = passage("probes")
+    assert unseen_names(question, [english], generation(text)) == unseen

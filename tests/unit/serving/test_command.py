@@ -323,3 +323,27 @@ def test_eight_bit_activations_of_the_amx_kernel_are_said(hardware: Hardware, wa
     )
     plan = make_plan(inputs(with_int8, facts=replace(SMOLLM2, quantization="gptq")))
     assert any("VLLM_CPU_INT4_W4A8" in warning for warning in plan.warnings) is warned
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "private", "warned"),
+    [
+        ("int8-w8a8-1", "ACCEPT", False, ""),
+        (
+            "int8-w8a8-1",
+            "REGRESSION",
+            False,
+            "the quality gate said REGRESSION of SmolLM2-135M-Instruct int8",
+        ),
+        ("int8-w8a8-1", None, False, "the quality gate has not judged SmolLM2-135M-Instruct int8-w8a8-1"),
+        ("int8-w8a8-1", None, True, ""),  # the gate itself serves it so
+        (None, None, False, ""),  # a base is judged by nobody
+    ],
+)
+def test_an_artifact_that_was_not_accepted_is_served_with_a_warning(
+    version: str | None, verdict: str | None, private: bool, warned: str
+) -> None:
+    given = inputs(AMD, version=version, options={"private": private})
+    plan = make_plan(replace(given, target=replace(given.target, verdict=verdict)))
+    said = [warning for warning in plan.warnings if "quality gate" in warning]
+    assert [warned] == [one[: len(warned)] for one in said] if warned else said == []

@@ -68,7 +68,20 @@ def test_a_question_about_a_name_that_no_document_has_is_refused(
     assert (answer.mode, name in answer.reason, bench.asked) == ("unknown", True, 0)
 
 
-@pytest.mark.parametrize("name", ["김민수", "Jake", "Emily Carter", "홍길동", "삼성전자", "Seoul", "박 과장"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "김민수",
+        "Jake",
+        "Who is Steve Jobs?",
+        "Tiger room",
+        "Emily Carter",
+        "홍길동",
+        "삼성전자",
+        "Seoul",
+        "박 과장",
+    ],
+)
 def test_a_bare_name_is_looked_for(bench: Bench, name: str) -> None:
     answer = bench.answerer().answer(name)
     assert (answer.mode, answer.cited) == ("unknown", ())
