@@ -14,6 +14,7 @@ from core.errors import UsageError
 from core.files import exclusive_lock, remove_tree, staged_directory, write_json
 from quantize.artifact import Manifest, file_records, is_artifact, now, read_manifest, write_manifest
 from quantize.config import CalibrationOptions, RunOptions
+from quantize.importing.consistency import check_consistency
 from quantize.importing.recognise import Imported, recognise, refuse_imported, refuse_layout
 from quantize.methods import find, make_options
 from quantize.methods.targets import default_target
@@ -53,6 +54,7 @@ def import_checkpoint(options: ImportOptions, where: RunOptions) -> Outcome:
     if options.requantize:
         return _requantize(checkpoint, found, options, where)
     refuse_imported(found, where.target or default_target(), str(options.directory))
+    check_consistency(checkpoint, found)
     sha256 = content_hash(checkpoint.directory, where.run_dir)
     name = artifact_name(options.name, checkpoint.directory)
     directory = where.artifacts_dir / name / f"{found.method}-imported-{sha256[:8]}"

@@ -177,3 +177,48 @@ def test_an_adapter_of_which_a_part_would_be_merged_is_refused(
     status, _, err = home.call(*words, "--adapter", str(adapter), "--name", "part")
     assert (status, message in " ".join(err.split())) == (2, True), err
     assert not list((home.path / "artifacts").glob("part/rtn*"))
+
+
+def _no_scales(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    del tensors["model.layers.0.mlp.up_proj.scales"]
+
+
+def _other_group(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    config["quantization_config"]["group_size"] *= 2
+
+
+def _one_more_layer(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    config["num_hidden_layers"] += 1
+
+
+def _other_order(tensors: dict[str, Any], config: dict[str, Any]) -> None:
+    name = "model.layers.0.mlp.up_proj.g_idx"
+    size = config["quantization_config"]["group_size"]
+    inputs = tensors["model.layers.0.mlp.up_proj.qweight"].shape[0] * 8
+    tensors[name] = (np.arange(inputs, dtype=np.int32) // size)[::-1].copy()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_no_scales, "up_proj has no scales"),
+        (_other_group, "and its settings ask for"),
+        (_one_more_layer, "holds no layer 2 of 3"),
+        (_other_order, "puts columns into another order"),
+    ],
+)
+def test_packed_weights_that_are_not_what_their_settings_say_are_refused(
+    home: Home, tmp_path: Path, spoil: Callable[[dict[str, Any], dict[str, Any]], None], message: str
+) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(home.path / "hub/static", spoilt)
+    weights, config = spoilt / "model.safetensors", spoilt / "config.json"
+    tensors, settings = load_file(weights), json.loads(config.read_text())
+    spoil(tensors, settings)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    config.write_text(json.dumps(settings))
+    status, _, err = home.call("import", str(spoilt), "--target", "cpu")
+    assert (status, message in " ".join(err.split())) == (2, True), err
+    assert not (home.path / "artifacts" / "spoilt").exists() or not list(
+        (home.path / "artifacts/spoilt").glob("gptq*")
+    )
