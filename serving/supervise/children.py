@@ -14,15 +14,19 @@ import multiprocessing
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from typing import cast
 
 from serving.supervise.line import LINE_VARIABLE
 
 Report = Callable[[dict[str, object]], None]
-_LOOK_S = 0.5
-"""Between two looks for children that were started meanwhile."""
+_WRITTEN_S = 1.0
 _MOST_CHARS = 2000
 
 
@@ -42,22 +46,47 @@ def reporter() -> Report:
 
 
 def watch_children(report: Report) -> None:
-    """Report each child that ends badly, from a thread that ends with the process."""
-    threading.Thread(target=_watch, args=(report,), daemon=True).start()
+    """Report each child started from now on that ends badly, from a thread that ends with the process.
+
+    A child is known from its start. multiprocessing's own list forgets one that has ended as soon as anybody
+    looks at it, which a child that ends at once is not there for.
+    """
+    news, tell = multiprocessing.Pipe(duplex=False)
+    started: SimpleQueue[BaseProcess] = SimpleQueue()
+    start, ours = BaseProcess.start, os.getpid()
+
+    def watched(child: BaseProcess) -> None:
+        start(child)
+        if os.getpid() == ours:  # no forked child's children
+            started.put(child)
+            tell.send_bytes(b"+")
+
+    setattr(BaseProcess, "start", watched)  # noqa: B010  no type has a place for it
+    threading.Thread(target=_watch, args=(report, news, started), daemon=True).start()
 
 
-def _watch(report: Report) -> None:
-    told: set[int | None] = set()
+def _watch(report: Report, news: Connection, started: SimpleQueue[BaseProcess]) -> None:
+    known: dict[int, BaseProcess] = {}
     while True:
-        children = {
-            child.sentinel: child for child in multiprocessing.active_children() if child.pid not in told
-        }
-        for sentinel in connection.wait(list(children), _LOOK_S):
-            child = next(child for known, child in children.items() if known == sentinel)
-            child.join()
-            told.add(child.pid)
-            if child.exitcode != 0:
-                report({"died": child.name, "code": child.exitcode})
+        for ready in connection.wait([news, *known]):
+            if ready is news:
+                news.recv_bytes()
+                child = started.get()
+                known[child.sentinel] = child
+                continue
+            child = known.pop(cast(int, ready))
+            code = _code_of(child)
+            if code != 0:
+                report({"died": child.name, "code": code})
+
+
+def _code_of(child: BaseProcess) -> int | None:
+    """Return how a child ended; another thread may have waited for it and be about to write it down."""
+    child.join()
+    end = time.monotonic() + _WRITTEN_S
+    while child.exitcode is None and time.monotonic() < end:
+        time.sleep(_WRITTEN_S / 100)
+    return child.exitcode
 
 
 @contextmanager
