@@ -137,7 +137,8 @@ def test_one_copy_of_several_that_brings_no_token_is_found_while_the_others_serv
         others = Caller(launched.ask)  # they go to the first copy
         launched.hang(1)
         assert wait_for(lambda: launched.state["restarts"] == 1, 30)
-        assert "copy 1 of the engine hangs: 2 probes brought no token" in launched.state["last_failure"]
+        told = "copy 1 of the engine hangs: 2 probes brought no token"
+        assert wait_for(lambda: told in launched.state["last_failure"], 10), launched.state["last_failure"]
         assert serves_again(launched, 1)
         others.stop()
         assert set(others.statuses) <= {200, 503}
