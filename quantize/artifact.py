@@ -22,6 +22,8 @@ from core.json_input import read_json_object
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+ACCEPT = "ACCEPT"
+"""The gate's verdict, in its report, on an artifact that may serve."""
 PAGE = "report.html"
 CARD = "README.md"
 SCHEMA_VERSION = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from quantize.config import AwqOptions, GptqOptions, RtnOptions
 from quantize.estimate import Needs
 from quantize.methods import Options, group_size_of
 from quantize.methods.formats import AUTO
-from quantize.methods.keep import mates, widths_of
+from quantize.methods.keep import fused_names, widths_of
 from quantize.models.checks import Checkpoint
 from quantize.models.structure import Structure
 from quantize.speed import gemm_flops
@@ -62,17 +61,13 @@ def check_shapes(structure: Structure, options: Options) -> None:
         )
     odd = [name for name, tensor in grouped.items() if any(side % _KERNEL_MULTIPLE for side in tensor.shape)]
     if odd:
-        kinds = dict.fromkeys(mate for name in odd for mate in _kinds_fused_with(name, grouped))
+        fused = (one for name in odd for one in fused_names(name) if one in grouped)
+        kinds = dict.fromkeys(one.rpartition(".")[2] for one in fused)
         raise UsageError(
             f"{odd[0]} has shape {grouped[odd[0]].shape}; the engine's 4-bit kernel takes multiples of "
             f"{_KERNEL_MULTIPLE} only",
             mend=f"Keep what has such shapes in 16 bits: {' '.join(f'--keep {kind}' for kind in kinds)}",
         )
-
-
-def _kinds_fused_with(name: str, names: Collection[str]) -> list[str]:
-    """Return a module's own last name and those of the modules that the engine fuses with it."""
-    return [one.rpartition(".")[2] for one in (name, *mates(name, list(names)))]
 
 
 def fit_engine(structure: Structure, options: Options) -> Options:

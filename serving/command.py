@@ -7,6 +7,7 @@ The single decisions are in serving.planning; this file asks them in order and l
 
 from __future__ import annotations
 
+from quantize.artifact import ACCEPT
 from serving.dtype import DtypeChoice, choose_cpu_dtype, choose_gpu_dtype
 from serving.errors import HardwareError
 from serving.hardware.facts import Hardware
@@ -20,7 +21,6 @@ from serving.planning.words import parse_flags, parse_words
 from serving.tls import FLAGS as TLS_FLAGS
 from serving.tls import tls_of
 
-_ACCEPTED = "ACCEPT"
 __all__ = ["ENGINE_MODULE", "Item", "Plan", "PlanInputs", "default_profile", "make_plan", "parse_flags"]
 
 
@@ -220,7 +220,7 @@ def _notes(inputs: PlanInputs) -> list[Item]:
 def _warnings(inputs: PlanInputs, choice: DtypeChoice) -> list[str]:
     found: list[str] = []
     facts, target = inputs.target.facts, inputs.target
-    if target.version is not None and target.verdict != _ACCEPTED and not inputs.options.private:
+    if target.version is not None and target.verdict != ACCEPT and not inputs.options.private:
         said = f"said {target.verdict} of" if target.verdict else "has not judged"
         found.append(f"the quality gate {said} {target.name} {target.version}")
     if choice.dtype == "float16" and facts.dtype == "bfloat16":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from core.checkpoints import (
     tensor_infos,
 )
 from core.tensor_file import read_tensor_infos
-from quantize.artifact import REPORT, is_artifact, read_manifest
+from quantize.artifact import ArtifactError, is_artifact, read_manifest, read_report
 from serving.errors import TargetError
 from serving.inspection import Views, not_served
 from serving.model import ModelFacts, read_config, read_model_facts
@@ -80,10 +79,9 @@ def resolve_target(
 
 def _verdict(directory: Path) -> str | None:
     try:
-        report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        verdict = read_report(directory).get("verdict")
+    except ArtifactError:
         return None  # the gate, not the server, needs the report to be whole
-    verdict = report.get("verdict") if isinstance(report, dict) else None
     return verdict if isinstance(verdict, str) else None
 
 

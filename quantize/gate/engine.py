@@ -19,6 +19,7 @@ import psutil
 from quantize.config import PROJECT
 from quantize.gate.config import GateConfig
 from quantize.gate.errors import EngineFailed, GateError
+from quantize.models.served import refusal_in
 
 _POLL_S = 0.1
 # Wide lines, so that no complaint is broken in two; INFO, since the kernel is named at that level.
@@ -133,10 +134,9 @@ def _await_ready(
 
 def _complaint(said: Path) -> str:
     """Return what `serving` said last: its one-line error already holds the log's telling line."""
-    lines = [line.strip() for line in said.read_text(encoding="utf-8", errors="replace").splitlines()]
-    named = [line for line in lines if line.startswith("serving:")]
-    told = named or [line for line in lines if line]
-    return told[-1].removeprefix("serving:").strip()[:600] if told else ""
+    text = said.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (refusal_in(text) or (lines[-1] if lines else ""))[:600]
 
 
 def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:

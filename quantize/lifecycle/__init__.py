@@ -5,7 +5,6 @@ programs, and copies elsewhere (a folder, a tar file, a hub repository). Nothing
 """
 
 from quantize.lifecycle.places import (
-    ACCEPT,
     Entry,
     NotAccepted,
     describe,
@@ -16,7 +15,6 @@ from quantize.lifecycle.places import (
 )
 
 __all__ = [
-    "ACCEPT",
     "Entry",
     "NotAccepted",
     "describe",

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import QuantserveError
-from quantize.artifact import ArtifactError, Manifest, is_artifact, read_manifest, read_report
+from quantize.artifact import ACCEPT, ArtifactError, Manifest, is_artifact, read_manifest, read_report
 from quantize.artifact import promote as point_current
-
-ACCEPT = "ACCEPT"
 
 
 class NotAccepted(QuantserveError):

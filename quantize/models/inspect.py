@@ -226,12 +226,10 @@ def _missing(model: PreTrainedModel, loaded: set[str]) -> list[str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     unneeded = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
-    tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
     return [
         same[0]
         for same in names.values()
         if not loaded.intersection(same)
-        and not any(tied.get(name) in loaded for name in same)
         and not any(pattern.search(name) for name in same for pattern in unneeded)
     ]
 

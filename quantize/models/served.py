@@ -12,7 +12,7 @@ from quantize.config import PROJECT, serving_python
 
 _TIMEOUT_S = 900.0
 _REFUSED = InputError.exit_code
-_NAME = "serving: "
+_NAME = "serving:"
 
 
 def refuse_unserved(model: Path, run_dir: Path) -> None:
@@ -38,9 +38,14 @@ def refuse_unserved(model: Path, run_dir: Path) -> None:
     )
     if done.returncode != _REFUSED:
         return  # a plan, or what this machine lacks for 16 bits: fewer may fit
-    said = [line for line in done.stderr.splitlines() if line.startswith(_NAME)]
-    if said:
+    refusal = refusal_in(done.stderr)
+    if refusal:
         raise InputError(
-            f"The engine does not serve it: {said[-1].removeprefix(_NAME)}",
-            mend="Quantize it all the same with --force",
+            f"The engine does not serve it: {refusal}", mend="Quantize it all the same with --force"
         )
+
+
+def refusal_in(text: str) -> str:
+    """Return the last one-line error of `serving` in what it printed; "" without one."""
+    said = [line.strip() for line in text.splitlines() if line.strip().startswith(_NAME)]
+    return said[-1].removeprefix(_NAME).strip() if said else ""

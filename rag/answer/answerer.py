@@ -164,7 +164,8 @@ class Answerer:
             notes=found.notes,
         )
         # the rule puts an earlier question before this one: what that named is not asked about now
-        asks = asked.asks.strip() if searched.endswith(asked.question) else searched
+        joined = condense_by_rule(asked.question, asked.history)
+        asks = asked.asks.strip() if searched == joined else searched
         why = self._searcher.on_generation(
             lambda generation: why_unknown(
                 asks, found.passages, generation, self._limits, self._config.min_similarity

@@ -91,3 +91,8 @@ def upload_name(name: str) -> str:
     if not cleaned or len(cleaned.encode()) > _MAX_NAME_BYTES:
         raise InputError(f"{name[:80]!r} cannot be a file's name", mend="Rename the file and send it again")
     return cleaned
+
+
+def is_under(key: str, root: str) -> bool:
+    """Whether a document is a root, or lies in it."""
+    return key == root or key.startswith(root.rstrip("/") + "/")

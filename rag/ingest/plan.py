@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rag.ingest.names import is_under
 from rag.ingest.sources import Found, Source
 from rag.store.manifest import FileEntry
 
@@ -38,7 +39,7 @@ def plan_documents(
     kept = set(keep)
     return Plan(
         roots=tuple(found.roots),
-        excluded=tuple(sorted(key for key in excluded if any(_is_under(key, root) for root in found.roots))),
+        excluded=tuple(sorted(key for key in excluded if any(is_under(key, root) for root in found.roots))),
         keep=tuple(keep),
         read=tuple(source for key, source in sources.items() if key not in kept),
         removed=tuple(entry.file for key, entry in before.items() if key not in sources),
@@ -57,7 +58,3 @@ def _is_kept(source: Source, entry: FileEntry | None) -> bool:
     if source.keep_old:
         return entry.problem in ("", source.problem)
     return bool(source.sha256) and entry.sha256 == source.sha256
-
-
-def _is_under(key: str, root: str) -> bool:
-    return key == root or key.startswith(root.rstrip("/") + "/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from rag.ingest.names import is_under
 from rag.ingest.sources import Found
 from rag.store.manifest import FileEntry, IndexManifest
 
@@ -78,12 +79,11 @@ def report_on(
         | (found.problems if found is not None else {}),
         warnings={entry.file: said for entry in entries if (said := _warnings(entry))},
         skipped=dict(sorted(found.skipped.items())) if found is not None else {},
-        asked=sum(not entry.problem and _is_of(key, wanted) for key, entry in manifest.files.items()),
+        asked=sum(
+            not entry.problem and any(is_under(key, root) for root in wanted)
+            for key, entry in manifest.files.items()
+        ),
     )
-
-
-def _is_of(key: str, roots: Collection[str]) -> bool:
-    return any(key == root or key.startswith(f"{root.rstrip('/')}/") for root in roots)
 
 
 def _warnings(entry: FileEntry) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from core.files import sha256_file
 from core.terminal import one_line
 from rag.config import FetchConfig
 from rag.errors import PageGone, PageRefused, PageUnavailable
-from rag.ingest.names import display_name, key_of, path_of
+from rag.ingest.names import display_name, is_under, key_of, path_of
 from rag.loaders.walk import Walked, reason_of, require, walk
 from rag.loaders.web import fetch, is_address
 from rag.store.manifest import FileEntry
@@ -126,11 +126,7 @@ def _take_up(walked: Walked, found: Found) -> Iterable[tuple[Path, str]]:
 def _keep_what_is_under(path: Path, reason: str, before: Mapping[str, FileEntry], found: Found) -> None:
     """Name a place that could not be looked into, and keep what the index has of it."""
     name, place = display_name(path), key_of(path)
-    kept = [
-        key
-        for key in before
-        if (key == place or key.startswith(place.rstrip("/") + "/")) and key not in found.sources
-    ]
+    kept = [key for key in before if is_under(key, place) and key not in found.sources]
     for key in kept:
         problem = f"{PurePath(key).name}: {reason}; what was indexed of it before stays"
         found.sources[key] = Source(key, before[key].file, None, problem=problem, keep_old=True)

@@ -89,7 +89,10 @@ class Judge:
         self, artifact: Path | None = None, dtype: torch.dtype = torch.float32
     ) -> list[float]:
         """Return what the prompt's tokens after the first get, by an artifact or the base."""
-        logits, _ = self._run(self._base if artifact is None else read(artifact), dtype)
+        if artifact is None and dtype == torch.float32:
+            logits = self._logits
+        else:
+            logits, _ = self._run(self._base if artifact is None else read(artifact), dtype)
         following = self._ids[0, 1:, None]
         found: list[float] = logits[0, :-1].log_softmax(-1).gather(1, following).flatten().tolist()
         return found
