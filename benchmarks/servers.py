@@ -1,6 +1,6 @@
 """Servers under test: started here, or already running somewhere.
 
-Ours is started by `python -m serving serve` in the serving environment, exactly as it is deployed.
+Ours is started by `quantserve serving serve` in the serving environment, exactly as it is deployed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks.errors import ServerUnusable
-from benchmarks.observe.owners import Owners, owners_of
-from core.logs import read_tail, telling_line
+from quantserve.benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.observe.owners import Owners, owners_of
+from quantserve.core.home import CHECKOUT, python_of
+from quantserve.core.logs import read_tail, telling_line
 
-ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT_S = 90.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """Neither a measured server nor an instrument may spend its time on calling home."""
@@ -36,7 +36,7 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 
 def serving_python() -> str:
     """The serving environment's interpreter."""
-    return os.environ.get("QUANTSERVE_SERVING_PYTHON") or str(ROOT / ".venvs/serving/bin/python")
+    return str(python_of("serving"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def attach(base_url: str, model: str | None, api_key: str | None, pid: int | Non
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise ServerUnusable(
             f"{base_url} is no OpenAI-compatible server that answers ({error})",
-            mend="Start one: python -m serving up TARGET, or give --base-url",
+            mend="Start one: quantserve serving up TARGET, or give --base-url",
         ) from error
     if not names and model is None:
         raise ServerUnusable(f"{base_url} serves no model")
@@ -87,7 +87,7 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
     """
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         ready = Path(folder) / "ready.json"
-        argv = [serving_python(), "-m", "serving", "serve", target, "--port", "0"]
+        argv = [serving_python(), "-m", "quantserve.serving", "serve", target, "--port", "0"]
         argv += ["--ready-file", str(ready), "--die-with-parent", "--private"]
         argv += ["--profile", profile] if profile else []
         argv += ["--", *extra] if extra else []
@@ -163,11 +163,13 @@ def _process(
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **OFFLINE, **env},
+                env={**os.environ, **OFFLINE, **env},
                 start_new_session=True,
             )
     except OSError as error:
-        raise ServerUnusable(f"{argv[0]} cannot be started ({error})", mend="Run make setup first") from error
+        raise ServerUnusable(
+            f"{argv[0]} cannot be started ({error})", mend="Run quantserve setup first"
+        ) from error
     try:
         limit = time.monotonic() + READY_TIMEOUT_S
         while not ready():
@@ -221,7 +223,7 @@ def _v1(url: str) -> str:
 def public(argv: Sequence[str]) -> list[str]:
     """Arguments without the folders of this machine: files elsewhere keep their name alone."""
     shown = [str(arg) for arg in argv]
-    for folder in dict.fromkeys((f"{ROOT}/", f"{Path.cwd()}/")):
+    for folder in dict.fromkeys(f"{path}/" for path in (CHECKOUT, Path.cwd()) if path is not None):
         shown = [arg.replace(folder, "") for arg in shown]
     return [_ABSOLUTE.sub(lambda path: _name_of(path[0]), arg) for arg in shown]
 

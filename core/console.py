@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
@@ -21,9 +22,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from core.errors import EXIT_INTERRUPTED, QuantserveError
-from core.home import found_at_home
-from core.terminal import json_escaped, one_line, printable
+from quantserve.core.errors import EXIT_INTERRUPTED, QuantserveError
+from quantserve.core.home import found_at_home
+from quantserve.core.terminal import json_escaped, one_line, printable
 
 # Into a file or a pipe a table takes the width it needs; a terminal says its own.
 _WIDTH_OF_A_FILE = 140
@@ -95,7 +96,18 @@ def emit_piece(text: str) -> None:
 
 
 def run_app(app: typer.Typer, program: str) -> NoReturn:
-    """Run a typer application; an expected failure becomes one line on stderr and its exit code.
+    """Run a package's typer application on the command line, as `run_reported` does.
+
+    Names such as models/NAME are found where generated files are kept.
+    """
+    run_reported(
+        lambda: app(found_at_home(sys.argv[1:]), prog_name=f"quantserve {program}".strip()),
+        program or "quantserve",
+    )
+
+
+def run_reported(work: Callable[[], object], program: str) -> NoReturn:
+    """Run a program; an expected failure becomes one line on stderr and its exit code.
 
     Bytes that are no text, in what is read, and characters that the terminal's encoding lacks, in what is
     written, are replaced: neither ends a command.
@@ -104,7 +116,7 @@ def run_app(app: typer.Typer, program: str) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=how)
     try:
-        app(found_at_home(sys.argv[1:]), prog_name=program)
+        work()
     except QuantserveError as error:
         console.print(styled((f"{program}:", "bold red"), f" {one_line(str(error))}"), soft_wrap=True)
         sys.exit(error.exit_code)

@@ -1,7 +1,13 @@
-"""Where generated files are kept: the current folder, or QUANTSERVE_HOME; every program asks here.
+"""Where generated files, environments and shipped data are; every program asks here.
 
     generated("run")            the default of an option: run, or /data/run with QUANTSERVE_HOME=/data
     found_at_home(sys.argv)     models/NAME on a command line, from any folder
+    python_of("serving")        the interpreter of an environment
+    shipped("requirements")     data that comes with the project, in a checkout or in a wheel
+
+QUANTSERVE_HOME says where generated files are kept: without it a program uses the current folder, and the
+command `quantserve` the checkout it was installed from, or quantserve's folder among the user's data.
+QUANTSERVE_ENVIRONMENTS says where the environments are: without it .venvs of the checkout, or at home.
 
 What a user writes is relative to where he is, as everywhere; only what is not there and is one of the
 generated folders' is looked for at home.
@@ -13,7 +19,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+import quantserve
+
 VARIABLE = "QUANTSERVE_HOME"
+ENVIRONMENTS = "QUANTSERVE_ENVIRONMENTS"
+CHECKOUT = quantserve.CHECKOUT
+"""The folder of the checkout that runs; None where a wheel is installed."""
 FOLDERS = ("models", "artifacts", "run", "runs")
 """What the programs generate."""
 
@@ -21,6 +32,28 @@ FOLDERS = ("models", "artifacts", "run", "runs")
 def home(otherwise: Path = Path()) -> Path:
     """Return the folder, absolute; it need not exist yet. `otherwise`: where the variable is not set."""
     return Path(os.environ.get(VARIABLE) or otherwise).resolve()
+
+
+def command_home() -> Path:
+    """Return the home of the command `quantserve`, which is the same from every folder."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "quantserve"
+    return home(CHECKOUT or data)
+
+
+def environments() -> Path:
+    """Return the folder of the virtual environments, absolute; it need not exist yet."""
+    named = os.environ.get(ENVIRONMENTS)
+    return Path(named).resolve() if named else (CHECKOUT or command_home()) / ".venvs"
+
+
+def python_of(environment: str) -> Path:
+    """Return the interpreter of an environment; it need not be made yet."""
+    return environments() / environment / "bin" / "python"
+
+
+def shipped(name: str) -> Path:
+    """Return a folder of data that comes with the project: requirements, samples."""
+    return next(path for path in (Path(root, name) for root in quantserve.__path__) if path.is_dir())
 
 
 def generated(name: str) -> Path:

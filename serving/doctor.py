@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.errors import ResourceError
-from core.sizes import binary_size
-from serving.dtype import bfloat16_dies, gemm_needs_cap
-from serving.hardware.driver import driver_report
-from serving.hardware.facts import Hardware
-from serving.hardware.system import read_memory
-from serving.prepare import WITH_ENGINE, engine_is_here
+from quantserve.core.errors import ResourceError
+from quantserve.core.sizes import binary_size
+from quantserve.serving.dtype import bfloat16_dies, gemm_needs_cap
+from quantserve.serving.hardware.driver import driver_report
+from quantserve.serving.hardware.facts import Hardware
+from quantserve.serving.hardware.system import read_memory
+from quantserve.serving.prepare import WITH_ENGINE, engine_is_here
 
 GIB = 1 << 30
 _ENVIRONMENTS = ("quantize", "serving", "rag")
@@ -39,23 +39,25 @@ class Finding:
     mend: str = ""
 
 
-def check_tools(root: Path) -> Iterator[Finding]:
-    """Python, uv and the three environments."""
+def check_tools(folder: Path) -> Iterator[Finding]:
+    """Python, uv and the environments, which are in `folder`."""
     version = sys.version.split()[0]
-    right = sys.version_info[:2] == (3, 11)
-    yield Finding("good" if right else "bad", "Python", version, "" if right else "Install Python 3.11")
-    uv = root / ".venvs/uv/bin/uv"
+    right = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding(
+        "good" if right else "bad", "Python", version, "" if right else "Install Python 3.11, 3.12 or 3.13"
+    )
+    uv = folder / "uv/bin/uv"
     found_uv = str(uv) if uv.is_file() else shutil.which("uv")
     yield Finding(
-        "good" if found_uv else "warning", "uv", found_uv or "absent", "" if found_uv else "make setup"
+        "good" if found_uv else "warning", "uv", found_uv or "absent", "" if found_uv else "quantserve setup"
     )
     for name in _ENVIRONMENTS:
-        present = (root / ".venvs" / name / "bin/python").is_file()
+        present = (folder / name / "bin/python").is_file()
         yield Finding(
             "good" if present else "bad",
             f"environment {name}",
             "present" if present else "absent",
-            "" if present else "make setup",
+            "" if present else "quantserve setup",
         )
     engine = engine_is_here()
     yield Finding(
@@ -66,9 +68,9 @@ def check_tools(root: Path) -> Iterator[Finding]:
     )
 
 
-def check_room(root: Path) -> Iterator[Finding]:
-    """Disk and memory."""
-    free = shutil.disk_usage(root).free
+def check_room(folder: Path) -> Iterator[Finding]:
+    """Disk of `folder`, and memory."""
+    free = shutil.disk_usage(folder).free
     low = free < _DISK_LOW_BYTES
     yield Finding(
         "warning" if low else "good",
@@ -90,7 +92,7 @@ def check_port(host: str, port: int, ours: bool) -> Iterator[Finding]:
     """Whether the default port can be had, or is already held by our own server."""
     if importlib.util.find_spec("psutil") is None:
         return
-    from serving.ports import claim_port
+    from quantserve.serving.ports import claim_port
 
     try:
         claim_port(host, port)
@@ -125,7 +127,7 @@ def check_hardware(hardware: Hardware) -> Iterator[Finding]:
 
 def _check_speeds(hardware: Hardware) -> Iterator[Finding]:
     if hardware.torch_version is None:
-        yield Finding("bad", "torch", "absent", "make setup")
+        yield Finding("bad", "torch", "absent", "quantserve setup")
         return
     yield Finding("good", "torch", hardware.torch_version)
     if hardware.gpus:
@@ -166,7 +168,11 @@ def _check_libraries(hardware: Hardware) -> Iterator[Finding]:
             hardware.libraries.tcmalloc,
             "apt-get install libtcmalloc-minimal4 (about a fifth faster)",
         ),
-        ("libiomp5", hardware.libraries.iomp, "make setup (the package intel-openmp; faster thread pools)"),
+        (
+            "libiomp5",
+            hardware.libraries.iomp,
+            "quantserve setup (the package intel-openmp; faster thread pools)",
+        ),
     )
     for name, path, mend in wanted:
         yield Finding("good" if path else "warning", name, path or "absent", "" if path else mend)
@@ -194,5 +200,5 @@ def _check_gpus(hardware: Hardware) -> Iterator[Finding]:
             "warning",
             "GPU",
             f"torch sees none, nvidia-smi says: {report or 'nothing'}",
-            "ACCEL=cuda make setup; if that fails, install the NVIDIA driver",
+            "quantserve setup --accel cuda; if that fails, install the NVIDIA driver",
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
+from quantserve.serving.guard.internal import probe_headers
 
-from serving.guard.internal import probe_headers
+if TYPE_CHECKING:
+    import httpx  # commands that probe nothing start without it
 
 _PROBE = {"prompt": "The", "max_tokens": 1, "temperature": 0.0}
 
@@ -26,6 +27,8 @@ class DecodeProbe:
 @functools.cache
 def _client() -> httpx.Client:
     """One client for all probes: to make one costs more than a probe. No connection is kept between two."""
+    import httpx
+
     return httpx.Client(
         trust_env=False,  # a proxy must not stand between us and this machine
         verify=False,  # our own server on this machine: what is asked is whether it lives, not who it is
@@ -37,6 +40,8 @@ def decode_probe(
     url: str, model: str, timeout_s: float, api_key: str | None = None, copy: int | None = None
 ) -> DecodeProbe:
     """Ask the server at `url` (without /v1) for one token of `model`, of one copy where it holds several."""
+    import httpx
+
     headers = probe_headers(api_key)
     if copy is not None:
         headers["X-data-parallel-rank"] = str(copy)  # vLLM's own way to choose the engine
@@ -71,6 +76,8 @@ class EngineMetrics:
 
 def read_metrics_text(url: str, timeout_s: float = 3.0) -> str:
     """Return /metrics as they are; "" when they cannot be reached."""
+    import httpx
+
     try:
         response = _client().get(f"{url}/metrics", headers=probe_headers(), timeout=timeout_s)
         response.raise_for_status()
@@ -86,6 +93,8 @@ def read_metrics(url: str, timeout_s: float = 3.0) -> EngineMetrics:
 
 def parse_metrics(text: str) -> EngineMetrics:
     """Pick our gauges out of a Prometheus text; those of several engines are added up."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     sums: dict[str, float] = {}
     tokens: int | None = None
     use: list[float] = []

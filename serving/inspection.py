@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,11 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from core.files import one_at_a_time, write_json
-from serving.errors import TargetError
-from serving.planning.words import parse_words
+from quantserve.core.files import one_at_a_time, write_json
+from quantserve.serving.errors import TargetError
+from quantserve.serving.planning.words import parse_words
 
-_ROOT = Path(__file__).resolve().parents[1]
 _TIMEOUT_S = 600.0
 _FORMAT = 2
 """Raised when what is asked changes, so that old answers are not believed."""
@@ -142,11 +140,10 @@ def _ask(directory: Path, flags: list[str]) -> dict[str, Any]:
     Raises:
         TargetError: it died over the checkpoint, as the engine would.
     """
-    words = [sys.executable, "-m", "serving.inspect_model", str(directory), *flags]
+    words = [sys.executable, "-m", "quantserve.serving.inspect_model", str(directory), *flags]
     try:
         done = subprocess.run(
             words,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 
-import psutil
-
-from serving.errors import PortTaken
+from quantserve.serving.errors import PortTaken
 
 BACKLOG = 2048
 """Connections the kernel keeps for us; uvicorn, whose engines inherit the socket, uses the same."""
@@ -18,6 +16,8 @@ def _family(host: str) -> socket.AddressFamily:
 
 def port_holder(port: int) -> str:
     """Name the process that listens on a port, as far as we may see it; "" when unknown."""
+    import psutil
+
     try:
         for connection in psutil.net_connections(kind="tcp"):
             local = connection.laddr

@@ -21,7 +21,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-_MAKEFILE = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+from tests.programs import ROOT
+
+_MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 _GIVEN_BY_MAKE = (
     *" ".join(re.findall(r"^export ([A-Z_ ]+)$", _MAKEFILE, re.MULTILINE)).split(),
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TARGET"),

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHON = os.environ.get("QUANTSERVE_SERVING_PYTHON", str(ROOT / ".venvs/serving/bin/python"))
+from quantserve.core.home import CHECKOUT, python_of
+
+ROOT = CHECKOUT or Path()
+PYTHON = str(python_of("serving"))
 """The serving environment's interpreter."""
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1"}
 """What programs under test get beside the tests' own environment."""
 
 

@@ -1,4 +1,6 @@
-"""Build llama.cpp's server for this CPU: `python -m benchmarks.peers.build_llama` (ten minutes on two cores).
+"""Build llama.cpp's server for this CPU, in ten minutes on two cores.
+
+Run: python -m quantserve.benchmarks.peers.build_llama
 
 The source comes from the Python package index (llama-cpp-python carries llama.cpp whole), the tools from
 requirements/peers.txt in an environment of their own, .venvs/peers. Instruction sets are those the CPU
@@ -15,10 +17,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.peers.commands import LLAMA_SERVER
-from benchmarks.servers import ROOT
-from core.console import console
+from quantserve.benchmarks.errors import BenchmarkError
+from quantserve.benchmarks.peers.commands import LLAMA_SERVER
+from quantserve.core.console import console
+from quantserve.core.home import shipped
 
 SOURCE = "llama-cpp-python==0.3.36"
 ENVIRONMENT = LLAMA_SERVER.parent.parent
@@ -79,7 +81,7 @@ def build() -> Path:
     if not (LLAMA_SERVER.parent / "python").exists():
         _run([sys.executable, "-m", "venv", str(ENVIRONMENT)])
         python = str(LLAMA_SERVER.parent / "python")
-        _run([python, "-m", "pip", "install", "--quiet", "-r", str(ROOT / "requirements/peers.txt")])
+        _run([python, "-m", "pip", "install", "--quiet", "-r", str(shipped("requirements") / "peers.txt")])
     tools = LLAMA_SERVER.parent.resolve()
     python = str(LLAMA_SERVER.parent / "python")
     with tempfile.TemporaryDirectory(prefix="quantserve-llama-") as name:

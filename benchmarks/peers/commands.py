@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import ROOT, Server, serving_python
+from quantserve.benchmarks.servers import Server, serving_python
+from quantserve.core.home import environments
 
 CARRIED = (
     "LD_PRELOAD",
@@ -52,7 +53,15 @@ def engine_env(server: Server) -> dict[str, str]:
 def transformers(target: str, model: str, port: int, dtype: str) -> list[str]:
     """The batch server, in the serving environment."""
     threads = str(len(os.sched_getaffinity(0)))
-    argv = [serving_python(), "-m", "benchmarks.peers.batch_server", "--model", target, "--port", str(port)]
+    argv = [
+        serving_python(),
+        "-m",
+        "quantserve.benchmarks.peers.batch_server",
+        "--model",
+        target,
+        "--port",
+        str(port),
+    ]
     return [*argv, "--served-model-name", model, "--dtype", dtype, "--threads", threads]
 
 
@@ -65,7 +74,7 @@ def vllm_defaults(target: str, model: str, port: int, extra: Sequence[str] = ())
 # AMD's kernels are installed here and no dependency of vLLM's: by default it runs without them.
 VLLM_DEFAULT_ENV = {"PYTHONPATH": str(Path(__file__).with_name("as_installed"))}
 
-LLAMA_SERVER = ROOT / ".venvs/peers/bin/llama-server"
+LLAMA_SERVER = environments() / "peers/bin/llama-server"
 _SLOT_TOKENS = 1024
 
 

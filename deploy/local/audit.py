@@ -1,6 +1,6 @@
-"""Ask the advisory database about every pin, and write what it answered down. Run as: make audit
+"""Ask the advisory database about every pin, and write what it answered down. `make audit`, in a checkout
 
-pip-audit (PyPA) asks; AUDIT_SERVICE chooses whom: pypi (default) or osv. First it is asked about a release
+pip-audit (PyPA) asks; --service chooses whom: pypi (default) or osv. First it is asked about a release
 with known advisories: a service that is not there, or knows nothing, must not look like a clean result. A pin
 that could not be looked up is not known, never clean. An advisory stands as accepted only with a reason, in
 requirements/advisories.toml. The result is written to docs/advisories.md.
@@ -9,7 +9,6 @@ requirements/advisories.toml. The result is written to docs/advisories.md.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import tempfile
@@ -20,15 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, QuantserveError, UsageError
-from core.files import exclusive_lock, write_text
-from deploy.local.environments import ROOT, VENVS, Environment
-from deploy.local.setup import bootstrap_uv, install
-from deploy.local.terminal import paint, run_main, say
+from quantserve.core.console import console, styled
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.files import exclusive_lock, write_text
+from quantserve.core.home import environments
+from quantserve.deploy.local.environments import REQUIREMENTS, Environment
+from quantserve.deploy.local.install import bootstrap_uv, install
 
-REQUIREMENTS = ROOT / "requirements"
 ACCEPTED = REQUIREMENTS / "advisories.toml"
-PAGE = ROOT / "docs" / "advisories.md"
+PAGE = REQUIREMENTS.parent / "docs" / "advisories.md"
 SERVICES = ("pypi", "osv")
 KNOWN_BAD = "urllib3==1.26.4"
 """A release with advisories since 2021 (CVE-2021-33503): the service must know it."""
@@ -177,35 +176,29 @@ def require_service(python: Path, service: str) -> None:
         raise AuditFailed(
             f"the advisory service ({service}) cannot be reached from here: it knows nothing of {KNOWN_BAD}, "
             "so no pin was looked up and nothing is known of any",
-            mend="Run make audit where it can be reached, or ask another: AUDIT_SERVICE=osv make audit",
+            mend="Run make audit where it can be reached, or ask another: make audit AUDIT_SERVICE=osv",
         )
 
 
-def main() -> None:
+def audit(service: str) -> None:
     """Scan, write the page, and fail unless every pin is known and clean or accepted."""
-    service = os.environ.get("AUDIT_SERVICE") or SERVICES[0]
     if service not in SERVICES:
-        raise UsageError(f"AUDIT_SERVICE={service} is unknown", mend=f"Use one of: {', '.join(SERVICES)}")
+        raise UsageError(f"--service {service} is unknown", mend=f"Use one of: {', '.join(SERVICES)}")
     accepted = read_accepted(ACCEPTED)
     environment = Environment("audit", REQUIREMENTS / "audit.txt", "cpu", 0.2)
-    with exclusive_lock(VENVS / ".lock", "make setup"):
+    with exclusive_lock(environments() / ".lock", "quantserve setup"):
         if not environment.up_to_date():
             install(bootstrap_uv(), environment)
     require_service(environment.python, service)
     wanted = pins(sorted(REQUIREMENTS.glob("*.txt")))
-    say(f"asking {service} about {len(wanted)} pins")
+    console.print(f"asking {service} about {len(wanted)} pins")
     result = ask(environment.python, wanted, service)
     write_text(PAGE, page(result, accepted, f"{datetime.now(UTC):%Y-%m-%d}"))
     said = verdict(result, accepted)
-    say(
-        f"{paint(said, 'green' if said == 'CLEAN' else 'red')}: {len(result.advisories)} advisories in {PAGE}"
-    )
+    colour = "green" if said == "CLEAN" else "red"
+    console.print(styled((said, colour), f": {len(result.advisories)} advisories in {PAGE}"), soft_wrap=True)
     if said != "CLEAN":
         raise AuditFailed(
             f"{said}: {PAGE.name} lists what is open or not known",
             mend="Raise the pin (make pins), or accept it with a reason in requirements/advisories.toml",
         )
-
-
-if __name__ == "__main__":
-    run_main(main)

@@ -1,4 +1,4 @@
-"""Chromium for the tests of the web page. Run as: python3.11 -m deploy.local.browser
+"""Chromium for the tests of the web page. `quantserve deploy browser`
 
 Debian's package is installed where that is allowed; elsewhere a line says what is missing, and the tests
 that need the browser fail with the same line.
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from deploy.local.terminal import run_main, say, warn
+from quantserve.core.console import console
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _MEND = "apt-get install chromium (the web page is tested in it)"
@@ -28,9 +28,9 @@ def provide_browser() -> bool:
     if find_browser() is not None:
         return True
     if os.geteuid() != 0 or not Path("/usr/bin/apt-get").exists():
-        warn(f"Chromium is not installed; mend: sudo {_MEND}")
+        console.print(f"warning: Chromium is not installed; mend: sudo {_MEND}")
         return False
-    say("installing Chromium for the tests of the web page")
+    console.print("installing Chromium for the tests of the web page")
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-qq"], install):
@@ -39,17 +39,7 @@ def provide_browser() -> bool:
         )
         if done.returncode != 0:
             said = done.stderr.strip().splitlines()
-            warn(
-                f"Chromium could not be installed ({said[-1] if said else 'no reason given'}); mend: {_MEND}"
-            )
+            why = said[-1] if said else "no reason given"
+            console.print(f"warning: Chromium could not be installed ({why}); mend: {_MEND}")
             return False
     return find_browser() is not None
-
-
-def main() -> None:
-    """Install it where that is allowed; tests that need it say so where it is not."""
-    provide_browser()
-
-
-if __name__ == "__main__":
-    run_main(main)

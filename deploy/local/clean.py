@@ -1,30 +1,26 @@
-"""Remove generated files. Run as: make clean, make distclean"""
+"""`quantserve deploy clean`: remove generated files."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from core.files import remove_tree
-from deploy.local.environments import HOME, ROOT, VENVS
-from deploy.local.stages import program, run_program
-from deploy.local.terminal import run_main, say
+from quantserve.core.console import console
+from quantserve.core.files import remove_tree
+from quantserve.core.home import CHECKOUT, command_home, environments
+from quantserve.deploy.local.stages import program, run_program
 
 GENERATED = ("artifacts", "run", "runs")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 
-def main(everything: bool) -> None:
+def clean(everything: bool) -> None:
     """Stop what runs, then remove what was generated; sources are never touched."""
-    down = program("serving", "serving", "down")
-    if (HOME / "run" / "serving.json").exists() and Path(down[0]).exists():
+    home = command_home()
+    down = program("serving", "down")
+    if (home / "run" / "serving.json").exists() and Path(down[0]).exists():
         run_program(down)
-    paths = [HOME / name for name in GENERATED] + [ROOT / name for name in CACHES]
-    for path in paths + ([HOME / "models", VENVS] if everything else []):
+    paths = [home / name for name in GENERATED] + ([CHECKOUT / name for name in CACHES] if CHECKOUT else [])
+    for path in paths + ([home / "models", environments()] if everything else []):
         if path.exists():
             remove_tree(path)
-            say(f"  removed {path}")
-
-
-if __name__ == "__main__":
-    run_main(lambda: main("--all" in sys.argv[1:]))
+            console.print(f"  removed {path}")

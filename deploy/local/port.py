@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 
-from core.errors import ResourceError
-from deploy.local.environments import HOME
-from deploy.local.settings import Settings
+from quantserve.core.errors import ResourceError
+from quantserve.core.home import command_home
+from quantserve.deploy.local.options import UpOptions
 
 
 def problem_with(host: str, port: int) -> str | None:
@@ -21,18 +21,18 @@ def problem_with(host: str, port: int) -> str | None:
     return None
 
 
-def require_port(settings: Settings) -> None:
+def require_port(options: UpOptions) -> None:
     """Refuse a port that somebody else holds; one that our own server holds will be replaced.
 
     Raises:
         ResourceError: it is taken, or the address is not this machine's.
     """
-    problem = problem_with(settings.BIND, int(settings.PORT))
-    state = HOME / "run" / "serving.json"
+    problem = problem_with(options.host, options.port)
+    state = command_home() / "run" / "serving.json"
     ours = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
-    if problem is None or str(ours.get("port")) == settings.PORT:
+    if problem is None or ours.get("port") == options.port:
         return
-    mend = f"End what listens there, or choose another: make up PORT={int(settings.PORT) % 65535 + 1}"
-    if problem_with(settings.BIND, 0) is not None:
-        mend = "BIND is an address of this machine: 127.0.0.1 for itself alone, 0.0.0.0 for all"
-    raise ResourceError(f"Port {settings.PORT} on {settings.BIND} cannot be used: {problem}", mend=mend)
+    mend = f"End what listens there, or choose another: --port {options.port % 65535 + 1}"
+    if problem_with(options.host, 0) is not None:
+        mend = "--host is an address of this machine: 127.0.0.1 for itself alone, 0.0.0.0 for all"
+    raise ResourceError(f"Port {options.port} on {options.host} cannot be used: {problem}", mend=mend)

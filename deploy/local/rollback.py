@@ -1,27 +1,22 @@
-"""Put the version before back and serve it. Run as: make rollback"""
+"""`quantserve rollback`: put the version before back and serve it."""
 
 from __future__ import annotations
 
-from deploy.local import settings as make_variables
-from deploy.local.stages import SERVE, Stage, program, run_stage
-from deploy.local.terminal import paint, run_main, say
+from quantserve.core.console import console, styled
+from quantserve.deploy.local.options import UpOptions
+from quantserve.deploy.local.stages import SERVE, Stage, program, run_stage
 
 _ROLLBACK = Stage(
     "rollback",
-    lambda settings, found: program("quantize", "quantize", "rollback", settings.name),
+    lambda options, found: program("quantize", "rollback", options.name),
     lambda result: f"{result['current']} is current again",
 )
 
 
-def main() -> None:
+def roll_back(options: UpOptions) -> None:
     """Exchange current and previous, then have the server replaced, draining it."""
-    settings = make_variables.read()
-    rolled = run_stage(_ROLLBACK, settings, {})
-    say(f"{paint('rollback', 'green')} {_ROLLBACK.says(rolled.result)}")
+    rolled = run_stage(_ROLLBACK, options, {})
+    console.print(styled(("rollback", "green"), f" {_ROLLBACK.says(rolled.result)}"))
     # `artifact` stands beside `current`, as it does in what promote prints
-    served = run_stage(SERVE, settings, {"promote": rolled.result})
-    say(f"{paint('serve', 'green')}    {SERVE.says(served.result)}")
-
-
-if __name__ == "__main__":
-    run_main(main)
+    served = run_stage(SERVE, options, {"promote": rolled.result})
+    console.print(styled(("serve", "green"), f"    {SERVE.says(served.result)}"))

@@ -1,4 +1,4 @@
-"""The stages of `make up`: what each runs, in which environment, and what it found."""
+"""The stages of `quantserve up`: what each runs, in which environment, and what it found."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import home
-from core.errors import QuantserveError, UsageError
-from deploy.local.environments import HOME, ROOT, VENVS
-from deploy.local.settings import Settings
+from quantserve.core.errors import QuantserveError, ResourceError, UsageError
+from quantserve.core.home import VARIABLE, command_home, python_of
+from quantserve.deploy.local.options import UpOptions
 
 Found = dict[str, dict[str, Any]]
 """What the stages so far printed as their last line of JSON, by stage name."""
@@ -43,13 +42,13 @@ class Stage:
 
     Attributes:
         name: what it is called on the screen and in `found`.
-        command: from settings and what earlier stages found to the argv to run.
+        command: from the options and what earlier stages found to the argv to run.
         says: from its own last line of JSON to the few words shown beside its name.
         mend: what to do when it fails, by exit code; the program's own message comes first.
     """
 
     name: str
-    command: Callable[[Settings, Found], list[str]]
+    command: Callable[[UpOptions, Found], list[str]]
     says: Callable[[dict[str, Any]], str]
     mend: dict[int, str] = field(default_factory=dict)
 
@@ -62,22 +61,20 @@ class Outcome:
     seconds: float
 
 
-def program(environment: str, *words: str) -> list[str]:
-    """Return the argv of one of our programs in its environment."""
-    return [str(VENVS / environment / "bin" / "python"), "-m", *words]
+def program(package: str, *words: str) -> list[str]:
+    """Return the argv of one of our programs, which is run in the environment of its name."""
+    return [str(python_of(package)), "-m", f"quantserve.{package}", *words]
 
 
 def run_program(command: list[str], stdout: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our programs where the generated files are kept."""
+    home = command_home()
     try:
-        HOME.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"QUANTSERVE_HOME={HOME} cannot be made: {error.strerror}") from error
-    paths = {
-        "QUANTSERVE_SERVING_PYTHON": program("serving")[0],
-        "PYTHONPATH": str(ROOT),
-        home.VARIABLE: str(HOME),  # made absolute, for it is read from there
-    }
+        raise UsageError(f"QUANTSERVE_HOME={home} cannot be made: {error.strerror}") from error
+    # made absolute, for they are read from there
+    paths = {"QUANTSERVE_SERVING_PYTHON": str(python_of("serving")), VARIABLE: str(home)}
     # Ctrl-C reaches the program, too, which ends in order and says so; we wait for it. A handler, since what
     # is ignored would be ignored by the program as well.
     before = signal.getsignal(signal.SIGINT)
@@ -85,70 +82,74 @@ def run_program(command: list[str], stdout: int | None = None) -> subprocess.Com
         signal.signal(signal.SIGINT, lambda *_: None)
     try:
         return subprocess.run(
-            command, cwd=HOME, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
+            command, cwd=home, env={**os.environ, **paths}, stdout=stdout, text=True, check=False
         )
     except FileNotFoundError as error:
-        raise UsageError(f"{command[0]} is not there", mend="Make the environments: make setup") from error
+        raise ResourceError(f"{command[0]} is not there", mend="Make it: quantserve setup") from error
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def run_stage(stage: Stage, settings: Settings, found: Found) -> Outcome:
+def run_stage(stage: Stage, options: UpOptions, found: Found) -> Outcome:
     """Run one stage; its stderr goes to the terminal, its stdout's last line is its result.
 
     Raises:
         StageFailed: its program ended with a non-zero exit code.
     """
     started = time.perf_counter()
-    done = run_program(stage.command(settings, found), stdout=subprocess.PIPE)
+    done = run_program(stage.command(options, found), stdout=subprocess.PIPE)
     if done.returncode != 0:
         raise StageFailed(stage.name, done.returncode, stage.mend.get(done.returncode, ""))
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return Outcome(result, time.perf_counter() - started)
 
 
+def _accel(options: UpOptions) -> list[str]:
+    return ["--accel", options.accel] if options.accel else []
+
+
 def _status(result: dict[str, Any]) -> str:
     return str(result.get("status", "done"))
 
 
-def _model(settings: Settings, found: Found) -> list[str]:
-    return program("quantize", "quantize", "model", *([settings.MODEL] if settings.MODEL else []))
+def _model(options: UpOptions, found: Found) -> list[str]:
+    return program("quantize", "model", *([options.model] if options.model else []))
 
 
-def _quantize(settings: Settings, found: Found) -> list[str]:
+def _quantize(options: UpOptions, found: Found) -> list[str]:
     words = [
         "--model",
         found["model"]["directory"],
         "--method",
-        settings.METHOD,
-        *shlex.split(settings.QUANTIZE),
+        options.quantizer,
+        *shlex.split(options.quantize),
     ]
-    return program("quantize", "quantize", "run", *words)
+    return program("quantize", "run", *words)
 
 
-def _gate(settings: Settings, found: Found) -> list[str]:
+def _gate(options: UpOptions, found: Found) -> list[str]:
     words = [
         found["quantize"]["artifact"],
         "--base",
         found["model"]["directory"],
-        *shlex.split(settings.GATE),
+        *shlex.split(options.gate),
     ]
-    return program("quantize", "quantize", "gate", *words)
+    return program("quantize", "gate", *words)
 
 
-def _promote(settings: Settings, found: Found) -> list[str]:
-    return program("quantize", "quantize", "promote", found["quantize"]["artifact"])
+def _promote(options: UpOptions, found: Found) -> list[str]:
+    return program("quantize", "promote", found["quantize"]["artifact"])
 
 
-def _serve(settings: Settings, found: Found) -> list[str]:
+def _serve(options: UpOptions, found: Found) -> list[str]:
     current = Path(found["promote"]["artifact"]).parent / "current"
-    words = [str(current), "--host", settings.BIND, "--port", settings.PORT]
-    return program("serving", "serving", "up", *words, *shlex.split(settings.SERVE))
+    words = [str(current), "--host", options.host, "--port", str(options.port)]
+    return program("serving", "up", *words, *shlex.split(options.serve))
 
 
-def _index(settings: Settings, found: Found) -> list[str]:
-    model = ["--embedding-model", settings.EMBED_MODEL] if settings.EMBED_MODEL else []
-    return program("rag", "rag", "index", *map(str, settings.documents), *model, "--json")
+def _index(options: UpOptions, found: Found) -> list[str]:
+    model = ["--embedding-model", options.embedding_model] if options.embedding_model else []
+    return program("rag", "index", *map(str, options.documents), *model, "--json")
 
 
 def _gate_words(result: dict[str, Any]) -> str:
@@ -172,7 +173,11 @@ SERVE = Stage(
 )
 
 STAGES: tuple[Stage, ...] = (
-    Stage("setup", lambda settings, found: [sys.executable, "-m", "deploy.local.setup"], _status),
+    Stage(
+        "setup",
+        lambda options, found: [sys.executable, "-m", "quantserve.deploy", "setup", *_accel(options)],
+        _status,
+    ),
     Stage("model", _model, lambda result: f"{result['directory']} {_status(result)}"),
     Stage("quantize", _quantize, lambda result: f"{result['version']} {_status(result)}"),
     Stage(
@@ -180,7 +185,7 @@ STAGES: tuple[Stage, ...] = (
         _gate,
         _gate_words,
         {
-            3: "The quantized model lost too much quality: the reasons stand above; try METHOD=int8 or gptq",
+            3: "The model lost too much quality: the reasons stand above; try --method int8 or gptq",
             4: "The figures contradict each other: read report.json in the artifact, then quantize again",
             5: "The engine cannot load the artifact: read its log, then quantize with other options",
         },
@@ -193,3 +198,4 @@ STAGES: tuple[Stage, ...] = (
         lambda result: f"{result['files']} files, {result['chunks']} passages, {_unchanged(result)}",
     ),
 )
+NAMES = tuple(stage.name for stage in STAGES)

@@ -1,4 +1,4 @@
-"""From a bare machine to an answered question. Run as: python3.11 -m deploy.local.up (make up)
+"""`quantserve up`: from a bare machine to an answered question.
 
 Runs the stages in order, shows a line and the seconds for each, and skips what is done and unchanged:
 every stage's own program knows that by content, so nothing here can be stale.
@@ -6,124 +6,140 @@ every stage's own program knows that by content, so nothing here can be stale.
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import time
 
-from core.errors import EXIT_INTERRUPTED
-from core.files import write_json
-from deploy.local import settings as make_variables
-from deploy.local.environments import HOME
-from deploy.local.memory import PeakMemory
-from deploy.local.port import require_port
-from deploy.local.settings import Settings
-from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
-from deploy.local.terminal import paint, run_main, say
+from quantserve.core.console import console, styled
+from quantserve.core.errors import EXIT_INTERRUPTED, UsageError
+from quantserve.core.files import write_json
+from quantserve.core.home import command_home
+from quantserve.deploy.local.memory import PeakMemory
+from quantserve.deploy.local.options import UpOptions, check, require_documents
+from quantserve.deploy.local.port import require_port
+from quantserve.deploy.local.stages import NAMES, STAGES, Found, StageFailed, program, run_program, run_stage
 
 _COUNT = len(STAGES) + 1  # the question is the last stage
-_NAMES = tuple(stage.name for stage in STAGES)
+_ALONE = ("setup", "index")
 
 
-def _head(number: int, name: str) -> str:
-    return f"{paint(f'[{number}/{_COUNT}]', 'bold')} {name:<9}"
+def _print(number: int, name: str, *words: str | tuple[str, str]) -> None:
+    console.print(styled((f"[{number}/{_COUNT}]", "bold"), f" {name:<9} ", *words), soft_wrap=True)
 
 
 def run_stages(
-    settings: Settings, memory: PeakMemory, last: str = _NAMES[-1]
+    options: UpOptions, memory: PeakMemory, last: str = NAMES[-1]
 ) -> tuple[Found, dict[str, float]]:
     """Run the stages up to and with `last`; return what each found and its seconds."""
     found: Found = {}
     seconds: dict[str, float] = {}
-    for number, stage in enumerate(STAGES[: _NAMES.index(last) + 1], start=1):
-        say(f"{_head(number, stage.name)} …")
+    for number, stage in enumerate(STAGES[: NAMES.index(last) + 1], start=1):
+        _print(number, stage.name, "…")
         with memory.during(stage.name):
-            outcome = run_stage(stage, settings, found)
+            outcome = run_stage(stage, options, found)
         found[stage.name], seconds[stage.name] = outcome.result, outcome.seconds
         words = stage.says(outcome.result)
-        say(f"{_head(number, stage.name)} {paint('ok', 'green')} {outcome.seconds:7.1f} s  {words}")
+        _print(number, stage.name, ("ok", "green"), f" {outcome.seconds:7.1f} s  {words}")
     return found, seconds
 
 
-def ask(settings: Settings, found: Found) -> float:
+def ask(options: UpOptions, found: Found) -> float:
     """Ask the question on the terminal; return the seconds it took.
 
     An answer already given to this question by this version over this index is not asked for again.
     """
-    say(f"{_head(_COUNT, 'ask')} {settings.Q}")
+    _print(_COUNT, "ask", options.question)
     started = time.perf_counter()
     asked = {
-        "question": settings.Q,
+        "question": options.question,
         "version": found["promote"]["current"],
         "generation": found["index"]["generation"],
         "started_at": found["serve"]["started_at"],
     }
-    memory = HOME / "run" / "asked.json"
+    memory = command_home() / "run" / "asked.json"
     if memory.is_file() and json.loads(memory.read_text(encoding="utf-8")) == asked:
-        say(f"{_head(_COUNT, 'ask')} {paint('ok', 'green')} asked and answered before: unchanged")
+        _print(_COUNT, "ask", ("ok", "green"), " asked and answered before: unchanged")
         return time.perf_counter() - started
-    command = program("rag", "rag", "ask", settings.Q, "--base-url", found["serve"]["base_url"])
+    command = program("rag", "ask", options.question, "--base-url", found["serve"]["base_url"])
     done = run_program(command)
     if done.returncode != 0:
-        raise StageFailed("ask", done.returncode, "make status shows what runs, make logs what it said")
+        raise StageFailed(
+            "ask", done.returncode, "quantserve status shows what runs, quantserve logs what it said"
+        )
     write_json(memory, asked)
     return time.perf_counter() - started
 
 
-def summary(settings: Settings, found: Found, seconds: dict[str, float], peaks: dict[str, int]) -> str:
+def summary(options: UpOptions, found: Found, seconds: dict[str, float], peaks: dict[str, int]) -> str:
     """Return the closing words: what runs where, how to call it, what to do next."""
-    model, version = found["serve"]["model"], found["promote"]["current"]
+    model, version, url = found["serve"]["model"], found["promote"]["current"], options.base_url
     times = "  ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     most = max(peaks, key=lambda name: peaks[name])
-    return f"""
-{paint("Ready.", "green")} {model} ({version}) is served at {settings.base_url}
+    return f"""{model} ({version}) is served at {url}
 
-  curl {settings.base_url}/chat/completions -H 'Content-Type: application/json' \\
+  curl {url}/chat/completions -H 'Content-Type: application/json' \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}],
          "max_tokens": 64, "temperature": 0}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{settings.base_url}", api_key="none")
+  client = OpenAI(base_url="{url}", api_key="none")
   messages = [{{"role": "user", "content": "Hello"}}]
   reply = client.chat.completions.create(model="{model}", messages=messages, temperature=0)
   print(reply.choices[0].message.content)
 
-Next:  make ask Q="질문"   make chat   make status   make logs   make down   make help
-Own documents: make index DOCS=path/   own model: make up MODEL=path-or-hub-id
+{_next_words()}
 
 Seconds: {times}  total {sum(seconds.values()):.1f}
 Peak memory: {peaks[most] / 2**30:.1f} GiB ({most})"""
 
 
-def main() -> None:
-    """Run everything, or what the option asks for."""
-    parser = argparse.ArgumentParser(prog="up", description="From a bare machine to an answered question")
-    some = parser.add_mutually_exclusive_group()
-    some.add_argument("--until", choices=_NAMES, help="stop after this stage")
-    some.add_argument("--only", choices=("setup", "index"), help="run one stage that needs no other")
-    options = parser.parse_args()
-    settings = make_variables.read()
+def _next_words() -> str:
+    """Return what can be typed next, as what was typed now: by make, or by the command."""
+    if "MAKELEVEL" in os.environ:
+        return (
+            'Next:  make ask Q="질문"   make chat   make status   make logs   make down   make help\n'
+            "Own documents: make index DOCS=path/   own model: make up MODEL=path-or-hub-id"
+        )
+    return (
+        'Next:  quantserve ask "질문"   quantserve chat   quantserve status   quantserve down   quantserve --help\n'
+        "Own documents: quantserve rag index path/   own model: quantserve up --model path-or-hub-id"
+    )
+
+
+def run_up(options: UpOptions, until: str, only: str) -> None:
+    """Run everything, the stages up to one, or one stage alone.
+
+    Raises:
+        UsageError, ResourceError: an option is wrong or the port is taken; nothing was started.
+        StageFailed: a stage failed; those before it are done.
+    """
+    check(options)
+    if until not in ("", *NAMES) or only not in ("", *_ALONE) or (until and only):
+        raise UsageError(
+            f"there is no stage {until or only}"
+            if not (until and only)
+            else "--until and --only exclude each other",
+            mend=f"--until takes {', '.join(NAMES)}; --only takes {', '.join(_ALONE)}",
+        )
     memory = PeakMemory()
-    if options.until in (None, "serve", "index") and not options.only:
-        require_port(settings)
-    if options.only == "index" or options.until == "index" or not (options.only or options.until):
-        make_variables.require_documents(settings)
-    if options.until:
-        run_stages(settings, memory, options.until)
+    if until in ("", "serve", "index") and not only:
+        require_port(options)
+    if "index" in (until, only) or not (only or until):
+        require_documents(options)
+    if until:
+        run_stages(options, memory, until)
         return
-    if options.only:
-        run_stage(STAGES[_NAMES.index(options.only)], settings, {})
+    if only:
+        run_stage(STAGES[NAMES.index(only)], options, {})
         return
     try:
-        found, seconds = run_stages(settings, memory)
+        found, seconds = run_stages(options, memory)
     except StageFailed as failed:
         if failed.problem or failed.exit_code == EXIT_INTERRUPTED:
             raise
-        mend = "Mend that and run make up again; finished stages are kept"
+        mend = "Mend that and run up again; finished stages are kept"
         raise StageFailed(failed.stage, failed.exit_code, mend) from failed
     with memory.during("ask"):
-        seconds["ask"] = ask(settings, found)
-    say(summary(settings, found, seconds, memory.peaks))
-
-
-if __name__ == "__main__":
-    run_main(main)
+        seconds["ask"] = ask(options, found)
+    words = summary(options, found, seconds, memory.peaks)
+    console.print(styled("\n", ("Ready.", "green"), f" {words}"), soft_wrap=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.console import console, emit_json
-from quantize.artifact import PAGE, REPORT
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits, Outcome, gate_artifact
-from quantize.gate.tasks import TaskPlan
+from quantserve.core.console import console, emit_json
+from quantserve.quantize.artifact import PAGE, REPORT
+from quantserve.quantize.gate.config import GateConfig
+
+if TYPE_CHECKING:
+    from quantserve.quantize.gate.run import Outcome
 
 _CONFIG = GateConfig()
 _AS_FRACTION = "; a fraction, or with a percent sign. Default: by bits and model size"
@@ -69,6 +70,9 @@ def gate(
     run_dir: Annotated[Path, typer.Option(help="Where logs and cached figures are kept")] = _CONFIG.run_dir,
 ) -> None:
     """Judge an artifact against its base: ACCEPT 0, REGRESSION 3, ANOMALOUS 4, INFEASIBLE 5."""
+    from quantserve.quantize.gate.run import Limits, gate_artifact
+    from quantserve.quantize.gate.tasks import TaskPlan
+
     limits = Limits(
         max_ppl_increase,
         max_mean_kl,

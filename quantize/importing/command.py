@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from quantize.config import RunOptions
-from quantize.importing.run import ImportOptions, import_checkpoint
-from quantize.methods.targets import check_target, default_target
-from quantize.run_command import say
+from quantserve.quantize.config import RunOptions
+from quantserve.quantize.methods.targets import check_target, default_target
+from quantserve.quantize.run_command import say
 
 _RUN = RunOptions()
 
@@ -31,6 +30,8 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Try though memory or disk look too small")] = False,
 ) -> None:
     """Make an artifact of an existing quantized checkpoint, without quantizing it again."""
+    from quantserve.quantize.importing.run import ImportOptions, import_checkpoint
+
     started = perf_counter()
     where = target or default_target()
     check_target(where)

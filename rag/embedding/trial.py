@@ -1,6 +1,6 @@
 """Try one backend on this machine; run as a program of its own, so that what kills it is an answer.
 
-python -m rag.embedding.trial MODEL BACKEND      prints one line of JSON: passages_per_s, query_ms, vectors
+python -m quantserve.rag.embedding.trial MODEL BACKEND    one line of JSON: passages_per_s, query_ms, vectors
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag.config import Backend, EmbeddingConfig
+from quantserve.rag.config import Backend, EmbeddingConfig
 
 _PASSAGES = 8
 _QUERIES = 9
 _TIMEOUT_S = 180.0
-_ROOT = Path(__file__).resolve().parents[2]
 _SENTENCES = (
     "모델을 양자화하면 가중치가 4비트로 줄고, 품질은 검사를 거쳐 확인한다. "
     "The server answers when one token has really been decoded. "
@@ -42,11 +41,9 @@ class Trial:
 
 def try_backend(model: Path, backend: Backend, timeout_s: float = _TIMEOUT_S) -> Trial:
     """Measure a backend in a child process."""
-    command = [sys.executable, "-m", "rag.embedding.trial", str(model.absolute()), backend]
+    command = [sys.executable, "-m", "quantserve.rag.embedding.trial", str(model.absolute()), backend]
     try:
-        ran = subprocess.run(
-            command, cwd=_ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return Trial(backend, failure="timeout")
     return read_trial(backend, ran.returncode, ran.stdout, ran.stderr)
@@ -66,7 +63,7 @@ def read_trial(backend: Backend, code: int, out: str, err: str) -> Trial:
 
 def _measure(model: Path, backend: Backend) -> dict[str, Any]:
     """Embed passages of about 256 tokens and short questions; medians, after a warm-up."""
-    from rag.embedding.backend import load_embedder
+    from quantserve.rag.embedding.backend import load_embedder
 
     embedder = load_embedder(EmbeddingConfig(model=model, backend=backend))
     text = _SENTENCES

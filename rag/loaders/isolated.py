@@ -19,11 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rag.config import ReadConfig
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.config import ReadConfig
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Section, Sections, Warn
 
-_ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_S = 0.05
 _BLOCK_BYTES = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -71,10 +70,10 @@ class IsolatedReader:
             self.close()  # it died between two files
         if self._process is None:
             # Few arenas: each takes its room in the address space, which is what is limited.
-            environment = {**os.environ, "PYTHONPATH": str(_ROOT), "MALLOC_ARENA_MAX": "2"}
+            environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
             self._received.clear()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rag.loaders.worker"],
+                [sys.executable, "-m", "quantserve.rag.loaders.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 from rich.table import Table
 
-from core.console import console, emit_json, styled
-from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.doctor import Finding, check_hardware, check_port, check_room, check_tools
-from serving.errors import HardwareError
-from serving.hardware import load_or_probe
-from serving.state import read_state
+from quantserve.core.console import console, emit_json, styled
+from quantserve.core.home import environments, home
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.doctor import Finding, check_hardware, check_port, check_room, check_tools
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware import load_or_probe
+from quantserve.serving.state import read_state
 
-_ROOT = Path(__file__).resolve().parents[2]
 _COLOURS = {"good": "green", "warning": "yellow", "bad": "bold red"}
 
 
@@ -28,7 +27,7 @@ def doctor(
     """Probe the machine anew and list what is good, slow or broken. Exit code 1 when something is bad."""
     run = RunDirectory(run_dir)
     state = read_state(run.state)
-    findings = [*check_tools(_ROOT), *check_room(_ROOT)]
+    findings = [*check_tools(environments()), *check_room(home())]
     findings += check_port(p.SERVE.host, port, ours=state is not None and state.port == port)
     try:
         with console.status("measuring this machine …"):

@@ -12,17 +12,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from core.errors import UsageError
-from core.origin import is_loopback
-from serving.command import Item, Plan
-from serving.guard import MIDDLEWARE
-from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits, TokenBounds
-from serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
-from serving.guard.template import TemplateCost
-from serving.planning import features
+from quantserve.core.errors import UsageError
+from quantserve.core.origin import is_loopback
+from quantserve.serving.command import Item, Plan
+from quantserve.serving.guard import MIDDLEWARE
+from quantserve.serving.guard.settings import (
+    MIB,
+    VARIABLE,
+    Artifact,
+    Audit,
+    GuardSettings,
+    Limits,
+    TokenBounds,
+)
+from quantserve.serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
+from quantserve.serving.guard.template import TemplateCost
+from quantserve.serving.planning import features
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
@@ -77,7 +84,7 @@ def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
     if keys_file is None and not is_loopback(host):
         raise GuardError(
             f"refusing to listen on {host or 'every address'} without keys: anyone could use the server",
-            mend=f"Make one with python -m serving keys create NAME --keys {default_file}, or use "
+            mend=f"Make one with quantserve serving keys create NAME --keys {default_file}, or use "
             "--host 127.0.0.1",
         )
 
@@ -90,6 +97,8 @@ def read_user_settings(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
+    import yaml
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         return GuardSettings.model_validate(data if data is not None else {}).model_dump(exclude_unset=True)

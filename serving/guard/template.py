@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Never
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 _TEXT = "x"
 _FAILURES = (
-    *(TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
     *(RecursionError, MemoryError),
 )
 """What a template may raise that was written for other messages, or for harm."""
@@ -41,13 +37,17 @@ class TemplateCost:
 
 
 def _refuse(message: str) -> Never:
-    raise TemplateError(message)
+    raise ValueError(message)
 
 
 def measure(template: str) -> TemplateCost:
     """Render a template with one message and with three; a guess for one that is missing or will not."""
     if not template:
         return TemplateCost()
+    from jinja2 import TemplateError
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
@@ -65,7 +65,7 @@ def measure(template: str) -> TemplateCost:
     try:
         one, three = length(["user"]), length(["user", "assistant", "user"])
         with_tools = length(["user"], [_TOOL])
-    except _FAILURES:
+    except (TemplateError, *_FAILURES):
         return TemplateCost()  # it asks for something of its own; the guess is generous
     turn = -(-(three - one) // 2)
     return TemplateCost(once=one, turn=max(0, turn), tools=max(0, with_tools - one))

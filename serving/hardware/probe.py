@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.files import one_at_a_time, write_json
-from serving.errors import HardwareError
-from serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
-from serving.hardware.instructions import probe_instructions
-from serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
+from quantserve.core.files import one_at_a_time, write_json
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
+from quantserve.serving.hardware.instructions import probe_instructions
+from quantserve.serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
 
-_ROOT = Path(__file__).resolve().parents[2]
 _CHILD_TIMEOUT_S = 120.0
 
 
@@ -66,10 +65,9 @@ def isa_caps(flags: frozenset[str]) -> list[str]:
 
 def _run_child(caps: list[str]) -> list[dict[str, Any]]:
     environment = {k: v for k, v in os.environ.items() if k not in ("ONEDNN_MAX_CPU_ISA", "LD_PRELOAD")}
-    environment["PYTHONPATH"] = str(_ROOT)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "serving.hardware.child", *caps],
+            [sys.executable, "-m", "quantserve.serving.hardware.child", *caps],
             env=environment,
             capture_output=True,
             text=True,
@@ -90,7 +88,7 @@ def _run_child(caps: list[str]) -> list[dict[str, Any]]:
         lines = done.stderr.strip().splitlines()
         raise HardwareError(
             f"the hardware probe failed: {lines[-1] if lines else done.returncode}",
-            mend="Repair the serving environment: make setup",
+            mend="Repair the serving environment: quantserve setup",
         )
     findings: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     return findings

@@ -6,12 +6,11 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from serving.config import RunDirectory
-from serving.errors import ProfileError
-from serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import ProfileError
+from quantserve.serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
 
 _FOLDER = Path(__file__).parent
 TUNED = RunDirectory().path / "profiles"
@@ -57,6 +56,8 @@ def _path_of(name: str, folder: Path) -> Path:
 
 def _load(path: Path, above: tuple[Path, ...]) -> Profile:
     """Read one file and those it extends; `above` are the files that led here."""
+    import yaml
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

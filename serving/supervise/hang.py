@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
-
 # Tokens and steps of all requests: vLLM counts a step that only works on a long prompt in the histogram.
 _WORK = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:iteration_tokens_total_count")
 
 
 def work_done(metrics_text: str, engine: int = 0) -> float | None:
     """Return a number that grows with every step of an engine, None when the metrics do not hold it."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     counts = [
         sample.value
         for family in text_string_to_metric_families(metrics_text)

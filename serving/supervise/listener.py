@@ -10,11 +10,10 @@ import math
 import time
 from dataclasses import replace
 
-from serving.guard.settings import GuardSettings
-from serving.ports import listen_on
-from serving.supervise.facts import Facts
-from serving.supervise.standin import StandIn
-from serving.tls import Tls
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.ports import listen_on
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.tls import Tls
 
 
 class Listener:
@@ -26,6 +25,8 @@ class Listener:
         Raises:
             PortTaken: something listens there, or the address is not this machine's.
         """
+        from quantserve.serving.supervise.standin import StandIn  # brings a web server
+
         self.socket = listen_on(host, port)
         self.port: int = self.socket.getsockname()[1]
         self._facts = Facts()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Reaper:
@@ -16,8 +12,7 @@ class Reaper:
     def __init__(self, grace_s: float) -> None:
         """Start it; `grace_s` is what a group gets between SIGTERM and SIGKILL."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving.reaper", str(grace_s)],
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            [sys.executable, "-m", "quantserve.serving.reaper", str(grace_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

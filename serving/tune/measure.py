@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import tempfile
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import UsageError
-from serving.errors import ServingError
-from serving.tune.engines import Running
+from quantserve.core.errors import UsageError
+from quantserve.core.home import python_of
+from quantserve.serving.errors import ServingError
+from quantserve.serving.tune.engines import Running
 
-_ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 1800.0
 _MEASURED = (0, 7, 8)
 """Exit codes of a run that is written: valid, not valid, not known. What disturbs a measurement disturbs the
@@ -49,12 +48,12 @@ def check(work: Work) -> None:
 
 def bench_python() -> str:
     """Return the interpreter that has the benchmarks."""
-    return os.environ.get("QUANTSERVE_RAG_PYTHON") or str(_ROOT / ".venvs/rag/bin/python")
+    return str(python_of("rag"))
 
 
 def argv(engine: Running, work: Work, seed: int, out: Path) -> list[str]:
     """Return the benchmark's command. Pure but for the interpreter's path."""
-    words = [bench_python(), "-m", "benchmarks", "run", "--base-url", engine.base_url]
+    words = [bench_python(), "-m", "quantserve.benchmarks", "run", "--base-url", engine.base_url]
     words += ["--model", engine.model, "--pid", str(engine.pid), "--workload", work.workload]
     words += ["--load", work.load, "--requests", str(work.requests), "--seed", str(seed)]
     words += ["--slo", work.slo] if work.slo else []
@@ -72,8 +71,6 @@ def figures(engine: Running, work: Work, seed: int) -> dict[str, Any]:
         try:
             done = subprocess.run(
                 argv(engine, work, seed, Path(out)),
-                env={**os.environ, "PYTHONPATH": str(_ROOT)},
-                cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -83,7 +80,7 @@ def figures(engine: Running, work: Work, seed: int) -> dict[str, Any]:
         except FileNotFoundError as error:
             raise ServingError(
                 f"{bench_python()} is not there, so nothing can be measured",
-                mend="Run make setup, or set QUANTSERVE_RAG_PYTHON",
+                mend="Make the environments: quantserve setup",
             ) from error
         if done.returncode == UsageError.exit_code:
             raise UsageError(_said(done.stderr))

@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from tests.architectures.stored import Stored, plainly_rounded, read
+from tests.programs import ROOT
 
 SLACK = 1.1
 # Beneath it two orders of the same sums differ.
@@ -28,7 +29,7 @@ FLOOR = 1e-4
 # Random routers leap often.
 LEAPS = 0.2
 _SEQUENCES, _TOKENS = 8, 64
-_TEXT = Path(__file__).parents[2] / "LICENSE"
+_TEXT = ROOT / "LICENSE"
 
 
 @dataclass(frozen=True)

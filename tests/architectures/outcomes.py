@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.architectures.shapes import NOT_MADE, Shape, all_shapes, registry
+from tests.programs import ROOT
 
 METHODS = ("int8", "gptq", "awq", "rtn")
 FILE = Path(__file__).with_name("outcomes.json")
-PAGE = Path(__file__).parents[2] / "docs/quantization-methods.md"
+PAGE = ROOT / "docs/quantization-methods.md"
 BEGIN, END = "<!-- architectures -->", "<!-- /architectures -->"
 OK = "ok"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import ROOT
 from tests.tiny_llama import write_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "tiny-llama"
 # A random model of a megabyte: the whole path is real, only the weights are small.
 # What it babbles ends, repeats itself and parts from the base's by chance; its figures are judged as ever.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.programs import ROOT
+
 OURS = {"core", "quantize", "serving", "rag", "benchmarks", "deploy"}
 CORE_LIBRARIES = {"pydantic", "rich", "typer"}
 ENGINE_SIDE = {"vllm"}
@@ -26,10 +28,12 @@ ALLOWED_IN_FILE: dict[str, set[str]] = {
     "benchmarks/programs/corpus.py": {"rag"},
     "benchmarks/programs/embedding.py": {"rag"},
 }
+BEFORE_ANY_ENVIRONMENT = ("__init__", "bootstrap", "environments", "install")
+"""Files of deploy/local that run on a machine with nothing but Python."""
 
 
 def modules_imported(path: Path) -> set[str]:
-    """Return every module a file imports, wherever in the file it does so."""
+    """Return every module a file imports, wherever in the file it does so; ours without `quantserve.`."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -37,7 +41,13 @@ def modules_imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return {name.removeprefix("quantserve.") for name in found}
+
+
+def libraries_imported(path: Path) -> set[str]:
+    """Return the names of the libraries a file imports, those of Python itself left out."""
+    tops = {module.split(".")[0] for module in modules_imported(path)}
+    return tops - set(sys.stdlib_module_names) - OURS - {"quantserve"}
 
 
 def allowed(module: str, permitted: set[str]) -> bool:
@@ -65,36 +75,44 @@ def test_package_imports_only_what_the_architecture_allows(package: str) -> None
     assert violations(package) == []
 
 
-def test_core_needs_only_its_three_libraries() -> None:
-    import sys
+@pytest.mark.parametrize("folder", sorted({*OURS, "quantserve", "samples", "tests"}))
+def test_our_packages_are_imported_below_the_one_name(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            bare = [name for name in names if name.split(".")[0] in OURS]
+            assert not bare, f"{path}: import {bare[0]} as quantserve.{bare[0]}"
 
+
+def test_core_needs_only_its_three_libraries() -> None:
     for path in (ROOT / "core").rglob("*.py"):
-        for module in modules_imported(path):
-            top = module.split(".")[0]
-            assert top in sys.stdlib_module_names | CORE_LIBRARIES | {"core"}, f"{path}: {module}"
+        assert libraries_imported(path) <= CORE_LIBRARIES, path
 
 
 def test_the_artifact_seam_needs_nothing_beyond_core() -> None:
-    import sys
-
     for name in ("__init__.py", "artifact.py"):
-        for module in modules_imported(ROOT / "quantize" / name):
-            top = module.split(".")[0]
-            assert top in sys.stdlib_module_names | {"pydantic", "core"}, f"quantize/{name}: {module}"
+        path = ROOT / "quantize" / name
+        ours = {module for module in modules_imported(path) if module.split(".")[0] in OURS}
+        assert libraries_imported(path) <= {"pydantic"}, path
+        assert all(module.split(".")[0] == "core" for module in ours), path
 
 
 def test_only_serving_imports_the_engine() -> None:
     for package in sorted(OURS - {"serving"}):
         for path in (ROOT / package).rglob("*.py"):
-            tops = {module.split(".")[0] for module in modules_imported(path)}
-            assert not tops & ENGINE_SIDE, f"{path} imports the engine; it must speak HTTP"
+            assert not libraries_imported(path) & ENGINE_SIDE, f"{path} must speak HTTP"
 
 
-def test_deploy_local_runs_before_any_environment_exists() -> None:
-    import sys
-
-    for path in (ROOT / "deploy" / "local").glob("*.py"):
-        for module in modules_imported(path):
-            top = module.split(".")[0]
-            assert top in sys.stdlib_module_names | {"core", "deploy"}, f"{path}: {module}"
-            assert top != "core" or not module.startswith("core.console"), f"{path}: core.console needs rich"
+def test_what_makes_the_environments_needs_no_library() -> None:
+    seen: set[str] = set()
+    left = [f"deploy.local.{name}" for name in BEFORE_ANY_ENVIRONMENT]
+    while left:
+        module = left.pop()
+        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+        if module in seen or not path.is_file():
+            continue
+        seen.add(module)
+        assert libraries_imported(path) == set(), f"{path} runs before any environment exists"
+        left += [name for name in modules_imported(path) if name.split(".")[0] in OURS]
+    assert "core.files" in seen

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.programs import ROOT
 from tests.unit.regex_growth import growth
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("serving", "rag", "core")
 METHODS = frozenset(
     {"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}

@@ -20,18 +20,28 @@ exec {python} -m tests.fakes_load.server --ttft-ms 5 --itl-ms $itl "$@"
 
 
 def bench(folder: Path, *argv: str, ours_ms: float, plain_ms: float = 4) -> subprocess.CompletedProcess[str]:
-    target, launcher = folder / "model", folder / "python"
+    target, launcher = folder / "model", folder / "environments/serving/bin/python"
     target.mkdir()
+    launcher.parent.mkdir(parents=True)
     text = LAUNCHER.format(log=folder / "calls", ours=ours_ms, plain=plain_ms, python=sys.executable)
     launcher.write_text(text)
     launcher.chmod(0o755)
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", argv[0], str(target), *argv[1:], "--out", str(folder / "runs")],
+        [
+            sys.executable,
+            "-m",
+            "quantserve.benchmarks",
+            argv[0],
+            str(target),
+            *argv[1:],
+            "--out",
+            str(folder / "runs"),
+        ],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "QUANTSERVE_SERVING_PYTHON": str(launcher)},
+        env={**os.environ, "QUANTSERVE_ENVIRONMENTS": str(launcher.parents[2])},
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.programs import ROOT
+
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
 NO_ENGINE = {"QUANTSERVE_SERVING_PYTHON": "/nonexistent"}
 """Nobody is asked whether the tiny model is served: vLLM takes longer to import than it to quantize."""
@@ -28,11 +29,11 @@ class Home:
         return self.path / "artifacts" / "tiny"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        search = os.pathsep.join(filter(None, [self.path_first, str(ROOT)]))
+        first = {"PYTHONPATH": self.path_first} if self.path_first else {}
         return subprocess.Popen(
-            [PYTHON, "-m", "quantize", *arguments],
+            [PYTHON, "-m", "quantserve.quantize", *arguments],
             cwd=self.path,
-            env={**os.environ, "PYTHONPATH": search, **NO_ENGINE, **environment},
+            env={**os.environ, **first, **NO_ENGINE, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

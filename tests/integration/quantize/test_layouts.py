@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.integration.quantize.make_layouts_cases import BITS_EXACT, ERROR, ON_CPU, PROMPT
+from tests.programs import ROOT
 from tests.tiny_llama import write_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[3]
 QUANTIZE = ROOT / ".venvs/quantize/bin/python"
 SERVING = ROOT / ".venvs/serving/bin/python"
 
@@ -33,7 +33,6 @@ def made(home: Path) -> dict[str, dict[str, Any]]:
         cwd=home,
         env={
             **os.environ,
-            "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
             "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
         },
@@ -87,9 +86,11 @@ def asked(home: Path, made: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
     """What vLLM says with each checkpoint, under the flags and variables it is served with."""
     directories = {case: made[case]["directory"] for case in ON_CPU}
     first, *_ = directories.values()
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables = {
+        **os.environ,
+    }
     plan = subprocess.run(
-        [SERVING, "-m", "serving", "plan", first, "--json"],
+        [SERVING, "-m", "quantserve.serving", "plan", first, "--json"],
         cwd=home,
         env=variables,
         capture_output=True,

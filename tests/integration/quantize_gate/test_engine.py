@@ -6,7 +6,6 @@ The whole measurement through the command line is in tests/end_to_end; here a sm
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantize.models.source import content_hash
+from quantserve.quantize.artifact import Manifest, Parent, file_records, now, write_manifest
+from quantserve.quantize.models.source import content_hash
+from tests.programs import ROOT
 from tests.tiny_llama import write_tiny_llama
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs/quantize/bin/python"
 SMALL_GATE = Path(__file__).with_name("small_gate.py")
 
@@ -58,7 +57,6 @@ def gate(home: Path, artifact: Path) -> tuple[int, dict[str, Any], str]:
     ended = subprocess.run(
         [PYTHON, SMALL_GATE, artifact.relative_to(home)],
         cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=500,

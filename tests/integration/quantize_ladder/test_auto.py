@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.programs import ROOT
 from tests.tiny_llama import write_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
 FAKE = ROOT / "tests/integration/quantize_gate/fake_serving.py"
 LOG = [
@@ -41,9 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def auto(home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     done = subprocess.run(
-        [PYTHON, "-m", "quantize", "auto", "--model", "models/tiny", *words],
+        [PYTHON, "-m", "quantserve.quantize", "auto", "--model", "models/tiny", *words],
         cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
+        env={**os.environ, "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
         capture_output=True,
         text=True,
         timeout=500,
@@ -78,9 +78,9 @@ def test_the_first_step_within_the_goal_is_chosen_and_a_second_run_finds_it(home
 
 def test_the_benchmark_prints_every_figure_and_which_targets_they_meet(home: Path) -> None:
     done = subprocess.run(
-        [PYTHON, "-m", "quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
+        [PYTHON, "-m", "quantserve.quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
         cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
+        env={**os.environ, "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
         capture_output=True,
         text=True,
         timeout=500,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.programs import ROOT
 from tests.tiny_llama import LAYERS, write_tiny_llama
 
-ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from quantize.config import CalibrationOptions
-from quantize.ladder.sensitivity import layer_losses
+from quantserve.quantize.config import CalibrationOptions
+from quantserve.quantize.ladder.sensitivity import layer_losses
 print(json.dumps(layer_losses(Path("tiny"), CalibrationOptions(), Path("run"))))
 """
 
@@ -41,7 +40,6 @@ def losses(home: Path) -> list[float]:
     done = subprocess.run(
         [PYTHON, "-c", PROGRAM],
         cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,

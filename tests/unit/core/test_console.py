@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.programs import ROOT
+
 PROGRAM = """
 import typer
-from core.console import console, emit_json, run_app
-from core.errors import InputError, ResourceError
+from quantserve.core.console import console, emit_json, run_app
+from quantserve.core.errors import InputError, ResourceError
 app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def main(kind: str) -> None:

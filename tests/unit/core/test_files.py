@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ResourceError
-from core.files import (
+from quantserve.core.errors import ResourceError
+from quantserve.core.files import (
     Locked,
     exclusive_lock,
     point_symlink,
@@ -21,6 +21,7 @@ from core.files import (
     write_json,
     write_text,
 )
+from tests.programs import ROOT
 
 
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_staged_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_killed_writers_staging_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from core.files import staged_directory\n"
+        "import sys, time; from pathlib import Path; from quantserve.core.files import staged_directory\n"
         "with staged_directory(Path(sys.argv[1])) as s:\n"
         "    (s / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "made")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as writer:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"in\n"
         writer.send_signal(signal.SIGKILL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.home import found_at_home, generated, home
+from quantserve.core.home import found_at_home, generated, home
 from tests.programs import ROOT
 
 PYTHONS = {
@@ -87,7 +87,10 @@ def test_what_is_here_is_meant_before_what_is_at_home(apart: Path) -> None:
 def test_each_program_keeps_its_files_there_by_itself(
     apart: Path, program: str, words: list[str], printed: str
 ) -> None:
-    wide = {**os.environ, "COLUMNS": "300", "PYTHONPATH": str(ROOT)}
+    wide = {
+        **os.environ,
+        "COLUMNS": "300",
+    }
     done = subprocess.run(
         [PYTHONS[program], "-m", program, *words], capture_output=True, text=True, env=wide, check=False
     )
@@ -96,10 +99,9 @@ def test_each_program_keeps_its_files_there_by_itself(
 
 def test_what_make_runs_works_there_too(apart: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from deploy.local.environments import HOME; print(HOME)"],
+        [sys.executable, "-c", "from quantserve.core.home import command_home; print(command_home())"],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )
     assert done.stdout.strip() == str(apart / "home")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from deploy.local import audit
-from deploy.local.audit import AuditFailed, Result
+from quantserve.core.errors import InputError
+from quantserve.deploy.local import audit
+from quantserve.deploy.local.audit import AuditFailed, Result
+from quantserve.deploy.local.environments import REQUIREMENTS
 from tests.programs import ROOT
 
 FOUND = {
@@ -45,7 +46,7 @@ def test_every_release_is_asked_for_once_without_its_local_part(tmp_path: Path) 
 
 
 def test_no_pin_of_the_project_is_missed() -> None:
-    files = sorted(audit.REQUIREMENTS.glob("*.txt"))
+    files = sorted(REQUIREMENTS.glob("*.txt"))
     lines = [
         line.split("==")[0]
         for file in files
@@ -121,5 +122,5 @@ def test_an_advisory_is_accepted_only_with_a_reason(tmp_path: Path) -> None:
 def test_an_unknown_service_is_refused_before_anything_is_installed() -> None:
     words = ["make", "audit", "AUDIT_SERVICE=moon"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stderr.startswith("make audit: AUDIT_SERVICE=moon is unknown. Use one of: pypi, osv\n")
+    assert done.stderr.startswith("quantserve: --service moon is unknown. Use one of: pypi, osv\n")
     assert done.returncode == 2

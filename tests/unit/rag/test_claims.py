@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -12,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.claims import Prover, read
-from rag.claims.proof import whole_sentences
+from quantserve.rag.claims import Prover, read
+from quantserve.rag.claims.proof import whole_sentences
+from tests.programs import ROOT
 
-DATA = Path(__file__).parents[2] / "data" / "rag"
+DATA = ROOT / "tests/data" / "rag"
 
 PASSAGES = [
     "Debian 12 was released on 10 June 2023. The official DVD set consists of 7 discs. "

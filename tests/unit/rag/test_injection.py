@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answer.conversation import condense_messages
-from rag.answer.prompt import build_prompt, build_short_prompt
-from rag.answer.wording import RULES
-from rag.llm.fence import harmless
+from quantserve.rag.answer.conversation import condense_messages
+from quantserve.rag.answer.prompt import build_prompt, build_short_prompt
+from quantserve.rag.answer.wording import RULES
+from quantserve.rag.llm.fence import harmless
+from tests.programs import ROOT
 from tests.unit.rag.passages import passage
 
 INJECTIONS = [
-    json.loads(line)
-    for line in (Path(__file__).parents[2] / "data/rag/injections.jsonl").read_text("utf-8").splitlines()
+    json.loads(line) for line in (ROOT / "tests/data/rag/injections.jsonl").read_text("utf-8").splitlines()
 ]
 MARKER = re.compile(r"<\s*\|.*?\||\[\|.*?\|\]|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 

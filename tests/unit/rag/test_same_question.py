@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-from rag.cache.same import meaning_of, same_meaning, same_question
+from quantserve.rag.cache.same import meaning_of, same_meaning, same_question
+from tests.programs import ROOT
 
-ROOT = Path(__file__).parents[3]
 PAIRS = [
     json.loads(line)
     for line in (ROOT / "tests/data/rag/question_pairs.jsonl").read_text("utf-8").splitlines()

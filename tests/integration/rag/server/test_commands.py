@@ -13,12 +13,13 @@ import pytest
 from openai import OpenAI
 
 from tests.fakes.openai_server import FakeServer
-from tests.integration.rag.conftest import MODEL, ROOT
+from tests.integration.rag.conftest import MODEL
+from tests.programs import ROOT
 
 
 def rag(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "rag", *arguments],
+        [sys.executable, "-m", "quantserve.rag", *arguments],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
@@ -35,7 +36,7 @@ def test_serve_says_where_answers_and_ends_when_told(
     command = [
         sys.executable,
         "-m",
-        "rag",
+        "quantserve.rag",
         "serve",
         "--port",
         "0",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import BaseModel
 
-from serving.guard.paths import ALLOWED, LORA_PATHS
-from serving.guard.settings import GuardSettings, Limits
+from quantserve.serving.guard.paths import ALLOWED, LORA_PATHS
+from quantserve.serving.guard.settings import GuardSettings, Limits
+from tests.programs import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs/guard.md").read_text(encoding="utf-8")
 FROM_THE_PLAN = {
     *("limits.max_requests", "limits.max_tokens", "limits.max_prompt_chars", "limits.max_prompt_tokens"),

