@@ -101,7 +101,7 @@ def _next_words() -> str:
             "Own documents: make index DOCS=path/   own model: make up MODEL=path-or-hub-id"
         )
     return (
-        'Next:  quantserve ask "질문"   quantserve chat   quantserve status   quantserve down   quantserve --help\n'
+        'Next:  quantserve ask "질문"   quantserve status   quantserve down   quantserve --help\n'
         "Own documents: quantserve rag index path/   own model: quantserve up --model path-or-hub-id"
     )
 
