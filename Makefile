@@ -116,8 +116,8 @@ test: ## every test, in the environments they need
 	@echo "tests/gpu are left out: make test-gpu runs them on a machine with an NVIDIA GPU; engine loads of every"
 	@echo "architecture are left out: make test-architectures runs them"
 	@$(DEV) pytest $(WORKERS) $(PYTEST)
-test-fast: ## the tests that start no engine
-	@$(DEV) pytest $(WORKERS) -m "not engine and not gpu and not architectures" $(PYTEST)
+test-unit: ## the tests that start no server: the inner loop
+	@$(DEV) pytest -n 2 tests/unit $(PYTEST)
 test-architectures: ## a tiny model of every architecture that the engine has: 16 bits and each layout loaded and compared
 	@$(DEV) pytest -n 2 -m architectures tests/architectures $(PYTEST)
 test-gpu: ## what only an NVIDIA GPU can show: kernels, the gate, profiles at 8B (figures in run/gpu)

@@ -81,7 +81,7 @@ TARGETS = [
     "bench",
     "bench-quantize",
     "lint",
-    "test-fast",
+    "test-unit",
 ]
 
 
