@@ -12,7 +12,7 @@ from typing import Literal
 
 from quantserve.core.errors import QuantserveError
 from quantserve.core.files import Locked
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.origin import is_loopback
 from quantserve.rag.config import RagConfig
 from quantserve.rag.embedding.backend import Embedder, load_embedder, resolve
 from quantserve.rag.llm import ModelServer

@@ -11,7 +11,7 @@ from quantserve.serving.adapters import parse_adapters, read_adapters
 from quantserve.serving.command import Plan, PlanInputs, default_profile, make_plan
 from quantserve.serving.config import RunDirectory, ServeOptions
 from quantserve.serving.errors import ServingError
-from quantserve.serving.guard.prepare import guarded
+from quantserve.serving.guard.plan import guarded
 from quantserve.serving.hardware import load_or_probe
 from quantserve.serving.hardware.system import read_memory
 from quantserve.serving.inspection import Views

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantserve.core.home import generated
+from quantserve.core.http.keys import KeyRules
 
 MIB = 1 << 20
 _LOG = generated("run/logs/rag.jsonl")
@@ -90,3 +91,6 @@ class ServerConfig:
 
 DEFAULT_KEYS_FILE = generated("run/rag-keys.json")
 """Used when it exists and no other is named."""
+
+KEY_RULES = KeyRules("rag", "quantserve rag keys", frozenset({"requests_per_minute", "expires"}))
+"""What a key of this server may be limited by."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.origin import is_loopback
 from quantserve.rag.server.config import Bounds
 from quantserve.rag.server.refusal import Refusal
 

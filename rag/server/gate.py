@@ -10,7 +10,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quantserve.core.origin import WHY, foreign
+from quantserve.core.http.origin import WHY, foreign
 from quantserve.rag.server.bodies import Bodies, Body, ClientLeft, too_large
 from quantserve.rag.server.config import Bounds
 from quantserve.rag.server.connections import ABORT

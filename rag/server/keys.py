@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quantserve.core.errors import InputError, UsageError
 from quantserve.core.files import write_json
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.origin import is_loopback
 
 _DUMMY = hashlib.sha256(b"no key").hexdigest()
 _CHECK_EVERY_S = 0.5

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 
 from aiohttp import HttpVersion11, web
 
-from quantserve.serving.guard.exchange import body_too_large
+from quantserve.core.http.refusal import Refusal, body_too_large
 from quantserve.serving.guard.paths import Endpoint
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.settings import MIB, Limits
+from quantserve.serving.guard.request.limits import MIB, RequestLimits
 
-_LIMITS = Limits.model_validate({})
+_LIMITS = RequestLimits.model_validate({})
 _MOST_JSON_BYTES = 32 * MIB
 """The most the guard's plan ever allows."""
 _RETRY_AFTER_S = 2

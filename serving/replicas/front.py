@@ -22,10 +22,10 @@ from multidict import CIMultiDict
 from prometheus_client import generate_latest
 from yarl import URL
 
-from quantserve.core.origin import WHY, foreign
+from quantserve.core.http.origin import WHY, foreign
+from quantserve.core.http.refusal import Refusal, bad_value
 from quantserve.serving.guard.internal import FRONT_HEADER, front_headers
 from quantserve.serving.guard.paths import Endpoint, PathTable
-from quantserve.serving.guard.refusal import Refusal, bad_value
 from quantserve.serving.replicas import metrics
 from quantserve.serving.replicas.affinity import beginning_of, parse, session_of
 from quantserve.serving.replicas.bodies import Held

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import http_exceptions, web
 from aiohttp.http import RawRequestMessage
 
-from quantserve.serving.guard.refusal import Refusal
+from quantserve.core.http.refusal import Refusal
 from quantserve.serving.ports import BACKLOG, listen_on
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -18,7 +18,7 @@ from quantserve.core.errors import EXIT_INTERRUPTED
 from quantserve.core.files import write_json
 from quantserve.serving.errors import EngineDied
 from quantserve.serving.guard.paths import PathTable
-from quantserve.serving.guard.planning import read_user_settings
+from quantserve.serving.guard.settings import read_user_settings
 from quantserve.serving.health import decode_probe
 from quantserve.serving.processes import die_with_parent
 from quantserve.serving.replicas.control import SIGNAL, read_request

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from quantserve.core.errors import UsageError
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.origin import is_loopback
 from quantserve.rag.answer import Answer
 from quantserve.rag.config import AnswerMode, RetrieveMode
 from quantserve.rag.server.keys import KeyRing, KeysError, create_key, require_keys, revoke_key

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from quantserve.core.http.refusal import Refusal
 from quantserve.serving.guard.paths import PathTable
-from quantserve.serving.guard.refusal import Refusal
 from quantserve.serving.replicas.bodies import Held
 
 

@@ -7,13 +7,13 @@ import logging
 
 import pytest
 
-from quantserve.core.origin import foreign
-from quantserve.serving.guard.engine_errors import Context, own_words, translate
-from quantserve.serving.guard.redact import redact, redact_logs, without_query
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.upload import boundary_of, read_fields
+from quantserve.core.http.origin import foreign
+from quantserve.core.http.private_log import redact, redact_logs, without_query
+from quantserve.core.http.refusal import Refusal
+from quantserve.serving.guard.exchange import RequestContext, translate, without_flags
+from quantserve.serving.guard.request.bodies import boundary_of, read_fields
 
-CONTEXT = Context(window=8192)
+CONTEXT = RequestContext(window=8192)
 
 
 def error(message: str, param: str | None = None) -> bytes:
@@ -47,20 +47,20 @@ def test_flags_of_vllm_reach_no_client(theirs: str, ours: str) -> None:
 def test_prompt_that_fills_the_window_is_told_so() -> None:
     theirs = error("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", "max_tokens")
     filled = translate(400, theirs, CONTEXT)
-    assert (filled.reason, filled.param) == ("context_length_exceeded", None)
+    assert (filled.code, filled.param) == ("context_length_exceeded", None)
     assert "the prompt fills the model's window of 8192 tokens" in str(filled)
-    asked = translate(400, theirs, Context(window=8192, asked_for_none=True))
-    assert (asked.reason, asked.param) == ("engine_refused", "max_tokens")
+    asked = translate(400, theirs, RequestContext(window=8192, asked_for_none=True))
+    assert (asked.code, asked.param) == ("engine_refused", "max_tokens")
 
 
 def test_answer_that_its_constraint_cannot_be_computed_for_is_its_askers_mistake() -> None:
     theirs = error("Internal server error")
-    asked = translate(500, theirs, Context(window=8192, constrained="response_format"))
-    assert (asked.status, asked.reason, asked.param) == (400, "invalid_value", "response_format")
+    asked = translate(500, theirs, RequestContext(window=8192, constrained="response_format"))
+    assert (asked.status, asked.code, asked.param) == (400, "invalid_value", "response_format")
     assert "response_format cannot be followed to the end" in str(asked)
     assert translate(500, theirs, CONTEXT).status == 500
-    other = translate(500, error("out of memory"), Context(window=8192, constrained="tools"))
-    assert (other.status, other.reason) == (500, "engine_error")
+    other = translate(500, error("out of memory"), RequestContext(window=8192, constrained="tools"))
+    assert (other.status, other.code) == (500, "engine_error")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_answer_that_its_constraint_cannot_be_computed_for_is_its_askers_mistake
 )
 def test_every_shape_of_error_becomes_openais(status: int, body: bytes, reason: str, message: str) -> None:
     refusal = translate(status, body, CONTEXT)
-    assert (refusal.status, refusal.reason, str(refusal)) == (status, reason, message)
+    assert (refusal.status, refusal.code, str(refusal)) == (status, reason, message)
     shaped = json.loads(refusal.body())["error"]
     assert shaped["type"] == ("server_error" if status == 500 else "invalid_request_error")
 
@@ -94,7 +94,7 @@ def test_anthropics_shape_holds_the_same_error() -> None:
 
 
 def test_long_message_is_cut_before_it_is_searched() -> None:
-    assert len(own_words("-" * 10_000_000)) == 4096
+    assert len(without_flags("-" * 10_000_000)) == 4096
 
 
 SECRET = "qs-0123abcd-ZYXwvuTSRqponMLKjihGFEdcbaZYXwvuTSRqponMLKj"

@@ -12,11 +12,15 @@ The listening socket is inherited in the same way. Both descriptors are named in
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from quantserve.serving.supervise.facts import Facts
+from quantserve.core.http.refusal import Refusal
 
+Phase = Literal["starting", "serving", "restarting", "stopping"]
 LINE_VARIABLE = "QUANTSERVE_LINE_FD"
 LISTENER_VARIABLE = "QUANTSERVE_LISTEN_FD"
 LISTENING = "listening"
@@ -24,6 +28,51 @@ DRAINED = "drained"
 ENDED = "ended"
 # The other side is gone or hangs: that is found out by its end and by probes, not here.
 _GONE = (BrokenPipeError, ConnectionResetError, BlockingIOError)
+_WHY = {
+    "starting": "the server is starting",
+    "restarting": "the engine has died and is being started again",
+    "stopping": "the server is stopping",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What only the launcher knows and the engine's process shows: one moment of a server's life.
+
+    Times in seconds; None is not known yet.
+    """
+
+    phase: Phase = "starting"
+    restarts: int = 0
+    """Engines started again since the launcher began."""
+    startup_s: float | None = None
+    """From the last engine's start to its first token."""
+    probe_ok: bool | None = None
+    probe_s: float | None = None
+    """Time the last probe took to bring its token; None when none came."""
+    probe_at: float | None = None
+    """Unix time of the last probe's end."""
+    retry_after_s: int = 5
+    """When a client that is refused now should ask again."""
+
+    def changed(self, **fields: Any) -> Facts:
+        """Return a copy with some fields replaced."""
+        return replace(self, **fields)
+
+    def to_line(self) -> bytes:
+        """Return one line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Facts:
+        """Read what `to_line` wrote."""
+        return cls(**json.loads(line))
+
+
+def unavailable(facts: Facts) -> Refusal:
+    """Return the 503 of a server that takes no requests now; it says when to ask again."""
+    phase = "restarting" if facts.phase == "serving" else facts.phase
+    return Refusal(503, phase, _WHY[phase], retry_after_s=facts.retry_after_s, close=True)
 
 
 def inherited(variable: str) -> socket.socket | None:

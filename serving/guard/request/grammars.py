@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantserve.serving.guard.grammar_worker import TOO_LARGE, TOO_LONG, UNREADABLE
-from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
-from quantserve.serving.guard.tool_schemas import described, parameters_of
+from quantserve.core.http.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.request.conversations import function_of, parameters_of
+from quantserve.serving.guard.request.grammar_worker import TOO_LARGE, TOO_LONG, UNREADABLE
 
-_MODULE = "quantserve.serving.guard.grammar_worker"
+_MODULE = "quantserve.serving.guard.request.grammar_worker"
 _PRELOAD = "LD_PRELOAD"
 _WORKERS = 2
 _MOST_WAITING = 64
@@ -86,7 +86,7 @@ def every_tool_may_be_called(choice: Any) -> bool:
 def _tools(body: dict[str, Any]) -> Iterator[Constraint]:
     """The call that is demanded, in the form that the engine makes of the tools' parameters."""
     choice = body.get("tool_choice")
-    tools = [found for tool in body.get("tools") or () if (found := described(tool))]
+    tools = [found for tool in body.get("tools") or () if (found := function_of(tool))]
     if every_tool_may_be_called(choice):
         if tools:
             yield _constraint("json", _joined(tools), "tools")

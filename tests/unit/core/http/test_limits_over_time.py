@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.keys import Key
-from quantserve.serving.guard.rates import RateLimits
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.slots import Slots
+from quantserve.core.http.admission import Places
+from quantserve.core.http.keys import Key
+from quantserve.core.http.rates import RateLimits
+from quantserve.core.http.refusal import Refusal
 
 
 class Clock:
@@ -36,7 +36,7 @@ def test_requests_a_minute_refill_evenly() -> None:
     for _ in range(6):
         limits.admit(asked)
     refusal = refusal_of(limits, asked)
-    assert (refusal.reason, refusal.retry_after_s) == ("rate_limit", 10)
+    assert (refusal.code, refusal.retry_after_s) == ("rate_limit", 10)
     clock.now += 10
     limits.admit(asked)
     refusal_of(limits, asked)
@@ -54,7 +54,7 @@ def test_tokens_a_minute_go_into_debt_and_come_back() -> None:
     limits.admit(asked)
     spend(limits, asked, 10, 90)
     refusal = refusal_of(limits, asked)
-    assert (refusal.reason, refusal.retry_after_s) == ("token_limit", 31)
+    assert (refusal.code, refusal.retry_after_s) == ("token_limit", 31)
     clock.now += 31
     limits.admit(asked)
 
@@ -79,7 +79,7 @@ def test_request_over_midnight_counts_for_the_new_day_once() -> None:
     clock.now += 20
     limits.settle(reservation, 30)
     spend(limits, asked, 70, 70)
-    assert refusal_of(limits, asked).reason == "token_limit"
+    assert refusal_of(limits, asked).code == "token_limit"
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
@@ -91,7 +91,7 @@ def test_requests_at_once_cannot_pass_a_limit_together(limit: str) -> None:
     for _ in range(23):
         with pytest.raises(Refusal) as caught:
             limits.reserve(asked, 1024)
-        assert (caught.value.status, caught.value.reason) == (429, "token_limit")
+        assert (caught.value.status, caught.value.code) == (429, "token_limit")
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "tokens_per_day"])
@@ -125,11 +125,11 @@ def test_key_without_limits_is_never_refused() -> None:
 
 
 def test_queue_refuses_what_does_not_fit_and_takes_it_later() -> None:
-    slots = Slots(3)
+    slots = Places(3)
     slots.take(2)
     with pytest.raises(Refusal) as caught:
         slots.take(2)
-    assert (caught.value.status, caught.value.reason, caught.value.retry_after_s) == (429, "queue_full", 1)
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == (429, "queue_full", 1)
     slots.release(2, 0.1)
     slots.take(3)
     assert slots.taken == 3
@@ -137,12 +137,12 @@ def test_queue_refuses_what_does_not_fit_and_takes_it_later() -> None:
 
 def test_request_that_could_never_fit_is_not_told_to_wait() -> None:
     with pytest.raises(Refusal) as caught:
-        Slots(3).take(4)
+        Places(3).take(4)
     assert (caught.value.status, caught.value.retry_after_s) == (400, None)
 
 
 def test_retry_after_grows_with_the_time_requests_take_and_is_bounded() -> None:
-    slots = Slots(1)
+    slots = Places(1)
     for _ in range(100):
         slots.take(1)
         slots.release(1, 500.0)

@@ -3,17 +3,20 @@
 A token stands for at least one byte of text in every tokenizer that the engine knows: byte-level BPE,
 SentencePiece with byte fallback, WordPiece. Only where a tokenizer normalizes its text first (NFKC) can a
 character become longer, so such text counts in both forms. What a chat template adds was measured by the
-plan, which renders it (serving.guard.template). No prompt is longer than the model's window, and so no text
+plan, which renders it (`measure_template`). No prompt is longer than the model's window, and so no text
 beyond that length is looked at.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Never
 from unicodedata import is_normalized, normalize
 
-from quantserve.serving.guard.settings import TokenBounds
+from quantserve.serving.guard.request.limits import TokenBounds
 
 _COMPLETIONS_DEFAULT = 16
 """Tokens of an answer of /v1/completions that does not say how many: OpenAI's number, and vLLM's."""
@@ -55,6 +58,20 @@ _ASKED: dict[str, tuple[str, ...]] = {
 nothing, whatever a client writes there."""
 _TRUNCATED = frozenset({"chat", "completions", *_POOLING})
 """Endpoints that cut a prompt to truncate_prompt_tokens."""
+_TEXT = "x"
+_FAILURES = (
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    *(RecursionError, MemoryError),
+)
+"""What a template may raise that was written for other messages, or for harm."""
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": _TEXT,
+        "description": _TEXT,
+        "parameters": {"type": "object", "properties": {_TEXT: {"type": "string", "description": _TEXT}}},
+    },
+}
 
 
 def text_tokens(text: str, most: int) -> int:
@@ -177,3 +194,47 @@ def _pairs(body: dict[str, Any], window: int) -> tuple[int, int]:
 
 def _most(found: list[tuple[int, int]]) -> tuple[int, int]:
     return max((tokens for tokens, _ in found), default=0), max((count for _, count in found), default=1)
+
+
+@dataclass(frozen=True)
+class TemplateCost:
+    """Bytes a template adds: once, for each message, and for tools beside their JSON."""
+
+    once: int = 512
+    turn: int = 64
+    tools: int = 1024
+
+
+def _raise(message: str) -> Never:
+    raise ValueError(message)
+
+
+def measure_template(template: str) -> TemplateCost:
+    """Render a template with one message and with three; a guess for one that is missing or will not."""
+    if not template:
+        return TemplateCost()
+    from jinja2 import TemplateError
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+
+    def length(roles: Sequence[str], tools: Any = None) -> int:
+        messages = [{"role": role, "content": _TEXT} for role in roles]
+        text = environment.from_string(template).render(
+            messages=messages, tools=tools, add_generation_prompt=True, bos_token="<s>", eos_token="</s>"
+        )
+        return len(text.encode("utf-8"))
+
+    try:
+        one, three = length(["user"]), length(["user", "assistant", "user"])
+        with_tools = length(["user"], [_TOOL])
+    except (TemplateError, *_FAILURES):
+        return TemplateCost()  # it asks for something of its own; the guess is generous
+    turn = -(-(three - one) // 2)
+    return TemplateCost(once=one, turn=max(0, turn), tools=max(0, with_tools - one))

@@ -1,27 +1,40 @@
-"""From a body's bytes to JSON that cannot hurt: strict syntax, finite numbers, bounded depth, safe addresses.
+"""From a body's bytes to values that cannot hurt: strict JSON, bounded depth, safe addresses, bounded forms.
 
-The parser is pydantic-core's, which vLLM's environment has anyway: it refuses NaN, Infinity, lone
+The JSON parser is pydantic-core's, which vLLM's environment has anyway: it refuses NaN, Infinity, lone
 surrogates, wrong UTF-8 and more than 200 levels, in about a microsecond for a usual chat. Where a name
 stands twice the last one counts, as it does in the parser behind us, so both see the same request.
+
+An audio upload's fields are read by python-multipart, in linear time: it walks a part's data by searching for
+the next boundary, and only heads byte by byte; how many parts there may be and how long their heads, is
+bounded, so a body made of nothing but heads ends early. A form that names its model twice is refused: which
+of the two counts differs from parser to parser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
-from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
-from quantserve.serving.guard.settings import Limits
+from quantserve.core.http.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.request.limits import RequestLimits
 
 _INT64 = 2**63
 _ADDRESS_FIELDS = frozenset(
     {"image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file", "source"}
 )
 _TENSOR_FIELDS = frozenset({"image_embeds", "video_embeds", "audio_embeds", "image_pil"})
+_KIND = b"multipart/form-data"
+_MOST_PARTS = 64
+_MOST_HEADERS = 4
+_MOST_HEADER_BYTES = 512
+_MOST_FIELD_BYTES = 1024
+"""Of one field's value as it is read here; the engine reads the whole."""
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -39,7 +52,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def check_tree(value: Any, limits: Limits, hosts: Collection[str]) -> int:
+def check_tree(value: Any, limits: RequestLimits, hosts: Collection[str]) -> int:
     """Check every number, address and level of a body or a part of it; return the characters of its text.
 
     Addresses are those that the engine would fetch: `data:` is fine, http and https only to `hosts`.
@@ -117,3 +130,90 @@ def check_address(address: str, hosts: Collection[str], name: str) -> None:
         return
     known = f"data: or a host of {', '.join(sorted(hosts))}" if hosts else "a data: address"
     raise Refusal(400, "refused_address", f"{name} must be {known}; nothing else is fetched", param=name)
+
+
+def boundary_of(content_type: bytes) -> bytes:
+    """Return the boundary that a form's content type names.
+
+    Raises:
+        Refusal: 415, it is no form; 400, it names none.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != _KIND:
+        raise Refusal(415, "wrong_content_type", "send the file as multipart/form-data", close=True)
+    boundary: bytes | None = options.get(b"boundary")
+    if not boundary:
+        raise bad_value("the content type multipart/form-data names no boundary")
+    return boundary
+
+
+def read_fields(body: bytes, boundary: bytes) -> Mapping[str, str]:
+    """Return the beginnings of the form's fields by name; files are left out.
+
+    Raises:
+        Refusal: 400, the body is no form, has too many parts, or names its model twice.
+    """
+    reader = _FormFields()
+    try:
+        MultipartParser(
+            boundary,
+            reader.callbacks(),
+            max_header_count=_MOST_HEADERS,
+            max_header_size=_MOST_HEADER_BYTES,
+        ).write(body)
+    except FormParserError as error:
+        raise bad_value(f"the form cannot be read: {error}") from error
+    return reader.fields
+
+
+class _FormFields:
+    """Gathers what the parser says."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self._parts = 0
+        self._header = b""
+        self._value = b""
+        self._name: str | None = None
+        self._data = b""
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_header,
+            "on_header_value": self._on_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._on_data,
+            "on_part_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise too_large(f"the form has more than {_MOST_PARTS} parts")
+        self._name, self._data, self._header, self._value = None, b"", b"", b""
+
+    def _on_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            name = options.get(b"name")
+            if name is not None and b"filename" not in options:
+                self._name = name.decode("utf-8", errors="replace")
+        self._header, self._value = b"", b""
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name is not None and len(self._data) < _MOST_FIELD_BYTES:
+            self._data += data[start : min(end, start + _MOST_FIELD_BYTES)]
+
+    def _end(self) -> None:
+        if self._name is None:
+            return
+        if self._name == "model" and "model" in self.fields:
+            raise bad_value("the form names its model twice", "model")
+        self.fields[self._name] = self._data.decode("utf-8", errors="replace")

@@ -8,16 +8,18 @@ Host, which is no name of this machine, or by its Origin, which is not the serve
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal
 from urllib.parse import urlsplit
+
+from quantserve.core.http.refusal import Refusal
 
 Foreign = Literal["foreign_host", "foreign_origin"]
 WHY: dict[Foreign, str] = {
     "foreign_host": "without keys only http://127.0.0.1 and http://localhost are answered",
     "foreign_origin": "without keys other sites' pages may not ask",
 }
-"""What the sender reads."""
+"""What the sender of a request that is another site's reads."""
 
 
 def is_loopback(host: str) -> bool:
@@ -51,3 +53,32 @@ def foreign(host: str, origin: str | None, allowed_origins: Collection[str] = ()
     except ValueError:
         own = False
     return None if own else "foreign_origin"
+
+
+def foreign_headers(
+    headers: Iterable[tuple[bytes, bytes]], allowed_origins: Collection[str] = ()
+) -> Foreign | None:
+    """Tell the same of a request's headers as they came.
+
+    Where a header comes twice, each must be ours: which of them others go by is not known here.
+    """
+    hosts: list[str] = []
+    origins: list[str | None] = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value.decode("latin-1"))
+        elif name == b"origin":
+            origins.append(value.decode("latin-1"))
+    found = (foreign(host, origin, allowed_origins) for host in hosts or [""] for origin in origins or [None])
+    return next((why for why in found if why is not None), None)
+
+
+def require_own(headers: Iterable[tuple[bytes, bytes]], allowed_origins: Collection[str] = ()) -> None:
+    """Refuse what another site's page sends to a server that asks for no key.
+
+    Raises:
+        Refusal: 403; the body is not read, so the connection ends.
+    """
+    why = foreign_headers(headers, allowed_origins)
+    if why is not None:
+        raise Refusal(403, why, WHY[why], close=True)

@@ -6,16 +6,16 @@ writing the number as text.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
 
-from quantserve.serving.guard import conversations
-from quantserve.serving.guard.body import check_tree
-from quantserve.serving.guard.paths import Endpoint
-from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
-from quantserve.serving.guard.settings import GuardSettings, Limits
+from quantserve.core.http.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.request import conversations
+from quantserve.serving.guard.request.bodies import check_tree
+from quantserve.serving.guard.request.limits import RequestLimits
 
 _INT32 = 2**31 - 1
 _NAMES = ("model", "user", "request_id", "session_id", "cache_salt", "service_tier", "tool_call_parser")
@@ -48,7 +48,7 @@ _INPUTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestSummary:
     """What the rest of the guard needs to know of a request."""
 
     model: str | None
@@ -62,16 +62,22 @@ class Asked:
     """Whether it asks for an answer of no tokens."""
 
 
-class Rules:
+class RequestRules:
     """The checks, with the bounds of the settings looked up once."""
 
-    def __init__(self, settings: GuardSettings) -> None:
-        """Prepare the tables."""
-        limits = settings.limits
+    def __init__(
+        self,
+        limits: RequestLimits,
+        *,
+        media_hosts: Collection[str] = (),
+        refused_fields: Collection[str] = (),
+        auto_tools: bool = True,
+    ) -> None:
+        """Prepare the tables; `auto_tools`: the model decides on tool calls itself."""
         self._limits = limits
-        self._hosts = frozenset(settings.allowed_media_hosts)
-        self._refused = frozenset(settings.refused_fields)
-        self._auto_tools = settings.auto_tools
+        self._hosts = frozenset(media_hosts)
+        self._refused = frozenset(refused_fields)
+        self._auto_tools = auto_tools
         tokens, logprobs = limits.max_tokens, limits.max_logprobs
         self._whole: dict[str, tuple[int, int]] = {
             "max_tokens": (0, tokens),
@@ -101,14 +107,14 @@ class Rules:
         }
         self._known = frozenset((*self._whole, *self._real, *self._refused, "logprobs"))
 
-    def check(self, endpoint: Endpoint, body: dict[str, Any]) -> Asked:
-        """Check a parsed body.
+    def check(self, endpoint: str, body: dict[str, Any]) -> RequestSummary:
+        """Check the parsed body of a request to an endpoint, by its name.
 
         Raises:
             Refusal: 400, naming the field.
         """
         limits = self._limits
-        turns = "input" if endpoint.name == "responses" else "messages"
+        turns = "input" if endpoint == "responses" else "messages"
         conversation = [body.get(name) for name in (turns, "system", "instructions") if name in body]
         rest = {name: value for name, value in body.items() if name not in (turns, "system", "instructions")}
         characters = check_tree(rest, limits, self._hosts)
@@ -117,16 +123,16 @@ class Rules:
         for name in self._known.intersection(body):
             self._check_known(endpoint, name, body[name])
         self._check_names(body)
-        if endpoint.name == "responses":
+        if endpoint == "responses":
             conversations.check_responses(body)
         sequences = self._check_inputs(endpoint, body, characters)
         self._check_lists(body)
-        conversations.check_tools(endpoint.name, body, auto=self._auto_tools)
+        conversations.check_tools(endpoint, body, auto=self._auto_tools)
         options = body.get("stream_options")
         if options is not None and type(options) is not dict:
             raise bad_value("stream_options must be an object", "stream_options")
         answers = max(int(body.get("n") or 1), int(body.get("best_of") or 1))
-        return Asked(
+        return RequestSummary(
             model=body.get("model"),
             sequences=sequences * answers,
             stream=body.get("stream") is True,
@@ -135,7 +141,7 @@ class Rules:
             no_answer=any(body.get(name) == 0 for name in _ANSWER_LENGTHS),
         )
 
-    def _check_known(self, endpoint: Endpoint, name: str, value: Any) -> None:
+    def _check_known(self, endpoint: str, name: str, value: Any) -> None:
         if value is None:
             return
         if name in self._refused:
@@ -165,18 +171,18 @@ class Rules:
             if type(body.get(name)) not in (bool, type(None)):
                 raise bad_value(f"{name} must be true or false", name)
 
-    def _check_inputs(self, endpoint: Endpoint, body: dict[str, Any], characters: int) -> int:
+    def _check_inputs(self, endpoint: str, body: dict[str, Any], characters: int) -> int:
         """Check texts and messages; return how many prompts there are.
 
         Whatever stands in a body is checked and counted, since the engine, not the body, decides which of
         several fields it reads.
         """
         limits, prompts = self._limits, 1
-        if endpoint.name == "responses":
+        if endpoint == "responses":
             self._check_turns("input", body.get("input"), characters)
-        elif endpoint.name in conversations.ENDPOINTS or body.get("messages") is not None:
+        elif endpoint in conversations.ENDPOINTS or body.get("messages") is not None:
             self._check_turns("messages", body.get("messages"), characters)
-        if endpoint.name in conversations.ENDPOINTS:
+        if endpoint in conversations.ENDPOINTS:
             return 1
         # A text that is to be cut may be longer than the window.
         most = limits.max_body_bytes if body.get("truncate_prompt_tokens") is not None else None
@@ -184,7 +190,7 @@ class Rules:
             value = body.get(name)
             if value is not None:
                 prompts = max(prompts, _inputs(name, value, limits, most or limits.max_prompt_chars))
-        if endpoint.name == "completions" and body.get("prompt") in (None, []):
+        if endpoint == "completions" and body.get("prompt") in (None, []):
             raise bad_value("prompt is missing or empty", "prompt")
         return prompts
 
@@ -259,7 +265,7 @@ def _whole(name: str, value: Any, low: int, high: int) -> None:
         raise too_large(f"{name} must be from {low} to {high}", name)
 
 
-def _inputs(name: str, value: Any, limits: Limits, most_chars: int) -> int:
+def _inputs(name: str, value: Any, limits: RequestLimits, most_chars: int) -> int:
     """Check one text, a list of texts, token ids or a list of those; return how many prompts they are."""
     if type(value) is str:
         _text(name, value, most_chars)
@@ -290,6 +296,6 @@ def _text(name: str, text: str, most_chars: int) -> None:
         raise too_large(f"{name} is longer than {most_chars} characters", name)
 
 
-def _ids(name: str, ids: list[Any], limits: Limits) -> None:
+def _ids(name: str, ids: list[Any], limits: RequestLimits) -> None:
     if len(ids) > limits.max_prompt_tokens:
         raise too_large(f"{name} has more than {limits.max_prompt_tokens} tokens", name)

@@ -1,4 +1,4 @@
-"""Answers on the server's own address while no engine does: 503 with Retry-After, and /metrics.
+"""The unavailable server: answers on the address while no engine does, 503 with Retry-After, and /metrics.
 
 It runs in a thread of the launcher, on the very socket the engines inherit, so nothing that comes in waits
 for an engine that is not there, and every connection it takes is closed after one answer.
@@ -7,7 +7,6 @@ for an engine that is not there, and every connection it takes is closed after o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -15,12 +14,11 @@ from collections.abc import Callable
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from quantserve.core.origin import foreign
-from quantserve.serving.guard.exchange import Receive, Scope, Send
-from quantserve.serving.guard.refusal import unavailable
+from quantserve.core.http.exchange import HttpExchange, Receive, Scope, Send
+from quantserve.core.http.origin import foreign_headers
+from quantserve.serving.guard.launcher_line import Facts, unavailable
+from quantserve.serving.guard.metrics import FactsCollector
 from quantserve.serving.guard.settings import GuardSettings
-from quantserve.serving.supervise.facts import Facts
-from quantserve.serving.supervise.metrics import FactsCollector
 from quantserve.serving.tls import Tls
 
 _BODY_LIMIT_BYTES = 32 << 20
@@ -29,7 +27,7 @@ _SLOW_CLIENT_S = 1
 _ARRIVING_S = 0.1
 
 
-class _Server(uvicorn.Server):
+class _LingeringServer(uvicorn.Server):
     """Answers also the connections whose request had not arrived yet when it was told to stop."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -40,7 +38,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class StandIn:
+class UnavailableServer:
     """Starts and stops answering; both may be asked for twice."""
 
     def __init__(
@@ -75,7 +73,7 @@ class StandIn:
             timeout_graceful_shutdown=_SLOW_CLIENT_S,
             **(self._tls.uvicorn() if self._tls is not None else {}),  # type: ignore[arg-type]
         )
-        self._server = _Server(config)
+        self._server = _LingeringServer(config)
         sockets = [self._listener.dup()]
         self._thread = threading.Thread(target=self._server.run, args=(sockets,), daemon=True)
         self._thread.start()
@@ -88,20 +86,15 @@ class StandIn:
         self._server = self._thread = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = HttpExchange(scope, receive, send)
         # A body left unread would have the kernel reset the connection before the answer is read.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_BODY_TIMEOUT_S):
-                await _discard_body(receive)
+        await exchange.drain(_BODY_LIMIT_BYTES, _BODY_TIMEOUT_S)
         settings = self._settings
         if settings is not None and settings.metrics_open and _asks_for_metrics(scope, settings):
-            status, body = 200, self._metrics(settings)
             headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), (b"connection", b"close")]
+            await exchange.answer(200, headers, self._metrics(settings))
         else:
-            refusal = unavailable(self._facts())
-            status, headers, body = refusal.status, refusal.headers(), refusal.body()
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            await exchange.refuse(unavailable(self._facts()))
 
     def _metrics(self, settings: GuardSettings) -> bytes:
         registry = CollectorRegistry()
@@ -111,15 +104,5 @@ class StandIn:
 
 def _asks_for_metrics(scope: Scope, settings: GuardSettings) -> bool:
     """Whether this machine asks for open metrics, as the guard decides it."""
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    ours = foreign(headers.get(b"host", ""), headers.get(b"origin"), settings.allowed_origins) is None
+    ours = foreign_headers(scope["headers"], settings.allowed_origins) is None
     return ours and scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD")
-
-
-async def _discard_body(receive: Receive) -> None:
-    size = 0
-    while size < _BODY_LIMIT_BYTES:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return

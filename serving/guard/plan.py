@@ -1,35 +1,35 @@
 """The guard's settings, each with its reason: what the plan and the model suggest, then what the user wrote.
 
+guarded(plan, …) → Plan                          reads keys, the user's YAML, the manifest's hash
 plan_guard(GuardInputs) → (GuardSettings, items)     pure
 with_guard(plan, settings, items) → Plan             adds flag and variable; pure
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from quantserve.core.errors import UsageError
-from quantserve.core.origin import is_loopback
+from quantserve.core.files import sha256_file
+from quantserve.core.http.keys import digest, read_keys, require_keys_beyond_loopback
+from quantserve.core.http.origin import is_loopback
+from quantserve.quantize.artifact import MANIFEST
 from quantserve.serving.command import Item, Plan
+from quantserve.serving.config import RunDirectory, ServeOptions
 from quantserve.serving.guard import MIDDLEWARE
-from quantserve.serving.guard.settings import (
-    MIB,
-    VARIABLE,
-    Artifact,
-    Audit,
-    GuardSettings,
-    Limits,
-    TokenBounds,
-)
-from quantserve.serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
-from quantserve.serving.guard.template import TemplateCost
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.guard.launcher_client import MIDDLEWARE as TASK_PROBE
+from quantserve.serving.guard.paths import KEY_RULES, PathTable
+from quantserve.serving.guard.request.limits import MIB, RequestLimits
+from quantserve.serving.guard.request.token_bounds import TemplateCost, measure_template
+from quantserve.serving.guard.settings import VARIABLE, Artifact, GuardSettings, read_user_settings
+from quantserve.serving.model import read_chat_template
 from quantserve.serving.planning import features
+from quantserve.serving.planning.features import guided_by_ours
+from quantserve.serving.processes import file_limit
+from quantserve.serving.target import Target
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
@@ -44,10 +44,6 @@ _ENVIRONMENT = (
     ("VLLM_API_KEY", "", "the guard's keys are the only ones"),
 )
 """Variables on which the guard relies, whatever a profile says."""
-
-
-class GuardError(UsageError):
-    """The server would be open to strangers, or the guard's settings are wrong."""
 
 
 @dataclass(frozen=True)
@@ -73,52 +69,6 @@ class GuardInputs:
 def host_of(plan: Plan) -> str:
     """Return the address the server will listen on."""
     return next((item.value or "" for item in reversed(plan.flags) if item.name == "--host"), "")
-
-
-def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
-    """Refuse to listen to other machines without keys.
-
-    Raises:
-        GuardError: in one line with the mend.
-    """
-    if keys_file is None and not is_loopback(host):
-        raise GuardError(
-            f"refusing to listen on {host or 'every address'} without keys: anyone could use the server",
-            mend=f"Make one with quantserve serving keys create NAME --keys {default_file}, or use "
-            "--host 127.0.0.1",
-        )
-
-
-def read_user_settings(path: Path | None) -> dict[str, Any]:
-    """Read the user's YAML; only what it says, without defaults.
-
-    Raises:
-        GuardError: it is missing, not YAML, or says something unknown or impossible.
-    """
-    if path is None:
-        return {}
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return GuardSettings.model_validate(data if data is not None else {}).model_dump(exclude_unset=True)
-    except FileNotFoundError as error:
-        raise GuardError(f"there is no file {path}", mend="Give the guard's YAML file by --guard") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise GuardError(f"{path} is not YAML: {str(error).splitlines()[0]}", mend="Mend it") from error
-    except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(str(part) for part in found["loc"]) or "the file"
-        if found["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(found["loc"][-1]), _names(), n=1)
-            mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(_names())}"
-            raise GuardError(f"{path}: unknown key {where!r}", mend=mend) from error
-        raise GuardError(f"{path}: {where}: {found['msg']}", mend="Mend the value") from error
-
-
-def _names() -> list[str]:
-    models: tuple[type[BaseModel], ...] = (GuardSettings, Limits, TokenBounds, Audit)
-    return [name for model in models for name in model.model_fields]
 
 
 def plan_guard(inputs: GuardInputs) -> tuple[GuardSettings, tuple[Item, ...]]:
@@ -184,7 +134,7 @@ def _planned(inputs: GuardInputs) -> dict[str, tuple[int, str, str]]:
             "token ids; more than the context is for truncate_prompt_tokens",
         ),
         "limits.max_inputs": (
-            min(Limits.model_fields["max_inputs"].default, together),
+            min(RequestLimits.model_fields["max_inputs"].default, together),
             "profile",
             "each text or passage of a request takes a place, and there are no more",
         ),
@@ -278,3 +228,55 @@ def with_guard(plan: Plan, settings: GuardSettings, items: tuple[Item, ...]) -> 
         guard=items,
         warnings=(*plan.warnings, *opened),
     )
+
+
+def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
+    """Refuse to listen to other machines without keys.
+
+    Raises:
+        UsageError: in one line with the way out.
+    """
+    mend = f"Make one with {KEY_RULES.command} create NAME --keys {default_file}, or use --host 127.0.0.1"
+    require_keys_beyond_loopback(host, keys_file, danger="use the server", mend=mend)
+
+
+def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory) -> Plan:
+    """Add the guard to a plan, after checking that it could work.
+
+    Raises:
+        UsageError: the server would be open to strangers, or the settings are wrong.
+        KeysError: the keys file cannot be used.
+    """
+    require_keys(host_of(plan), options.keys, run.keys)
+    if options.keys is not None:
+        read_keys(Path(options.keys), KEY_RULES)
+    user_file = Path(options.guard) if options.guard is not None else None
+    user = read_user_settings(user_file)
+    PathTable(tuple(user.get("extra_paths", ())))
+    manifest = target.directory / MANIFEST
+    settings, items = plan_guard(
+        GuardInputs(
+            plan=plan,
+            artifact=Artifact(
+                name=plan.model,
+                version=target.version,
+                sha256=sha256_file(manifest) if target.version is not None else None,
+                method=target.method,
+                bits=target.bits,
+            ),
+            user=user,
+            user_file=str(user_file),
+            keys_file=options.keys,
+            internal_key_sha256=digest(use_internal_key(run.path)),
+            audit_file=None if options.private else str(_audit_file(run, options.port).resolve()),
+            open_files=file_limit(),
+            template=measure_template(read_chat_template(target.directory)),
+            tokenizer=str(target.directory.resolve()) if guided_by_ours(plan.flags) else None,
+        )
+    )
+    return with_guard(plan, settings, items)
+
+
+def _audit_file(run: RunDirectory, port: int) -> Path:
+    """One file for each port, since two servers must not rotate the same one."""
+    return run.path / f"audit-{port}.jsonl"
