@@ -28,7 +28,7 @@ from quantserve.core.http.private_log import PrivateLog
 from quantserve.core.logs import PrivateLogFile
 from quantserve.rag.cache.table import AnswerTable
 from quantserve.rag.config import CacheConfig
-from quantserve.rag.server.config import KEY_RULES
+from quantserve.rag.server.config import key_rules
 from quantserve.rag.store.generation import IndexStore
 from quantserve.serving.batch.output import open_output
 from quantserve.serving.guard.internal import use_internal_key
@@ -47,9 +47,9 @@ def mode_of(path: Path) -> int:
 
 
 def _keys(folder: Path) -> None:
-    create_key(folder / "keys.json", KEY_RULES, "alice")
-    create_key(folder / "keys.json", KEY_RULES, "bob")
-    revoke_key(folder / "keys.json", KEY_RULES, "bob")
+    create_key(folder / "keys.json", key_rules(), "alice")
+    create_key(folder / "keys.json", key_rules(), "bob")
+    revoke_key(folder / "keys.json", key_rules(), "bob")
     (folder / ".keys.json.lock").unlink()  # holds a process id
 
 

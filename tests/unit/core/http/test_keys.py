@@ -22,9 +22,10 @@ from quantserve.core.http.keys import (
 )
 from quantserve.core.http.refusal import Refusal
 from quantserve.core.key_commands import parse_expiry
-from quantserve.rag.server.config import KEY_RULES as RAG_KEYS
+from quantserve.rag.server.config import key_rules
 from quantserve.serving.guard.paths import KEY_RULES as SERVING_KEYS
 
+RAG_KEYS = key_rules()
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from quantserve.core.http.refusal import Refusal
 from quantserve.rag.config import RagConfig
-from quantserve.rag.server.config import ServerConfig
-from quantserve.rag.server.refusal import Refusal
-from quantserve.rag.server.worker import JobSpec
+from quantserve.rag.server.indexing.worker import JobSpec
 
 State = Literal["queued", "running", "done", "failed"]
 _KEPT = 200
@@ -28,7 +27,7 @@ _LONGEST_LINE = 256 << 20
 
 
 @dataclass
-class Job:
+class IndexJob:
     """One job; `stage` is waiting, starting, reading, embedding or swapping while it runs."""
 
     kind: Literal["add", "remove"]
@@ -92,15 +91,20 @@ class Jobs:
     def __init__(
         self,
         rag: RagConfig,
-        config: ServerConfig,
+        upload_dir: Path,
+        *,
+        most_waiting: int,
+        most_waiting_per_key: int,
+        lock_wait_s: float,
         swapped: Callable[[], None],
-        finished: Callable[[Job], None] = lambda job: None,
+        finished: Callable[[IndexJob], None] = lambda job: None,
     ) -> None:
-        """Nothing runs before `start`."""
-        self._rag, self._config = rag, config
+        """Nothing runs before `start`; a job waits `lock_wait_s` for another writer of the index."""
+        self._rag, self._upload_dir, self._lock_wait_s = rag, upload_dir, lock_wait_s
+        self._most_waiting, self._most_waiting_per_key = most_waiting, most_waiting_per_key
         self._swapped, self._finished = swapped, finished
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._queue: asyncio.Queue[Job] = asyncio.Queue()
+        self._jobs: OrderedDict[str, IndexJob] = OrderedDict()
+        self._queue: asyncio.Queue[IndexJob] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -120,10 +124,9 @@ class Jobs:
         Raises:
             Refusal: 429, too many wait.
         """
-        bounds = self._config.bounds
         own = sum(job.state == "queued" and job.owner == owner for job in self._jobs.values())
-        if self._queue.qsize() >= bounds.max_jobs or (owner and own >= bounds.max_jobs_per_key):
-            whose = "" if self._queue.qsize() >= bounds.max_jobs else " of this key"
+        if self._queue.qsize() >= self._most_waiting or (owner and own >= self._most_waiting_per_key):
+            whose = "" if self._queue.qsize() >= self._most_waiting else " of this key"
             message = f"too many indexing jobs{whose} are waiting; try again"
             raise Refusal(429, "too_many_jobs", message, retry_after_s=_RETRY_S)
 
@@ -134,21 +137,21 @@ class Jobs:
         *,
         owner: str = "",
         skipped: Mapping[str, str] | None = None,
-    ) -> Job:
+    ) -> IndexJob:
         """Queue a job.
 
         Raises:
             Refusal: 429, too many wait.
         """
         self.require_room(owner)
-        job = Job(kind, tuple(keys), skipped=dict(skipped or {}), owner=owner)
+        job = IndexJob(kind, tuple(keys), skipped=dict(skipped or {}), owner=owner)
         self._jobs[job.id] = job
         while len(self._jobs) > _KEPT:
             self._jobs.popitem(last=False)
         self._queue.put_nowait(job)
         return job
 
-    def find(self, identity: str) -> Job:
+    def find(self, identity: str) -> IndexJob:
         """Return a job.
 
         Raises:
@@ -159,7 +162,7 @@ class Jobs:
             raise Refusal(404, "no_job", f"there is no job {identity[:40]}")
         return job
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[IndexJob]:
         """Return the jobs that are remembered, oldest first."""
         return list(self._jobs.values())
 
@@ -179,18 +182,18 @@ class Jobs:
             job.stage, job.state = "", "done" if is_done else "failed"
             self._finished(job)
 
-    async def _work(self, job: Job) -> bool:
+    async def _work(self, job: IndexJob) -> bool:
         spec = JobSpec(
             kind=job.kind,
             keys=job.keys,
-            upload_dir=str(self._config.upload_dir.absolute()),
+            upload_dir=str(self._upload_dir.absolute()),
             index_dir=str(Path(self._rag.index_dir).absolute()),
             store=self._rag.store,
             embedding=self._rag.embedding,
-            lock_wait_s=self._config.lock_wait_s,
+            lock_wait_s=self._lock_wait_s,
         )
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", "quantserve.rag.server.worker")
+        command = (sys.executable, "-m", "quantserve.rag.server.indexing.worker")
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST_LINE
         )

@@ -17,12 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from quantserve.core.errors import InputError
 from quantserve.core.files import private_folder
+from quantserve.core.http.refusal import Refusal
 from quantserve.core.terminal import one_line
 from quantserve.rag.ingest.names import upload_name
 from quantserve.rag.loaders.kinds import kind_of
 from quantserve.rag.loaders.registry import LOADERS
-from quantserve.rag.server.config import Bounds
-from quantserve.rag.server.refusal import Refusal
 
 _HALF = ".upload-"
 _HEADERS_BYTES = 16_384
@@ -65,8 +64,8 @@ class _Headers:
 class _Receiver:
     """Callbacks of the parser."""
 
-    def __init__(self, folder: Path, bounds: Bounds) -> None:
-        self._folder, self._bounds = folder, bounds
+    def __init__(self, folder: Path, max_files: int, max_bytes: int) -> None:
+        self._folder, self._max_files, self._max_bytes = folder, max_files, max_bytes
         self._headers = _Headers()
         self.parts: list[_Part] = []
         self.is_whole = False
@@ -97,8 +96,8 @@ class _Receiver:
         if given is None:
             field_name = options.get(b"name", b"").decode(errors="replace")[:80]
             raise Refusal(400, "unexpected_field", f"'{field_name}' is not a file", param=field_name)
-        if len(self.parts) >= self._bounds.max_files:
-            raise Refusal(413, "too_many_files", f"{self._bounds.max_files} files at once are the most")
+        if len(self.parts) >= self._max_files:
+            raise Refusal(413, "too_many_files", f"{self._max_files} files at once are the most")
         name = upload_name(given.decode("utf-8", errors="replace"))
         descriptor, temporary = tempfile.mkstemp(prefix=_HALF, dir=self._folder)
         self.parts.append(_Part(name, Path(temporary), os.fdopen(descriptor, "wb")))
@@ -106,9 +105,8 @@ class _Receiver:
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
         part.size += end - start
-        if part.size > self._bounds.max_upload_bytes:
-            most = self._bounds.max_upload_bytes
-            raise Refusal(413, "file_too_large", f"{part.name} is larger than {most:,} bytes")
+        if part.size > self._max_bytes:
+            raise Refusal(413, "file_too_large", f"{part.name} is larger than {self._max_bytes:,} bytes")
         part.stream.write(memoryview(data)[start:end])
 
     def on_part_end(self) -> None:
@@ -133,8 +131,8 @@ def clear_halves(folder: Path) -> None:
         half.unlink()
 
 
-async def receive_files(request: Request, folder: Path, bounds: Bounds) -> Uploaded:
-    """Write every file of a multipart request into `folder`.
+async def receive_files(request: Request, folder: Path, *, max_files: int, max_bytes: int) -> Uploaded:
+    """Write every file of a multipart request, so many of so many bytes each, into `folder`.
 
     A name is reduced to its safe last component; a file of that name is replaced. Nothing stays when
     any part is refused; a file of a kind that is not read costs itself alone, unless there is no other.
@@ -147,7 +145,7 @@ async def receive_files(request: Request, folder: Path, bounds: Bounds) -> Uploa
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise Refusal(415, "not_multipart", "send files as multipart/form-data, for example curl -F file=@…")
-    receiver = _Receiver(folder, bounds)
+    receiver = _Receiver(folder, max_files, max_bytes)
     names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
     events = (*names, "headers_finished", "end")
     try:

@@ -1,6 +1,6 @@
 """One indexing job in a process of its own: a crash of a parser is a failed job, not a dead server.
 
-    python -m quantserve.rag.server.worker < job.json
+    python -m quantserve.rag.server.indexing.worker < job.json
 
 The job comes on stdin as JSON; progress and the result go to stdout, one JSON object a line.
 """
