@@ -27,8 +27,8 @@ def create(
     json_output: p.JsonOption = False,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept. A running server takes it up."""
+    from quantserve.core.http.key_commands import parse_expiry
     from quantserve.core.http.keys import create_key
-    from quantserve.core.key_commands import parse_expiry
 
     limits = {"requests_per_minute": requests_per_minute, "expires": parse_expiry(expires)}
     _, secret = create_key(file, key_rules(), name, **limits)
@@ -41,7 +41,7 @@ def create(
 @keys.command("list")
 def list_keys(file: FileOption = DEFAULT_KEYS_FILE, json_output: p.JsonOption = False) -> None:
     """List the keys, without what they are."""
-    from quantserve.core.key_commands import print_keys
+    from quantserve.core.http.key_commands import print_keys
 
     known = print_keys(file, key_rules())
     if json_output:

@@ -1,6 +1,6 @@
 """The guard's settings, each with its reason: what the plan and the model suggest, then what the user wrote.
 
-guarded(plan, …) → Plan                          reads keys, the user's YAML, the manifest's hash
+plan_guarded(plan, …) → Plan                     reads keys, the user's YAML, the manifest's hash
 plan_guard(GuardInputs) → (GuardSettings, items)     pure
 with_guard(plan, settings, items) → Plan             adds flag and variable; pure
 """
@@ -240,7 +240,7 @@ def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
     require_keys_beyond_loopback(host, keys_file, danger="use the server", mend=mend)
 
 
-def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory) -> Plan:
+def plan_guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory) -> Plan:
     """Add the guard to a plan, after checking that it could work.
 
     Raises:

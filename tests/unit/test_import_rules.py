@@ -19,6 +19,7 @@ CORE_LIBRARIES: dict[str, set[str]] = {
 """Folder of core → the libraries its files may import."""
 CORE_LIBRARIES_IN_FILE: dict[str, set[str]] = {
     "core/http/connections.py": {"uvicorn"},  # whose protocol it bounds; who runs no uvicorn never imports it
+    "core/http/key_commands.py": {"rich"},  # for command lines alone
     "core/http/keys.py": {"yaml"},  # when a file written by hand is read
 }
 ENGINE_SIDE = {"vllm"}

@@ -72,7 +72,7 @@ class IndexJob:
             "url": f"/documents/jobs/{self.id}",
         }
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def note_event(self, event: dict[str, Any]) -> None:
         """Take up one line of the worker."""
         kind = event.get("event")
         if kind == "failed":
@@ -204,7 +204,7 @@ class Jobs:
             process.stdin.write(spec.model_dump_json().encode())
             process.stdin.close()
             async for line in process.stdout:
-                job.hear(json.loads(line))
+                job.note_event(json.loads(line))
             said = (await errors).decode(errors="replace").strip()
             code = await process.wait()
         finally:

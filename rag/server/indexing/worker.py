@@ -46,7 +46,7 @@ class JobSpec(BaseModel):
     lock_wait_s: float
 
 
-def tell(event: str, **fields: Any) -> None:
+def report_event(event: str, **fields: Any) -> None:
     """Write one line for the server."""
     sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
     sys.stdout.flush()
@@ -69,7 +69,7 @@ def configuration(spec: JobSpec) -> RagConfig:
     return replace(config, split=split)
 
 
-def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
+def remove_documents_of(spec: JobSpec, config: RagConfig) -> IndexReport | None:
     """Take documents out of the index, and uploaded ones off the disk; None when no index was written."""
     store = open_store(config)
     with store.writer_lock():
@@ -83,16 +83,18 @@ def remove(spec: JobSpec, config: RagConfig) -> IndexReport | None:
     return report
 
 
-def add(spec: JobSpec, config: RagConfig) -> IndexReport:
+def index_documents(spec: JobSpec, config: RagConfig) -> IndexReport:
     """Index files."""
     listener = Listener(
-        reading=lambda file, done, total: tell("reading", file=Path(file).name, done=done, total=total),
-        embedding=lambda done, total: tell("embedding", done=done, total=total),
+        reading=lambda file, done, total: report_event(
+            "reading", file=Path(file).name, done=done, total=total
+        ),
+        embedding=lambda done, total: report_event("embedding", done=done, total=total),
     )
     return index_paths([path_of(key) for key in spec.keys], config, listener=listener)
 
 
-def forget(spec: JobSpec) -> None:
+def discard_uploads(spec: JobSpec) -> None:
     """After a job that failed: uploads that are not in the index are not kept on disk either."""
     try:
         current = open_store(configuration(spec)).current()
@@ -125,7 +127,7 @@ def in_turn(work: Callable[[], IndexReport | None], wait_s: float) -> IndexRepor
             if time.monotonic() > deadline:
                 raise
             if not said:
-                tell("waiting")
+                report_event("waiting")
                 said = True
             time.sleep(_TRY_AGAIN_S)
 
@@ -135,15 +137,15 @@ def main() -> int:
     os.nice(_NICE)
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
     spec = JobSpec.model_validate_json(sys.stdin.buffer.read())
-    work = add if spec.kind == "add" else remove
+    work = index_documents if spec.kind == "add" else remove_documents_of
     try:
         report = in_turn(lambda: work(spec, configuration(spec)), spec.lock_wait_s)
     except QuantserveError as error:
         if spec.kind == "add":
-            forget(spec)
-        tell("failed", problem=str(error))
+            discard_uploads(spec)
+        report_event("failed", problem=str(error))
         return error.exit_code
-    tell("done", report=None if report is None else asdict(report))
+    report_event("done", report=None if report is None else asdict(report))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import UsageError
+from quantserve.core.http.key_commands import parse_expiry
 from quantserve.core.http.keys import (
     Key,
     KeyRing,
@@ -21,7 +22,6 @@ from quantserve.core.http.keys import (
     write_keys,
 )
 from quantserve.core.http.refusal import Refusal
-from quantserve.core.key_commands import parse_expiry
 from quantserve.rag.server.config import key_rules
 from quantserve.serving.guard.paths import KEY_RULES as SERVING_KEYS
 
