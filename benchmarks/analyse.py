@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import validity
-from benchmarks.cells import Cell
-from benchmarks.metrics.compute import Slo, point
-from benchmarks.observe.sampler import Sample
-from benchmarks.observe.summary import summarise
-from benchmarks.records import Record
-from benchmarks.store import Measured, Run
+from quantserve.benchmarks import validity
+from quantserve.benchmarks.cells import Cell
+from quantserve.benchmarks.metrics.compute import Slo, point
+from quantserve.benchmarks.observe.sampler import Sample
+from quantserve.benchmarks.observe.summary import summarise
+from quantserve.benchmarks.records import Record
+from quantserve.benchmarks.store import Measured, Run
 
 
 def slo_of(config: dict[str, Any]) -> Slo:

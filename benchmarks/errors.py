@@ -15,7 +15,7 @@ A request that fails is data (records.Failure), never an exception. These end a 
 
 from __future__ import annotations
 
-from core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.errors import InputError, QuantserveError, UsageError
 
 
 class BenchmarkError(QuantserveError):

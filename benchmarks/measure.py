@@ -11,16 +11,16 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from benchmarks.cells import Cell
-from benchmarks.client import fleet
-from benchmarks.load.spec import Load
-from benchmarks.observe.sampler import Sample, Sampler
-from benchmarks.plan import Shard, Target, Task
-from benchmarks.servers import Server
-from benchmarks.store import Measured, Run
-from benchmarks.workload.spec import Workload
-from benchmarks.workload.tokens import Tokenizer
-from core.console import progress as new_progress
+from quantserve.benchmarks.cells import Cell
+from quantserve.benchmarks.client import fleet
+from quantserve.benchmarks.load.spec import Load
+from quantserve.benchmarks.observe.sampler import Sample, Sampler
+from quantserve.benchmarks.plan import Shard, Target, Task
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Measured, Run
+from quantserve.benchmarks.workload.spec import Workload
+from quantserve.benchmarks.workload.tokens import Tokenizer
+from quantserve.core.console import progress as new_progress
 
 
 @dataclasses.dataclass(frozen=True)

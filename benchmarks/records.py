@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.errors import BadRun
+from quantserve.benchmarks.errors import BadRun
 
 
 class Failure(StrEnum):

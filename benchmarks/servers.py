@@ -1,6 +1,6 @@
 """Servers under test: started here, or already running somewhere.
 
-Ours is started by `python -m serving serve` in the serving environment, exactly as it is deployed.
+Ours is started by `quantserve serving serve` in the serving environment, exactly as it is deployed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.errors import ServerUnusable
-from benchmarks.observe.owners import Owners, owners_of
-from core.logs import read_tail, telling_line
+from quantserve.benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.observe.owners import Owners, owners_of
+from quantserve.core.logs import read_tail, telling_line
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT_S = 90.0
@@ -69,7 +69,7 @@ def attach(base_url: str, model: str | None, api_key: str | None, pid: int | Non
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise ServerUnusable(
             f"{base_url} is no OpenAI-compatible server that answers ({error})",
-            mend="Start one: python -m serving up TARGET, or give --base-url",
+            mend="Start one: quantserve serving up TARGET, or give --base-url",
         ) from error
     if not names and model is None:
         raise ServerUnusable(f"{base_url} serves no model")
@@ -87,7 +87,7 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
     """
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         ready = Path(folder) / "ready.json"
-        argv = [serving_python(), "-m", "serving", "serve", target, "--port", "0"]
+        argv = [serving_python(), "-m", "quantserve.serving", "serve", target, "--port", "0"]
         argv += ["--ready-file", str(ready), "--die-with-parent", "--private"]
         argv += ["--profile", profile] if profile else []
         argv += ["--", *extra] if extra else []

@@ -23,11 +23,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks import records
-from benchmarks.cells import Cell
-from benchmarks.errors import BadRun
-from benchmarks.observe.sampler import Sample
-from core.files import write_json
+from quantserve.benchmarks import records
+from quantserve.benchmarks.cells import Cell
+from quantserve.benchmarks.errors import BadRun
+from quantserve.benchmarks.observe.sampler import Sample
+from quantserve.core.files import write_json
 
 RECORDS, SAMPLES, CELLS, METRICS = "records.jsonl", "samples.jsonl", "cells.json", "metrics.json"
 

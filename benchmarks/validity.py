@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics import latency
-from benchmarks.records import Failure, Record
+from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.records import Failure, Record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dataclasses import Field, dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from core.errors import UsageError
+from quantserve.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, UsageError
-from core.json_input import read_json_object, read_json_value
-from core.tensor_file import TensorInfo, read_tensor_infos, shown
+from quantserve.core.errors import InputError, UsageError
+from quantserve.core.json_input import read_json_object, read_json_value
+from quantserve.core.tensor_file import TensorInfo, read_tensor_infos, shown
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

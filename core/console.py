@@ -21,9 +21,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from core.errors import EXIT_INTERRUPTED, QuantserveError
-from core.home import found_at_home
-from core.terminal import json_escaped, one_line, printable
+from quantserve.core.errors import EXIT_INTERRUPTED, QuantserveError
+from quantserve.core.home import found_at_home
+from quantserve.core.terminal import json_escaped, one_line, printable
 
 # Into a file or a pipe a table takes the width it needs; a terminal says its own.
 _WIDTH_OF_A_FILE = 140

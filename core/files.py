@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from core.errors import ResourceError
-from core.sizes import decimal_size
+from quantserve.core.errors import ResourceError
+from quantserve.core.sizes import decimal_size
 
 _CHUNK_BYTES = 1 << 20
 _PRIVATE_FILE = 0o600

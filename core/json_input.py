@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
-from core.sizes import decimal_size
+from quantserve.core.errors import InputError
+from quantserve.core.sizes import decimal_size
 
 MAX_DEPTH = 100
 """Levels of objects and arrays. tokenizers' and pydantic's parsers end at 128 and 200; real files have 12."""

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import cast
 
-from core.files import open_private, private_folder
+from quantserve.core.files import open_private, private_folder
 
 _TAIL_BYTES = 200_000
 # "ValueError: ...", "torch.OutOfMemoryError: ...", after vLLM's "(EngineCore pid=1) ERROR 11-22 … [x.py:1] "

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
-from core.json_input import BadJson, parse_json
-from core.sizes import decimal_size
+from quantserve.core.errors import InputError
+from quantserve.core.json_input import BadJson, parse_json
+from quantserve.core.sizes import decimal_size
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own bound."""

@@ -2,9 +2,9 @@
 
 In: a Hugging Face checkpoint under models/ and text to calibrate on. Out: artifacts/NAME/VERSION/, a
 checkpoint with report.json and, written last, manifest.json. Imports core only; speaks to the engine
-through `python -m serving` and the OpenAI HTTP API.
+through `quantserve serving` and the OpenAI HTTP API.
 
-    from quantize import gate, promote, quantize
+    from quantserve.quantize import gate, promote, quantize
 
 does what the command line does; nothing heavy is imported before a function is used.
 """
@@ -20,7 +20,7 @@ __all__ = ["gate", "promote", "quantize"]
 def __getattr__(name: str) -> Any:
     """Import the interface when it is first asked for: who reads artifacts only does not pay for it."""
     if name == "gate":  # the package itself, which can be called
-        return importlib.import_module("quantize.gate")
+        return importlib.import_module("quantserve.quantize.gate")
     if name in __all__:
-        return getattr(importlib.import_module("quantize.api"), name)
+        return getattr(importlib.import_module("quantserve.quantize.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,19 @@
-"""The command line: python -m quantize model | run | gate | promote | … (--help lists them all)."""
+"""The command line: quantserve quantize model | run | gate | promote | … (--help lists them all)."""
 
 from __future__ import annotations
 
-import core.interrupt  # noqa: F401  before all that takes a while
+import quantserve.core.interrupt  # noqa: F401  before all that takes a while
 
 # isort: split
 import typer
 
-from core.console import run_app
-from quantize.gate.command import gate
-from quantize.importing.command import import_
-from quantize.ladder.command import auto
-from quantize.lifecycle import command as lifecycle_command
-from quantize.models.command import model
-from quantize.run_command import run
+from quantserve.core.console import run_app
+from quantserve.quantize.gate.command import gate
+from quantserve.quantize.importing.command import import_
+from quantserve.quantize.ladder.command import auto
+from quantserve.quantize.lifecycle import command as lifecycle_command
+from quantserve.quantize.models.command import model
+from quantserve.quantize.run_command import run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

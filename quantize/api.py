@@ -14,17 +14,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UsageError
+from quantserve.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from quantize.gate.run import Outcome as Judged
-    from quantize.run import Outcome as Made
+    from quantserve.quantize.gate.run import Outcome as Judged
+    from quantserve.quantize.run import Outcome as Made
 
 
 def quantize(model: Path | str | None = None, *, method: str = "gptq", **options: Any) -> Made:
     """Make a quantized artifact of a base checkpoint's directory, or find it made.
 
-    options: those of `python -m quantize run`: the method's own (`group_size`, `bits`, …), the
+    options: those of `quantserve quantize run`: the method's own (`group_size`, `bits`, …), the
     calibration's (`calibration`, one source or several; `languages`, `sequences`, …) and where to work
     (`artifacts_dir`, `name`, `force`, …).
 
@@ -32,10 +32,10 @@ def quantize(model: Path | str | None = None, *, method: str = "gptq", **options
         UsageError: an option the method does not have, or a value the engine would not load.
         InputError, ResourceError: the model, the text or the machine do not allow it.
     """
-    from quantize.config import CalibrationOptions, RunOptions
-    from quantize.methods import find, make_options
-    from quantize.methods.targets import check_target, default_target
-    from quantize.run import run
+    from quantserve.quantize.config import CalibrationOptions, RunOptions
+    from quantserve.quantize.methods import find, make_options
+    from quantserve.quantize.methods.targets import check_target, default_target
+    from quantserve.quantize.run import run
 
     chosen = find(method)
     target = options.pop("target", None) or default_target()
@@ -56,7 +56,7 @@ def gate(
 ) -> Judged:
     """Judge an artifact in the engine against its base; the verdict is in the outcome, not raised.
 
-    options: those of `python -m quantize gate`: limits (`max_ppl_increase=0.05`, …), benchmark tasks
+    options: those of `quantserve quantize gate`: limits (`max_ppl_increase=0.05`, …), benchmark tasks
     (`tasks`, names or one string with commas; `tasks_dir`, `tasks_limit`) and places (`models_dir`,
     `run_dir`, …).
 
@@ -64,12 +64,12 @@ def gate(
         UsageError: an unknown option.
         GateError: no verdict is possible, for example because the base itself does not run.
     """
-    from quantize.gate.config import GateConfig
-    from quantize.gate.run import Limits, gate_artifact
+    from quantserve.quantize.gate.config import GateConfig
+    from quantserve.quantize.gate.run import Limits, gate_artifact
 
     more: dict[str, Any] = {}
     if (tasks := options.pop("tasks", None)) is not None:
-        from quantize.gate.tasks import TaskPlan
+        from quantserve.quantize.gate.tasks import TaskPlan
 
         names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
         folder = options.pop("tasks_dir", None)
@@ -90,8 +90,8 @@ def promote(
         NotAccepted: the gate has not said ACCEPT, and `force` is off.
         ArtifactError: there is no such artifact.
     """
-    from quantize import lifecycle
-    from quantize.config import ARTIFACTS_DIR
+    from quantserve.quantize import lifecycle
+    from quantserve.quantize.config import ARTIFACTS_DIR
 
     return lifecycle.promote(
         lifecycle.resolve(str(artifact), Path(artifacts_dir or ARTIFACTS_DIR)), force=force

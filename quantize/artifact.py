@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import InputError
-from core.files import exclusive_lock, point_symlink, sha256_file, write_json
-from core.json_input import read_json_object
+from quantserve.core.errors import InputError
+from quantserve.core.files import exclusive_lock, point_symlink, sha256_file, write_json
+from quantserve.core.json_input import read_json_object
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
@@ -169,8 +169,8 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise ArtifactError(f"{directory} holds no {MANIFEST}", mend="Make one: python -m quantize run")
-    value = read_json_object(path, error=ArtifactError, mend="Quantize again: python -m quantize run")
+        raise ArtifactError(f"{directory} holds no {MANIFEST}", mend="Make one: quantserve quantize run")
+    value = read_json_object(path, error=ArtifactError, mend="Quantize again: quantserve quantize run")
     _refuse_newer(path, value)
     try:
         manifest = Manifest.model_validate(value, strict=False)
@@ -179,7 +179,7 @@ def read_manifest(directory: Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ArtifactError(
             f"{path} is not a valid manifest: {where}: {first['msg']}",
-            mend="Quantize again: python -m quantize run",
+            mend="Quantize again: quantserve quantize run",
         ) from error
     return manifest
 
@@ -228,7 +228,7 @@ def read_report(directory: Path) -> dict[str, Any]:
     path = directory / REPORT
     if not path.is_file():
         return {}
-    return read_json_object(path, error=ArtifactError, mend="Judge it again: python -m quantize gate")
+    return read_json_object(path, error=ArtifactError, mend="Judge it again: quantserve quantize gate")
 
 
 def promote(directory: Path) -> Path | None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.home import generated
+from quantserve.core.home import generated
 
 MODELS_DIR = generated("models")
 ARTIFACTS_DIR = generated("artifacts")

@@ -10,11 +10,17 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from quantize.config import AwqOptions, BitsAndBytesOptions, CalibrationOptions, GptqOptions, Int8Options
-from quantize.methods import Options, bits_of, group_size_of, needs_text
-from quantize.models.checks import Checkpoint, TensorInfo
-from quantize.models.structure import Structure
-from quantize.proof import TOKENS as PROOF_TOKENS
+from quantserve.quantize.config import (
+    AwqOptions,
+    BitsAndBytesOptions,
+    CalibrationOptions,
+    GptqOptions,
+    Int8Options,
+)
+from quantserve.quantize.methods import Options, bits_of, group_size_of, needs_text
+from quantserve.quantize.models.checks import Checkpoint, TensorInfo
+from quantserve.quantize.models.structure import Structure
+from quantserve.quantize.proof import TOKENS as PROOF_TOKENS
 
 _FLOAT_BYTES = 4
 _HALF_BYTES = 2

@@ -8,8 +8,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from quantize.config import BitsAndBytesOptions, CalibrationOptions
-from quantize.methods import Method, Options, bits_of, group_size_of
+from quantserve.quantize.config import BitsAndBytesOptions, CalibrationOptions
+from quantserve.quantize.methods import Method, Options, bits_of, group_size_of
 
 _VERSION_KEY_LENGTH = 8
 

@@ -1,4 +1,4 @@
-"""Write the options tables of docs/quantize.md from the dataclasses: `python -m quantize.options_table`.
+"""Write the options tables of docs/quantize.md from the dataclasses: `python -m quantserve.quantize.options_table`.
 
 A table stands between `<!-- options: NAME -->` and `<!-- end -->`, where NAME is a dataclass of
 quantize/config.py. Its rows are the fields, their defaults, and what the class's docstring says of them.
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.files import write_text
-from quantize import config
+from quantserve.core.files import write_text
+from quantserve.quantize import config
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quantize.md"
 _TABLE = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -6,18 +6,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from core.console import console
-from core.errors import ResourceError, UsageError
-from core.files import require_disk_space
-from core.sizes import decimal_size
-from quantize.config import AwqOptions, GptqOptions, RtnOptions
-from quantize.estimate import Needs
-from quantize.methods import Options, group_size_of
-from quantize.methods.formats import AUTO
-from quantize.methods.keep import fused_names, widths_of
-from quantize.models.checks import Checkpoint
-from quantize.models.structure import Structure
-from quantize.speed import gemm_flops
+from quantserve.core.console import console
+from quantserve.core.errors import ResourceError, UsageError
+from quantserve.core.files import require_disk_space
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.config import AwqOptions, GptqOptions, RtnOptions
+from quantserve.quantize.estimate import Needs
+from quantserve.quantize.methods import Options, group_size_of
+from quantserve.quantize.methods.formats import AUTO
+from quantserve.quantize.methods.keep import fused_names, widths_of
+from quantserve.quantize.models.checks import Checkpoint
+from quantserve.quantize.models.structure import Structure
+from quantserve.quantize.speed import gemm_flops
 
 # Candidate group sizes a message may recommend.
 _GROUP_SIZES = (256, 128, 64, 32, 16)

@@ -15,11 +15,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from core.checkpoints import artifact_name, model_id
-from core.console import console, progress, styled
-from core.errors import UsageError
-from core.files import exclusive_lock, fsync_directory, remove_tree
-from quantize.artifact import (
+from quantserve.core.checkpoints import artifact_name, model_id
+from quantserve.core.console import console, progress, styled
+from quantserve.core.errors import UsageError
+from quantserve.core.files import exclusive_lock, fsync_directory, remove_tree
+from quantserve.quantize.artifact import (
     ArtifactError,
     Calibration,
     CalibrationPart,
@@ -33,24 +33,24 @@ from quantize.artifact import (
     read_manifest,
     write_manifest,
 )
-from quantize.calibration.findings import Warned, judge
-from quantize.calibration.sources import Text, load
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.estimate import estimate
-from quantize.key import content_key, parameters, version_name
-from quantize.methods import Method, Options, bits_of, needs_text
-from quantize.methods.targets import default_target
-from quantize.models.adapters import check_adapter
-from quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
-from quantize.models.finite import beyond_float16
-from quantize.models.served import refuse_unserved
-from quantize.models.source import content_hash, read_source
-from quantize.models.structure import Structure, structure_of
-from quantize.models.tokenizer import check_tokenizer
-from quantize.preflight import check_shapes, fit_engine, preflight, refuse_quantized
-from quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
-from quantize.worker.job import Job
-from quantize.worker.supervise import Event, run_job
+from quantserve.quantize.calibration.findings import Warned, judge
+from quantserve.quantize.calibration.sources import Text, load
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.estimate import estimate
+from quantserve.quantize.key import content_key, parameters, version_name
+from quantserve.quantize.methods import Method, Options, bits_of, needs_text
+from quantserve.quantize.methods.targets import default_target
+from quantserve.quantize.models.adapters import check_adapter
+from quantserve.quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
+from quantserve.quantize.models.finite import beyond_float16
+from quantserve.quantize.models.served import refuse_unserved
+from quantserve.quantize.models.source import content_hash, read_source
+from quantserve.quantize.models.structure import Structure, structure_of
+from quantserve.quantize.models.tokenizer import check_tokenizer
+from quantserve.quantize.preflight import check_shapes, fit_engine, preflight, refuse_quantized
+from quantserve.quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
+from quantserve.quantize.worker.job import Job
+from quantserve.quantize.worker.supervise import Event, run_job
 
 
 @dataclass(frozen=True)

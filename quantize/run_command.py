@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json
-from core.errors import UsageError
-from core.sizes import decimal_size
-from quantize.artifact import Manifest, Proof
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.methods import METHODS, find, make_options
-from quantize.methods.targets import check_target, default_target
-from quantize.run import Outcome
-from quantize.run import run as run_quantization
+from quantserve.core.console import console, emit_json
+from quantserve.core.errors import UsageError
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.artifact import Manifest, Proof
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.methods import METHODS, find, make_options
+from quantserve.quantize.methods.targets import check_target, default_target
+from quantserve.quantize.run import Outcome
+from quantserve.quantize.run import run as run_quantization
 
 _RUN = RunOptions()
 _CALIBRATION = CalibrationOptions()

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from core.files import remove_tree
+from quantserve.core.files import remove_tree
 
 CHECKPOINT = "checkpoint"
 RESULT = "result.json"

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.console import console, emit_piece
-from core.files import write_text
-from core.terminal import one_line
-from rag.answer import Answer, Answerer, AnswerFailed
-from rag.llm import Message
-from rag.show import note_on, passages_table
-from rag.text import normalise
+from quantserve.core.console import console, emit_piece
+from quantserve.core.files import write_text
+from quantserve.core.terminal import one_line
+from quantserve.rag.answer import Answer, Answerer, AnswerFailed
+from quantserve.rag.llm import Message
+from quantserve.rag.show import note_on, passages_table
+from quantserve.rag.text import normalise
 
 PROMPT = "질문> "
 ENDINGS = frozenset({"종료", "exit", "quit", "/exit", "/quit"})

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from core.checked import Checked, Range
-from core.errors import UsageError
-from core.home import generated
+from quantserve.core.checked import Checked, Range
+from quantserve.core.errors import UsageError
+from quantserve.core.home import generated
 
 RetrieveMode = Literal["hybrid", "hybrid-rrf", "dense", "bm25"]
 RerankKind = Literal["off", "cross-encoder", "endpoint"]

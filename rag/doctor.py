@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from core.errors import QuantserveError
-from core.files import Locked
-from core.origin import is_loopback
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder, load_embedder, resolve
-from rag.llm import ModelServer
-from rag.server.config import ServerConfig
-from rag.server.keys import read_keys
-from rag.server.run import listen
-from rag.store.base import LOCAL, open_store
+from quantserve.core.errors import QuantserveError
+from quantserve.core.files import Locked
+from quantserve.core.origin import is_loopback
+from quantserve.rag.config import RagConfig
+from quantserve.rag.embedding.backend import Embedder, load_embedder, resolve
+from quantserve.rag.llm import ModelServer
+from quantserve.rag.server.config import ServerConfig
+from quantserve.rag.server.keys import read_keys
+from quantserve.rag.server.run import listen
+from quantserve.rag.store.base import LOCAL, open_store
 
 _LEAST_FREE_GB = 1
 
@@ -65,7 +65,7 @@ def _embedding(config: RagConfig) -> tuple[Finding, Embedder | None]:
 
 
 def _index(config: RagConfig, embedder: Embedder | None) -> Iterator[Finding]:
-    from rag.retrieve import Searcher
+    from quantserve.rag.retrieve import Searcher
 
     try:
         store = open_store(config)
@@ -127,14 +127,14 @@ def _keys(config: ServerConfig) -> Finding:
         return Finding(
             "error",
             f"rag serve will not listen on {config.host} without keys",
-            "python -m rag keys create NAME",
+            "quantserve rag keys create NAME",
         )
     try:
         count = len(read_keys(config.keys_file).keys)
     except QuantserveError as error:
         return _of(error, "error")
     if not count:
-        return Finding("warning", f"{config.keys_file} holds no key", "python -m rag keys create NAME")
+        return Finding("warning", f"{config.keys_file} holds no key", "quantserve rag keys create NAME")
     return Finding("ok", f"{count} keys in {config.keys_file}")
 
 

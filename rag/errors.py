@@ -23,7 +23,7 @@ QuantserveError
 
 from __future__ import annotations
 
-from core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.errors import InputError, QuantserveError, UsageError
 
 
 class RagError(QuantserveError):

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from core.console import console, styled
-from core.terminal import one_line
-from rag.answer import Answer
-from rag.ingest import IndexReport
-from rag.retrieve import Passage
+from quantserve.core.console import console, styled
+from quantserve.core.terminal import one_line
+from quantserve.rag.answer import Answer
+from quantserve.rag.ingest import IndexReport
+from quantserve.rag.retrieve import Passage
 
 _EXCERPT = 90
 _REASONS = {

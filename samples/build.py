@@ -18,7 +18,7 @@ from fpdf.fonts import FontFace
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from core.files import write_bytes
+from quantserve.core.files import write_bytes
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "sources"

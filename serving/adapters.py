@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
-from core.json_input import read_json_object
-from serving.errors import TargetError
-from serving.model import ModelFacts
-from serving.target import check_safetensors, safetensors_shapes
+from quantserve.core.errors import UsageError
+from quantserve.core.json_input import read_json_object
+from quantserve.serving.errors import TargetError
+from quantserve.serving.model import ModelFacts
+from quantserve.serving.target import check_safetensors, safetensors_shapes
 
 WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"

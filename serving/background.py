@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from core.console import console
-from core.files import open_private, private_folder
-from core.logs import last_words, read_tail, telling_line
-from serving.config import RunDirectory, ServeOptions
-from serving.errors import EngineDied, EngineNotReady, ServingError
-from serving.health import decode_probe
-from serving.prepare import request_of
-from serving.processes import process_alive
-from serving.state import ServerState, read_state
+from quantserve.core.console import console
+from quantserve.core.files import open_private, private_folder
+from quantserve.core.logs import last_words, read_tail, telling_line
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.errors import EngineDied, EngineNotReady, ServingError
+from quantserve.serving.health import decode_probe
+from quantserve.serving.prepare import request_of
+from quantserve.serving.processes import process_alive
+from quantserve.serving.state import ServerState, read_state
 
 _ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.1
@@ -30,7 +30,7 @@ def serve_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_tim
     words = [
         sys.executable,
         "-m",
-        "serving",
+        "quantserve.serving",
         "serve",
         str(target.absolute()),
     ]  # a link stays one, for restart

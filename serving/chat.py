@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import UsageError
-from core.files import write_text
+from quantserve.core.errors import UsageError
+from quantserve.core.files import write_text
 
 END_WORDS = frozenset({"종료", "/quit", "/exit"})
 HELP = """\

@@ -7,19 +7,19 @@ The single decisions are in serving.planning; this file asks them in order and l
 
 from __future__ import annotations
 
-from quantize.artifact import ACCEPT
-from serving.dtype import DtypeChoice, choose_cpu_dtype, choose_gpu_dtype
-from serving.errors import HardwareError
-from serving.hardware.facts import Hardware
-from serving.memory import weights_in_memory
-from serving.model import ModelFacts
-from serving.planning import attention, features, kv_memory, parallel, tasks
-from serving.planning.environment import cpu_parallel, environment, executor
-from serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs
-from serving.planning.options import require_known
-from serving.planning.words import parse_flags, parse_words
-from serving.tls import FLAGS as TLS_FLAGS
-from serving.tls import tls_of
+from quantserve.quantize.artifact import ACCEPT
+from quantserve.serving.dtype import DtypeChoice, choose_cpu_dtype, choose_gpu_dtype
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware.facts import Hardware
+from quantserve.serving.memory import weights_in_memory
+from quantserve.serving.model import ModelFacts
+from quantserve.serving.planning import attention, features, kv_memory, parallel, tasks
+from quantserve.serving.planning.environment import cpu_parallel, environment, executor
+from quantserve.serving.planning.items import ENGINE_MODULE, Item, Plan, PlanInputs
+from quantserve.serving.planning.options import require_known
+from quantserve.serving.planning.words import parse_flags, parse_words
+from quantserve.serving.tls import FLAGS as TLS_FLAGS
+from quantserve.serving.tls import tls_of
 
 __all__ = ["ENGINE_MODULE", "Item", "Plan", "PlanInputs", "default_profile", "make_plan", "parse_flags"]
 
@@ -51,7 +51,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     if inputs.on_gpu and not inputs.hardware.gpus:
         raise HardwareError(
             f"profile {inputs.profile_name!r} wants a GPU and torch sees none",
-            mend="Use --profile cpu, or look at python -m serving doctor",
+            mend="Use --profile cpu, or look at quantserve serving doctor",
         )
     require_known(tuple(inputs.profile.vllm), f"profile {inputs.profile_name!r}")
     require_known(tuple(parse_words(inputs.options.vllm_args)), "after --")

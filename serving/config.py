@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.files import exclusive_lock
-from core.home import generated
+from quantserve.core.files import exclusive_lock
+from quantserve.core.home import generated
 
 LOOPBACK = "127.0.0.1"
 

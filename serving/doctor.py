@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.errors import ResourceError
-from core.sizes import binary_size
-from serving.dtype import bfloat16_dies, gemm_needs_cap
-from serving.hardware.driver import driver_report
-from serving.hardware.facts import Hardware
-from serving.hardware.system import read_memory
-from serving.prepare import WITH_ENGINE, engine_is_here
+from quantserve.core.errors import ResourceError
+from quantserve.core.sizes import binary_size
+from quantserve.serving.dtype import bfloat16_dies, gemm_needs_cap
+from quantserve.serving.hardware.driver import driver_report
+from quantserve.serving.hardware.facts import Hardware
+from quantserve.serving.hardware.system import read_memory
+from quantserve.serving.prepare import WITH_ENGINE, engine_is_here
 
 GIB = 1 << 30
 _ENVIRONMENTS = ("quantize", "serving", "rag")
@@ -90,7 +90,7 @@ def check_port(host: str, port: int, ours: bool) -> Iterator[Finding]:
     """Whether the default port can be had, or is already held by our own server."""
     if importlib.util.find_spec("psutil") is None:
         return
-    from serving.ports import claim_port
+    from quantserve.serving.ports import claim_port
 
     try:
         claim_port(host, port)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.errors import HardwareError
-from serving.hardware.facts import GemmSpeed, Hardware
-from serving.model import ModelFacts
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware.facts import GemmSpeed, Hardware
+from quantserve.serving.model import ModelFacts
 
 # vLLM refuses these in float16: they overflow.
 _NO_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
@@ -69,7 +69,7 @@ def choose_cpu_dtype(hardware: Hardware, facts: ModelFacts, wanted: str) -> Dtyp
         what = "no number format" if wanted == "auto" else wanted
         raise HardwareError(
             f"{what} computes {facts.model_type} on this machine",
-            mend="See python -m serving doctor",
+            mend="See quantserve serving doctor",
         )
     best = _best(living)
     reason = f"{best.speed:.0f} GFLOP/s a core measured"

@@ -20,7 +20,7 @@ QuantserveError
 
 from __future__ import annotations
 
-from core.errors import InputError, QuantserveError, ResourceError, UsageError
+from quantserve.core.errors import InputError, QuantserveError, ResourceError, UsageError
 
 
 class ProfileError(UsageError):

@@ -23,15 +23,15 @@ from multiprocessing.context import BaseContext, ForkServerContext, ForkServerPr
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from serving import zen
-from serving.hardware.system import parse_id_list
-from serving.processes import give_way
+from quantserve.serving import zen
+from quantserve.serving.hardware.system import parse_id_list
+from quantserve.serving.processes import give_way
 
 VARIABLE = "QUANTSERVE_FORK_SERVER"
 """`1`: vLLM's processes are forked from a fork server. It is for engines of one worker, whose processors are
 named, and for Intel's OpenMP (serving.planning.environment)."""
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
-ONE_PROCESS = "serving.one_process.OneProcess"
+ONE_PROCESS = "quantserve.serving.one_process.OneProcess"
 """The executor with which the engine core computes itself; it needs to be forked."""
 
 _SHARED = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.guard.internal import probe_headers
+from quantserve.serving.guard.internal import probe_headers
 
 _PROBE = {"prompt": "The", "max_tokens": 1, "temperature": 0.0}
 

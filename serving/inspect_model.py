@@ -1,6 +1,6 @@
 """What vLLM's own configuration code makes of a checkpoint, as a line of JSON; a program of its own.
 
-    python -m serving.inspect_model DIRECTORY [vLLM's flags]
+    python -m quantserve.serving.inspect_model DIRECTORY [vLLM's flags]
 
 vLLM takes half a minute of processor to import, which the launcher never does. Nothing is loaded or computed:
 its ModelConfig reads the configuration files and asks its registry, as the engine does at its start.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from serving.inspection import EngineView
+from quantserve.serving.inspection import EngineView
 
 _SETTINGS = {
     "HF_HUB_OFFLINE": "1",

@@ -19,9 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from core.files import one_at_a_time, write_json
-from serving.errors import TargetError
-from serving.planning.words import parse_words
+from quantserve.core.files import one_at_a_time, write_json
+from quantserve.serving.errors import TargetError
+from quantserve.serving.planning.words import parse_words
 
 _ROOT = Path(__file__).resolve().parents[1]
 _TIMEOUT_S = 600.0
@@ -142,7 +142,7 @@ def _ask(directory: Path, flags: list[str]) -> dict[str, Any]:
     Raises:
         TargetError: it died over the checkpoint, as the engine would.
     """
-    words = [sys.executable, "-m", "serving.inspect_model", str(directory), *flags]
+    words = [sys.executable, "-m", "quantserve.serving.inspect_model", str(directory), *flags]
     try:
         done = subprocess.run(
             words,

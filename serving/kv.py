@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.model import ModelFacts
+from quantserve.serving.model import ModelFacts
 
 BLOCK_TOKENS_CPU = 128
 BLOCK_TOKENS_CPU_MLA = 16

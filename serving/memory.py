@@ -5,8 +5,8 @@ Figures are estimates of the resident size; `FIXED_BYTES` was measured (SmolLM2-
 
 from __future__ import annotations
 
-from serving.kv import ELEMENT_BYTES
-from serving.model import ModelFacts
+from quantserve.serving.kv import ELEMENT_BYTES
+from quantserve.serving.model import ModelFacts
 
 GIB = 1 << 30
 FIXED_BYTES = int(1.6 * GIB)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from core.checkpoints import WeightFiles, find_weights, quantization_in_config
-from core.json_input import read_json_object
-from serving.errors import TargetError
-from serving.inspection import EngineView
+from quantserve.core.checkpoints import WeightFiles, find_weights, quantization_in_config
+from quantserve.core.json_input import read_json_object
+from quantserve.serving.errors import TargetError
+from quantserve.serving.inspection import EngineView
 
 Task = Literal["generate", "embed", "score", "classify", "transcribe"]
 TASKS: tuple[Task, ...] = get_args(Task)

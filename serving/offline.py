@@ -1,6 +1,6 @@
 """Answers to lists, for Python programs: an engine for a block of code, or a server that runs already.
 
-    from serving import offline
+    from quantserve.serving import offline
 
     with offline.engine("artifacts/NAME/current") as model:
         answers = model.chat(["What is 2 + 2?", "Name a colour."], max_tokens=16)
@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from serving.config import RunDirectory
-from serving.errors import NotRunning, ServingError
-from serving.temporary import temporary_server
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import NotRunning, ServingError
+from quantserve.serving.temporary import temporary_server
 
 if TYPE_CHECKING:
     import openai
@@ -154,5 +154,5 @@ def first_model(client: openai.OpenAI) -> str:
         return client.models.list().data[0].id
     except openai.OpenAIError as error:
         raise NotRunning(
-            f"no server answers at {client.base_url}: {error}", mend="Start one: python -m serving up TARGET"
+            f"no server answers at {client.base_url}: {error}", mend="Start one: quantserve serving up TARGET"
         ) from error

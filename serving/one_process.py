@@ -12,9 +12,9 @@ from __future__ import annotations
 from vllm.logger import init_logger
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
-from serving.huge_pages import use_huge_pages
-from serving.int8_rows import take_any_dimensions
-from serving.moe_routing import take_any_routing
+from quantserve.serving.huge_pages import use_huge_pages
+from quantserve.serving.int8_rows import take_any_dimensions
+from quantserve.serving.moe_routing import take_any_routing
 
 _log = init_logger(__name__)
 

@@ -6,7 +6,7 @@ import socket
 
 import psutil
 
-from serving.errors import PortTaken
+from quantserve.serving.errors import PortTaken
 
 BACKLOG = 2048
 """Connections the kernel keeps for us; uvicorn, whose engines inherit the socket, uses the same."""

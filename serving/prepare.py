@@ -7,18 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from serving.adapters import parse_adapters, read_adapters
-from serving.command import Plan, PlanInputs, default_profile, make_plan
-from serving.config import RunDirectory, ServeOptions
-from serving.errors import ServingError
-from serving.guard.prepare import guarded
-from serving.hardware import load_or_probe
-from serving.hardware.system import read_memory
-from serving.inspection import Views
-from serving.profiles import load_profile
-from serving.target import Target, resolve_target
+from quantserve.serving.adapters import parse_adapters, read_adapters
+from quantserve.serving.command import Plan, PlanInputs, default_profile, make_plan
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.errors import ServingError
+from quantserve.serving.guard.prepare import guarded
+from quantserve.serving.hardware import load_or_probe
+from quantserve.serving.hardware.system import read_memory
+from quantserve.serving.inspection import Views
+from quantserve.serving.profiles import load_profile
+from quantserve.serving.target import Target, resolve_target
 
-WITH_ENGINE = "Run it by .venvs/serving/bin/python -m serving, after make setup"
+WITH_ENGINE = "Run it by .venvs/serving/bin/quantserve serving, after make setup"
 
 
 def engine_is_here() -> bool:

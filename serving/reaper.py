@@ -1,6 +1,6 @@
 """End the engine when its launcher is killed.
 
-    python -m serving.reaper GRACE_S      process-group ids arrive on stdin, one a line
+    python -m quantserve.serving.reaper GRACE_S      process-group ids arrive on stdin, one a line
 
 The launcher holds the other end of the pipe. However it dies, the kernel closes it, and every process
 of the named groups is ended. `-GROUP` takes a group off the list.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from serving.processes import end_group
+from quantserve.serving.processes import end_group
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from core.files import write_json
-from serving.processes import process_alive, start_ticks
+from quantserve.core.files import write_json
+from quantserve.serving.processes import process_alive, start_ticks
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import (
+from quantserve.core.checkpoints import (
     INDEX,
     WeightFiles,
     file_with_code,
@@ -16,12 +16,12 @@ from core.checkpoints import (
     quantization_in_config,
     tensor_infos,
 )
-from core.tensor_file import read_tensor_infos
-from quantize.artifact import ArtifactError, is_artifact, read_manifest, read_report
-from serving.errors import TargetError
-from serving.inspection import Views, not_served
-from serving.model import ModelFacts, read_config, read_model_facts
-from serving.verify import verify
+from quantserve.core.tensor_file import read_tensor_infos
+from quantserve.quantize.artifact import ArtifactError, is_artifact, read_manifest, read_report
+from quantserve.serving.errors import TargetError
+from quantserve.serving.inspection import Views, not_served
+from quantserve.serving.model import ModelFacts, read_config, read_model_facts
+from quantserve.serving.verify import verify
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
@@ -53,7 +53,7 @@ def resolve_target(
     """
     directory = given.resolve()
     if not directory.is_dir():
-        raise TargetError(f"{given} is not a directory", mend="Make one: python -m quantize model, or run")
+        raise TargetError(f"{given} is not a directory", mend="Make one: quantserve quantize model, or run")
     if is_artifact(directory):
         manifest = read_manifest(directory)
         verify(directory, manifest, stamps, full=full_check)
@@ -71,7 +71,7 @@ def resolve_target(
     if quantization_in_config(config) is None and holds_packed(tensors):
         raise TargetError(
             f"{directory} is quantized, but its config.json does not say how, so the engine cannot know",
-            mend=f"Import it: python -m quantize import {directory}",
+            mend=f"Import it: quantserve quantize import {directory}",
         )
     facts = read_model_facts(directory, view, config=config, weights=weights)
     return Target(directory, name, version, method, bits, facts, _verdict(directory))

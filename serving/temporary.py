@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import open_private
-from core.logs import last_words, read_tail, telling_line
-from serving.config import LauncherOptions, RunDirectory
-from serving.errors import EngineDied, EngineNotReady
+from quantserve.core.files import open_private
+from quantserve.core.logs import last_words, read_tail, telling_line
+from quantserve.serving.config import LauncherOptions, RunDirectory
+from quantserve.serving.errors import EngineDied, EngineNotReady
 
 _ROOT = Path(__file__).resolve().parents[1]
 _POLL_S = 0.1
@@ -51,7 +51,16 @@ def temporary_server(
     """
     with tempfile.TemporaryDirectory(prefix="quantserve-") as folder:
         ready, log = Path(folder) / "ready.json", Path(folder) / "log"
-        words = [sys.executable, "-m", "serving", "serve", str(target.resolve()), "--port", "0", "--private"]
+        words = [
+            sys.executable,
+            "-m",
+            "quantserve.serving",
+            "serve",
+            str(target.resolve()),
+            "--port",
+            "0",
+            "--private",
+        ]
         words += ["--ready-file", str(ready), "--die-with-parent", "--run-dir", str(run.resolve())]
         words += ["--ready-timeout-s", str(ready_timeout_s)]
         words += ["--profile", profile] if profile is not None else []

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
+from quantserve.core.errors import UsageError
 
 FILES = ("--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certs")
 REFRESH = "--enable-ssl-refresh"
@@ -90,7 +90,7 @@ def tls_of(flags: Mapping[str, str | None]) -> Tls | None:
         raise UsageError(
             f"--ssl-cert-reqs {wanted} is not served: the probe that finds out whether the engine lives has "
             "no certificate to show",
-            mend="Use 0 or 1, and API keys to tell clients apart (python -m serving keys create NAME)",
+            mend="Use 0 or 1, and API keys to tell clients apart (quantserve serving keys create NAME)",
         )
     return Tls(
         certfile,

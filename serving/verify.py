@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from core.console import console
-from core.files import sha256_file, write_json
-from core.sizes import decimal_size
-from quantize.artifact import MANIFEST, ArtifactError, Manifest, check_files
+from quantserve.core.console import console
+from quantserve.core.files import sha256_file, write_json
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.artifact import MANIFEST, ArtifactError, Manifest, check_files
 
 # What an engine reads; a README or the gate's pages beside it do no harm.
 _READ_BY_ENGINES = {".safetensors", ".bin", ".pt", ".model", ".tiktoken", ".jinja", ".py"}

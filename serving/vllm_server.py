@@ -1,6 +1,6 @@
 """The engine's process: vLLM's own OpenAI server, made safe to own.
 
-    python -m serving.vllm_server --parent PID <vLLM flags>
+    python -m quantserve.serving.vllm_server --parent PID <vLLM flags>
 
 It takes connections on the socket it inherits from the launcher, and so binds none of its own.
 Before vLLM starts, the kernel is asked to end this process with its launcher, and for the AMX registers
@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import sys
 
-from serving import forking, zen
-from serving.amx import request_tiles
-from serving.processes import die_with_parent, raise_file_limit
-from serving.supervise.children import reporter, reporting_uncaught, watch_children
-from serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
-from serving.waiting import sleep_while_waiting
+from quantserve.serving import forking, zen
+from quantserve.serving.amx import request_tiles
+from quantserve.serving.processes import die_with_parent, raise_file_limit
+from quantserve.serving.supervise.children import reporter, reporting_uncaught, watch_children
+from quantserve.serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
+from quantserve.serving.waiting import sleep_while_waiting
 
 _PRIVATE = (LISTENER_VARIABLE, LINE_VARIABLE)
 
@@ -47,8 +47,8 @@ def main() -> None:
     listener = inherited(LISTENER_VARIABLE)
     import uvicorn.config
 
-    from serving.guard.heads import bounded_heads
-    from serving.guard.settings import from_environment
+    from quantserve.serving.guard.heads import bounded_heads
+    from quantserve.serving.guard.settings import from_environment
 
     # vLLM has no option for uvicorn's protocol either; it leaves the choice to this table.
     uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_heads(from_environment().limits)  # type: ignore[assignment]

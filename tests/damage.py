@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from quantize.artifact import MANIFEST, file_records, read_manifest, write_manifest
+from quantserve.quantize.artifact import MANIFEST, file_records, read_manifest, write_manifest
 
 Tensors = dict[str, torch.Tensor]
 _SEED = 7

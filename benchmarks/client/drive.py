@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from benchmarks.client.http import Http
-from benchmarks.client.session import headers_of, path_of, play
-from benchmarks.plan import Shard, Task
-from benchmarks.records import Record
+from quantserve.benchmarks.client.http import Http
+from quantserve.benchmarks.client.session import headers_of, path_of, play
+from quantserve.benchmarks.plan import Shard, Task
+from quantserve.benchmarks.records import Record
 
 LAG_PERIOD_S = 0.02
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import orjson
 
-from benchmarks import records
-from benchmarks.client.worker import dump_shard, lags_path
-from benchmarks.errors import WorkerFailed
-from benchmarks.plan import Shard
+from quantserve.benchmarks import records
+from quantserve.benchmarks.client.worker import dump_shard, lags_path
+from quantserve.benchmarks.errors import WorkerFailed
+from quantserve.benchmarks.plan import Shard
 
 START_DELAY_S = 0.2
 
@@ -125,7 +125,7 @@ class _Member:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "benchmarks.client.worker",
+            "quantserve.benchmarks.client.worker",
             str(plan_path),
             str(records_path),
             stdin=asyncio.subprocess.PIPE,

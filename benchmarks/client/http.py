@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from benchmarks.errors import BadOption
-from benchmarks.records import Failure
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.records import Failure
 
 
 @dataclasses.dataclass(slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from benchmarks.client.http import Http, Reply
-from benchmarks.client.stream import Answer, parse
-from benchmarks.plan import Shard, Target, Task, Turn
-from benchmarks.records import Failure, Record
+from quantserve.benchmarks.client.http import Http, Reply
+from quantserve.benchmarks.client.stream import Answer, parse
+from quantserve.benchmarks.plan import Shard, Target, Task, Turn
+from quantserve.benchmarks.records import Failure, Record
 
 
 def path_of(target: Target) -> str:

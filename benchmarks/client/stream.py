@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.records import Failure
+from quantserve.benchmarks.records import Failure
 
 EXTENSION = "quantserve"
 """Field in which our own servers report about themselves."""

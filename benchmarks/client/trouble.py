@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from benchmarks.servers import Server
+from quantserve.benchmarks.servers import Server
 
 _ANSWER_TIMEOUT_S = 20.0
 _LONGEST_STAY_S = 3.0

@@ -1,4 +1,4 @@
-"""One load process: `python -m benchmarks.client.worker SHARD.json RECORDS.jsonl`.
+"""One load process: `python -m quantserve.benchmarks.client.worker SHARD.json RECORDS.jsonl`.
 
 Says `{"ready": true}` on stdout, waits for a line with the start time (perf_counter) on stdin, drives
 its shard, reports progress once in a while, and at last its CPU seconds, with its event-loop delays in a file
@@ -19,9 +19,9 @@ from typing import Any
 import orjson
 import uvloop
 
-from benchmarks.client.drive import drive
-from benchmarks.plan import Shard, Target, Task, Turn
-from benchmarks.records import Failure, Record, encode
+from quantserve.benchmarks.client.drive import drive
+from quantserve.benchmarks.plan import Shard, Target, Task, Turn
+from quantserve.benchmarks.records import Failure, Record, encode
 
 PROGRESS_PERIOD_S = 0.25
 

@@ -1,1 +1,1 @@
-"""One thin module per command of `python -m benchmarks`; heavy libraries load inside the functions."""
+"""One thin module per command of `quantserve benchmarks`; heavy libraries load inside the functions."""

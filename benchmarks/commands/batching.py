@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -22,8 +22,8 @@ def batching(
     """What batching buys: one at a time, static, dynamic and continuous."""
     import dataclasses
 
-    from benchmarks.programs import batching as program
-    from benchmarks.programs import common
+    from quantserve.benchmarks.programs import batching as program
+    from quantserve.benchmarks.programs import common
 
     how = program.QUICK if recorded.quick else program.BatchingOptions()
     how = dataclasses.replace(

@@ -20,12 +20,12 @@ def compare(
 
     With limits, code 7 or 8 when none is broken and one of the runs is not valid, or not known to be.
     """
-    from benchmarks.compare import command, limits
-    from benchmarks.errors import RegressionFound
-    from benchmarks.programs.common import judged
-    from benchmarks.report.common import reasons
-    from core.console import console, emit_json
-    from core.files import write_text
+    from quantserve.benchmarks.compare import command, limits
+    from quantserve.benchmarks.errors import RegressionFound
+    from quantserve.benchmarks.programs.common import judged
+    from quantserve.benchmarks.report.common import reasons
+    from quantserve.core.console import console, emit_json
+    from quantserve.core.files import write_text
 
     wanted = [limits.parse(part) for text in fail_on or [] for part in text.split(",")]
     result = command.compare(run_a, run_b, wanted)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -24,9 +24,9 @@ def crosscheck(
     """Ours, `vllm bench serve` and GuideLLM in turns on one server: do they see the same?"""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import crosscheck as program
-    from benchmarks.servers import attach
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import crosscheck as program
+    from quantserve.benchmarks.servers import attach
 
     how = program.CrossOptions(str(Path(tokenizer).resolve()), guidellm)
     how = dataclasses.replace(how, users=users or how.users, requests=requests or how.requests)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -23,8 +23,8 @@ def features(
     """Engine features on and off, each on a workload where it should help and one where it should hurt."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import features as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import features as program
 
     how = program.QUICK if recorded.quick else program.FeatureOptions()
     how = dataclasses.replace(how, only=tuple(only) if only else how.only, profile=profile)

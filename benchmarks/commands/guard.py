@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -20,8 +20,8 @@ def guard(
     """What the guard costs over HTTP: the same engine with and without it; exit code 1 above the targets."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import guard as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import guard as program
 
     how = program.QUICK if recorded.quick else program.GuardOptions()
     how = dataclasses.replace(how, users=users or how.users)

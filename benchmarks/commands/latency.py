@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -26,10 +26,10 @@ def latency(
     """Curves over concurrency, the knee, and the highest rate that meets the SLO, for one server."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import latency as program
-    from benchmarks.servers import attach
-    from benchmarks.workload.spec import parse as parse_workload
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import latency as program
+    from quantserve.benchmarks.servers import attach
+    from quantserve.benchmarks.workload.spec import parse as parse_workload
 
     how = program.QUICK if recorded.quick else program.LatencyOptions()
     if users is not None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.errors import BadOption
-from core.home import generated
+from quantserve.benchmarks.errors import BadOption
+from quantserve.core.home import generated
 
 if TYPE_CHECKING:
-    from benchmarks.programs.common import RunOptions
+    from quantserve.benchmarks.programs.common import RunOptions
 
 BaseUrl = Annotated[
     str, typer.Option("--base-url", envvar="OPENAI_BASE_URL", help="the server's /v1 address")
@@ -54,7 +54,7 @@ class Recorded:
 
     def options(self, repeats: int) -> RunOptions:
         """What the programs take; `repeats` where the user names none."""
-        from benchmarks.programs.common import RunOptions
+        from quantserve.benchmarks.programs.common import RunOptions
 
         return RunOptions(self.out, self.name, self.seed, self.repeats or repeats)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -32,8 +32,8 @@ def peers(
     """Ours against plain vLLM, transformers and llama.cpp, in turns."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import peers as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import peers as program
 
     how = program.QUICK if recorded.quick else program.PeerOptions()
     how = dataclasses.replace(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -24,8 +24,8 @@ def quant(
     """What quantizing costs and gives: quality beside speed, memory, load time and price."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import quant as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import quant as program
 
     how = program.QUICK if recorded.quick else program.QuantOptions()
     how = dataclasses.replace(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.home import generated
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.home import generated
+from quantserve.core.options import spread
 
 INDEX = generated("run/index")
 
@@ -34,9 +34,9 @@ def rag(
     """Where the time of a RAG answer goes, by concurrency and corpus size."""
     import dataclasses
 
-    from benchmarks import servers
-    from benchmarks.programs import common
-    from benchmarks.programs import rag as program
+    from quantserve.benchmarks import servers
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import rag as program
 
     how = program.QUICK if recorded.quick else program.RagOptions()
     how = dataclasses.replace(

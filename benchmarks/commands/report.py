@@ -12,8 +12,8 @@ def report(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="a directory in runs/")],
 ) -> None:
     """Compute a run's figures and report again from its raw records alone."""
-    from benchmarks.programs import common, registry
-    from benchmarks.store import Run
+    from quantserve.benchmarks.programs import common, registry
+    from quantserve.benchmarks.store import Run
 
     opened = Run.open(run_directory)
     common.judged(common.finish(opened, registry.sections_of(str(opened.config().get("program")))))

@@ -13,11 +13,11 @@ def results(
     out: Annotated[Path, typer.Option(help="the file to write")] = Path("docs/results.md"),
 ) -> None:
     """Write docs/results.md from stored runs."""
-    from benchmarks.programs import registry
-    from benchmarks.report.results import generate
-    from benchmarks.store import Run
-    from core.console import emit_json
-    from core.files import write_text
+    from quantserve.benchmarks.programs import registry
+    from quantserve.benchmarks.report.results import generate
+    from quantserve.benchmarks.store import Run
+    from quantserve.core.console import emit_json
+    from quantserve.core.files import write_text
 
     pairs = [
         (path, registry.sections_of(str(Run.open(path).config().get("program")))) for path in run_directories

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.home import generated
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.home import generated
+from quantserve.core.options import spread
 
 MODEL = generated("models/multilingual-e5-small")
 
@@ -25,8 +25,8 @@ def retrieval(
     """How fast retrieval embeds, by backend, and searches, with recall; exit code 1 below the targets."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import retrieval as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import retrieval as program
 
     how = program.QUICK if recorded.quick else program.RetrievalOptions()
     how = dataclasses.replace(

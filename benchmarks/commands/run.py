@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -33,11 +33,11 @@ def run(
     """Put any load on any OpenAI-compatible server."""
     import dataclasses
 
-    from benchmarks.load.spec import parse as parse_load
-    from benchmarks.measure import CellOptions
-    from benchmarks.programs import common, load_run
-    from benchmarks.servers import attach
-    from benchmarks.workload.spec import parse as parse_workload
+    from quantserve.benchmarks.load.spec import parse as parse_load
+    from quantserve.benchmarks.measure import CellOptions
+    from quantserve.benchmarks.programs import common, load_run
+    from quantserve.benchmarks.servers import attach
+    from quantserve.benchmarks.workload.spec import parse as parse_workload
 
     loads = [parse_load(text) for text in load or ["closed:8"]]
     asked = parse_workload(workload)

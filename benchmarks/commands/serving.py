@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
-from core.options import spread
+from quantserve.benchmarks.commands import parameters as p
+from quantserve.core.options import spread
 
 
 @spread
@@ -22,8 +22,8 @@ def serving(
     """Ours against vLLM's defaults, same model, dtype and cache, in turns; exit code 1 below the targets."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import serving as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import serving as program
 
     how = program.QUICK if recorded.quick else program.ServingOptions()
     how = dataclasses.replace(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.commands import parameters as p
+from quantserve.benchmarks.commands import parameters as p
 
 
 def soak(
@@ -21,8 +21,8 @@ def soak(
     """Load, cancellations and malformed requests for minutes: failures, leaks, drift; exit code 1 on any."""
     import dataclasses
 
-    from benchmarks.programs import common
-    from benchmarks.programs import soak as program
+    from quantserve.benchmarks.programs import common
+    from quantserve.benchmarks.programs import soak as program
 
     how = dataclasses.replace(program.SoakOptions(), minutes=minutes, profile=profile)
     how = dataclasses.replace(how, users=users or how.users)

@@ -7,11 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.compare.limits import RATES
-from benchmarks.metrics import latency
-from benchmarks.metrics.compute import Slo, by_cell, rates
-from benchmarks.metrics.statistics import QUANTILES, RESAMPLES, Array, interval, quantile, quantiles, resample
-from benchmarks.records import Failure, Record
+from quantserve.benchmarks.compare.limits import RATES
+from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.metrics.compute import Slo, by_cell, rates
+from quantserve.benchmarks.metrics.statistics import (
+    QUANTILES,
+    RESAMPLES,
+    Array,
+    interval,
+    quantile,
+    quantiles,
+    resample,
+)
+from quantserve.benchmarks.records import Failure, Record
 
 BATCHES = 10
 """Parts a single repeat is cut into, to see how much its rate varies by itself."""

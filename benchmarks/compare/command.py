@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.analyse import analyse, slo_of
-from benchmarks.compare.change import Change, change
-from benchmarks.compare.limits import RATES, Limit
-from benchmarks.errors import BadRun
-from benchmarks.records import Record
-from benchmarks.report import show
-from benchmarks.report.table import Table
-from benchmarks.store import Run
+from quantserve.benchmarks.analyse import analyse, slo_of
+from quantserve.benchmarks.compare.change import Change, change
+from quantserve.benchmarks.compare.limits import RATES, Limit
+from quantserve.benchmarks.errors import BadRun
+from quantserve.benchmarks.records import Record
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Table
+from quantserve.benchmarks.store import Run
 
 SHOWN = (
     "output_tps",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from benchmarks.errors import BadOption
+from quantserve.benchmarks.errors import BadOption
 
 LATENCIES = ("ttft", "tpot", "itl", "e2e", "response")
 RATES = ("output_tps", "total_tps", "requests_ps", "goodput_ps")

@@ -8,7 +8,7 @@ import math
 import random
 from pathlib import Path
 
-from benchmarks.errors import BadOption, BadRun
+from quantserve.benchmarks.errors import BadOption, BadRun
 
 
 def constant(rate_per_s: float, count: int) -> list[float]:

@@ -14,8 +14,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from benchmarks.errors import BadOption
-from benchmarks.load import arrivals
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.load import arrivals
 
 _PATTERN = re.compile(r"^(closed|poisson|constant|burst|gamma):([0-9.]+)(?:x([0-9.]+))?$")
 

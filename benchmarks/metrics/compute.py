@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics import latency
-from benchmarks.metrics.statistics import (
+from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.metrics.statistics import (
     QUANTILES,
     Array,
     interval,
@@ -21,7 +21,7 @@ from benchmarks.metrics.statistics import (
     quantiles,
     resample,
 )
-from benchmarks.records import Failure, Record
+from quantserve.benchmarks.records import Failure, Record
 
 Interval = tuple[float, float] | None
 BOOTSTRAP_MAX_VALUES = 20_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.records import Record
+from quantserve.benchmarks.records import Record
 
 Value = Callable[[Record], float | None]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.metrics.statistics import RESAMPLES, interval, quantile_interval
+from quantserve.benchmarks.metrics.statistics import RESAMPLES, interval, quantile_interval
 
 ENOUGH_PAIRS = 3
 Interval = tuple[float, float] | None

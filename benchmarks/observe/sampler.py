@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.observe import gpu, processes, prometheus
+from quantserve.benchmarks.observe import gpu, processes, prometheus
 
 Sample = dict[str, Any]
 

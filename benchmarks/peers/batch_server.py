@@ -1,6 +1,6 @@
 """Hugging Face transformers behind OpenAI HTTP, batching the three ways that came before continuous batching.
 
-    .venvs/serving/bin/python -m benchmarks.peers.batch_server --model DIR --port 9000 --dtype float16
+    .venvs/serving/bin/python -m quantserve.benchmarks.peers.batch_server --model DIR --port 9000 --dtype float16
 
 Runs in the serving environment (torch, transformers, starlette, uvicorn), so dtype, libraries and threads
 are the engine's. `POST /configure {"mode": "static", "batch": 8, "window_s": 0.05}` sets the way:

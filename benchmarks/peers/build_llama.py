@@ -1,4 +1,4 @@
-"""Build llama.cpp's server for this CPU: `python -m benchmarks.peers.build_llama` (ten minutes on two cores).
+"""Build llama.cpp's server for this CPU: `python -m quantserve.benchmarks.peers.build_llama` (ten minutes on two cores).
 
 The source comes from the Python package index (llama-cpp-python carries llama.cpp whole), the tools from
 requirements/peers.txt in an environment of their own, .venvs/peers. Instruction sets are those the CPU
@@ -15,10 +15,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.peers.commands import LLAMA_SERVER
-from benchmarks.servers import ROOT
-from core.console import console
+from quantserve.benchmarks.errors import BenchmarkError
+from quantserve.benchmarks.peers.commands import LLAMA_SERVER
+from quantserve.benchmarks.servers import ROOT
+from quantserve.core.console import console
 
 SOURCE = "llama-cpp-python==0.3.36"
 ENVIRONMENT = LLAMA_SERVER.parent.parent

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import ROOT, Server, serving_python
+from quantserve.benchmarks.servers import ROOT, Server, serving_python
 
 CARRIED = (
     "LD_PRELOAD",
@@ -52,7 +52,15 @@ def engine_env(server: Server) -> dict[str, str]:
 def transformers(target: str, model: str, port: int, dtype: str) -> list[str]:
     """The batch server, in the serving environment."""
     threads = str(len(os.sched_getaffinity(0)))
-    argv = [serving_python(), "-m", "benchmarks.peers.batch_server", "--model", target, "--port", str(port)]
+    argv = [
+        serving_python(),
+        "-m",
+        "quantserve.benchmarks.peers.batch_server",
+        "--model",
+        target,
+        "--port",
+        str(port),
+    ]
     return [*argv, "--served-model-name", model, "--dtype", dtype, "--threads", threads]
 
 

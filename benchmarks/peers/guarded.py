@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import ServerUnusable
-from benchmarks.servers import ROOT, serving_python
+from quantserve.benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.servers import ROOT, serving_python
 
 _GUARD_FLAG, _GUARD_VARIABLE = "--middleware", "QUANTSERVE_GUARD"
 _TIMEOUT_S = 180.0
@@ -26,13 +26,13 @@ class Planned:
 
 
 def call(*words: str) -> dict[str, Any]:
-    """Run `python -m serving WORDS` and return its last line.
+    """Run `quantserve serving WORDS` and return its last line.
 
     Raises:
         ServerUnusable: it failed; the message is its own.
     """
     done = subprocess.run(
-        [serving_python(), "-m", "serving", *words],
+        [serving_python(), "-m", "quantserve.serving", *words],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import BadRun
-from core.checkpoints import find_weights, model_name
+from quantserve.benchmarks.errors import BadRun
+from quantserve.core.checkpoints import find_weights, model_name
 
 
 def facts(target: Path) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What does batching buy? The same requests one at a time, in static, dynamic and continuous batches.
 
-    python -m benchmarks batching models/SmolLM2-135M-Instruct
+    quantserve benchmarks batching models/SmolLM2-135M-Instruct
 
 The first three run in transformers, the last in our server: same weights, dtype, threads and libraries.
 """
@@ -14,15 +14,23 @@ from typing import Any
 
 import httpx
 
-from benchmarks import servers
-from benchmarks.errors import BadOption, ServerUnusable
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.peers import commands
-from benchmarks.programs.common import RunOptions, begin, find, finish, measure_loads, note_failed, tps
-from benchmarks.report import show, slots
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.errors import BadOption, ServerUnusable
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.peers import commands
+from quantserve.benchmarks.programs.common import (
+    RunOptions,
+    begin,
+    find,
+    finish,
+    measure_loads,
+    note_failed,
+    tps,
+)
+from quantserve.benchmarks.report import show, slots
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
 
 ONE, STATIC, DYNAMIC, CONTINUOUS = "one at a time", "static batches", "dynamic batches", "continuous (vLLM)"
 MODES = {ONE: "single", STATIC: "static", DYNAMIC: "dynamic"}
@@ -56,7 +64,7 @@ def measure(target: str, options: RunOptions, how: BatchingOptions) -> dict[str,
     workload = parse_workload(how.workload)
     if not Path(target).is_dir():
         raise BadOption(
-            f"{target} is no directory", mend="Give a checkpoint: python -m quantize model prints one"
+            f"{target} is no directory", mend="Give a checkpoint: quantserve quantize model prints one"
         )
     details = {"workload": how.workload, "target": target, "window_s": how.window_s}
     run, bench = begin("batching", "Four ways to batch", options, details)

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environment
-from benchmarks.errors import BadOption, NotKnown, NotValid, ServerUnusable, WorkerFailed
-from benchmarks.load.spec import Load
-from benchmarks.measure import Bench, CellOptions
-from benchmarks.metrics.compute import Slo
-from benchmarks.report import common as report_common
-from benchmarks.report.write import SectionMaker, write
-from benchmarks.servers import Server, public
-from benchmarks.store import Run
-from benchmarks.workload.spec import Workload
-from core.console import console, emit_json, styled
-from core.home import generated
+from quantserve.benchmarks import environment
+from quantserve.benchmarks.errors import BadOption, NotKnown, NotValid, ServerUnusable, WorkerFailed
+from quantserve.benchmarks.load.spec import Load
+from quantserve.benchmarks.measure import Bench, CellOptions
+from quantserve.benchmarks.metrics.compute import Slo
+from quantserve.benchmarks.report import common as report_common
+from quantserve.benchmarks.report.write import SectionMaker, write
+from quantserve.benchmarks.servers import Server, public
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import Workload
+from quantserve.core.console import console, emit_json, styled
+from quantserve.core.home import generated
 
 RUNS = generated("runs")
 
@@ -71,7 +71,7 @@ def begin(program: str, title: str, options: RunOptions, details: dict[str, Any]
     config = {
         "program": program,
         "title": title,
-        "command": f"python -m benchmarks {shlex.join(public(sys.argv[1:]))}",
+        "command": f"quantserve benchmarks {shlex.join(public(sys.argv[1:]))}",
         "seed": options.seed,
         "repeats": options.repeats,
         "quick": options.quick,

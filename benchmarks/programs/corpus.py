@@ -1,6 +1,6 @@
 """Search in a large corpus: rag's own index over made vectors, its speed, recall and memory.
 
-    python -m benchmarks.programs.corpus 1000000 384 100 0      one line of JSON
+    python -m quantserve.benchmarks.programs.corpus 1000000 384 100 0      one line of JSON
 
 A program of its own, so that its memory is its own.
 """
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rag.store.base import Floats
-from rag.store.vectors import build_index, search_index
+from quantserve.rag.store.base import Floats
+from quantserve.rag.store.vectors import build_index, search_index
 
 K = 10
 _BLOCK = 100_000

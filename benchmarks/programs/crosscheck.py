@@ -1,6 +1,6 @@
 """Do other instruments see the same? Ours, vLLM's own benchmark and GuideLLM in turns on one server.
 
-    python -m benchmarks crosscheck --base-url http://127.0.0.1:8000/v1 --guidellm PATH
+    quantserve benchmarks crosscheck --base-url http://127.0.0.1:8000/v1 --guidellm PATH
 
 In each turn all send requests of the same lengths in the same order, each instrument in its own words, so
 that none finds in the prefix cache what another sent. The others run in environments of their own:
@@ -15,19 +15,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.measure import Bench, CellOptions
-from benchmarks.metrics.compute import point
-from benchmarks.observe.processes import own_cpu_s
-from benchmarks.programs.common import RunOptions, begin, cell_seed, finish
-from benchmarks.programs.instruments import Job, Seen, guidellm, vllm_bench
-from benchmarks.report import show
-from benchmarks.report.table import Section, Table
-from benchmarks.servers import Server
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
-from benchmarks.workload.tokens import Tokenizer
-from core.console import console
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.measure import Bench, CellOptions
+from quantserve.benchmarks.metrics.compute import point
+from quantserve.benchmarks.observe.processes import own_cpu_s
+from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish
+from quantserve.benchmarks.programs.instruments import Job, Seen, guidellm, vllm_bench
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.benchmarks.workload.tokens import Tokenizer
+from quantserve.core.console import console
 
 FIGURES = ("output_tps", "ttft_s", "tpot_s")
 OURS = "quantserve"

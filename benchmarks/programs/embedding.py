@@ -1,6 +1,6 @@
 """Passages a second and milliseconds a question, of every backend that runs here, in turns.
 
-python -m benchmarks.programs.embedding models/multilingual-e5-small 3      one line of JSON
+python -m quantserve.benchmarks.programs.embedding models/multilingual-e5-small 3      one line of JSON
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.statistics import quantile
-from benchmarks.workload.files import BILINGUAL
-from rag.config import Backend, EmbeddingConfig
-from rag.embedding.backend import Embedder, load_embedder
-from rag.embedding.choose import candidates, choose
+from quantserve.benchmarks.metrics.statistics import quantile
+from quantserve.benchmarks.workload.files import BILINGUAL
+from quantserve.rag.config import Backend, EmbeddingConfig
+from quantserve.rag.embedding.backend import Embedder, load_embedder
+from quantserve.rag.embedding.choose import candidates, choose
 
 CHUNK_TOKENS = 256
 _PASSAGES = 32

@@ -1,6 +1,6 @@
 """What does each engine feature buy, and where does it hurt? On and off, each on two workloads.
 
-python -m benchmarks features models/SmolLM2-135M-Instruct --only prefix-caching
+quantserve benchmarks features models/SmolLM2-135M-Instruct --only prefix-caching
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.errors import BadOption
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.programs.common import RunOptions, begin, finish
-from benchmarks.programs.kept import kept
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.report import show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.programs.common import RunOptions, begin, finish
+from quantserve.benchmarks.programs.kept import kept
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
 
 _NGRAM = '{"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4,"prompt_lookup_min":2}'
 

@@ -1,10 +1,10 @@
 """What the guard costs over HTTP: our engine with and without it, both up, asked in turns.
 
-    python -m benchmarks guard models/SmolLM2-135M-Instruct
+    quantserve benchmarks guard models/SmolLM2-135M-Instruct
 
 The guarded one is as deployed: a key, limits and an audit log. Paths that generate nothing are asked one
 request at a time, bare and guarded by turns, so that a busy machine disturbs both alike; then both stream
-under load. `python -m serving.guard.bench` is the same without sockets and engine.
+under load. `python -m quantserve.serving.guard.bench` is the same without sockets and engine.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from benchmarks import servers
-from benchmarks.analyse import analyse
-from benchmarks.errors import BadOption, ServerUnusable, TargetMissed
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.metrics.paired import Interval, paired_ratio, typical
-from benchmarks.metrics.statistics import needed, quantile
-from benchmarks.peers import guarded
-from benchmarks.programs.common import RunOptions, begin, find, finish
-from benchmarks.programs.kept import kept
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.report import show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
-from core.home import generated
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.analyse import analyse
+from quantserve.benchmarks.errors import BadOption, ServerUnusable, TargetMissed
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.metrics.paired import Interval, paired_ratio, typical
+from quantserve.benchmarks.metrics.statistics import needed, quantile
+from quantserve.benchmarks.peers import guarded
+from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish
+from quantserve.benchmarks.programs.kept import kept
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.home import generated
 
 BARE, GUARDED = "bare", "guarded"
 _TEXT = "the quick brown fox jumps over the lazy dog " * 4
@@ -93,7 +93,7 @@ def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, An
         TargetMissed: the guard costs more than it may; everything is written before.
     """
     if not Path(target).is_dir():
-        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+        raise BadOption(f"{target} is no directory", mend="quantserve quantize model prints one")
     options = options.settled()
     details = {
         "workload": how.workload,
@@ -125,7 +125,7 @@ def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, An
             raise TargetMissed(
                 f"{cost.path}: the guard adds {cost.median_s * 1e3:.2f} ms at the median and "
                 f"{cost.p99_s * 1e3:.2f} ms at p99; {how.median_s * 1e3:g} and {how.p99_s * 1e3:g} may be",
-                mend="python -m serving.guard.bench shows which part of it is slow",
+                mend="python -m quantserve.serving.guard.bench shows which part of it is slow",
             )
     if not speed.met:
         raise TargetMissed(f"the guard costs tokens: {speed.ratio:.3f} of the bare engine's per second")

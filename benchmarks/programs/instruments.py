@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.metrics.statistics import needed
-from benchmarks.plan import Task, Turn
-from benchmarks.servers import OFFLINE, Server, serving_python
-from benchmarks.workload.synthetic import Counter, text_of
+from quantserve.benchmarks.errors import BenchmarkError
+from quantserve.benchmarks.metrics.statistics import needed
+from quantserve.benchmarks.plan import Task, Turn
+from quantserve.benchmarks.servers import OFFLINE, Server, serving_python
+from quantserve.benchmarks.workload.synthetic import Counter, text_of
 
 Seen = dict[str, float | None]
 """Figures of one run of an instrument; None where it was too short to carry one."""

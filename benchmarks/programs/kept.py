@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from benchmarks.programs.subjects import Subject
-from benchmarks.servers import Server
+from quantserve.benchmarks.programs.subjects import Subject
+from quantserve.benchmarks.servers import Server
 
 
 def kept(subject: Subject, alive: contextlib.ExitStack) -> Subject:

@@ -1,6 +1,6 @@
 """One server: curves over concurrency, the knee, and the highest request rate that meets the SLO.
 
-python -m benchmarks latency --base-url http://127.0.0.1:8000/v1 --slo ttft=1s,tpot=100ms
+quantserve benchmarks latency --base-url http://127.0.0.1:8000/v1 --slo ttft=1s,tpot=100ms
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import sweep
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.measure import Bench, CellOptions
-from benchmarks.metrics.compute import point as figures_of
-from benchmarks.programs.common import RunOptions, begin, cell_seed, finish, measure_loads
-from benchmarks.report import show
-from benchmarks.report.table import Section, Table
-from benchmarks.servers import Server
-from benchmarks.store import Run
-from benchmarks.workload.spec import Workload
+from quantserve.benchmarks.load import sweep
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.measure import Bench, CellOptions
+from quantserve.benchmarks.metrics.compute import point as figures_of
+from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish, measure_loads
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import Workload
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""Any load on any server: the general program behind `python -m benchmarks run`."""
+"""Any load on any server: the general program behind `quantserve benchmarks run`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.load.spec import Load
-from benchmarks.measure import CellOptions
-from benchmarks.programs.common import RunOptions, begin, finish, measure_loads
-from benchmarks.servers import Server
-from benchmarks.workload.spec import Workload
+from quantserve.benchmarks.load.spec import Load
+from quantserve.benchmarks.measure import CellOptions
+from quantserve.benchmarks.programs.common import RunOptions, begin, finish, measure_loads
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.workload.spec import Workload
 
 
 def measure(

@@ -1,6 +1,6 @@
 """Our server against plain vLLM, transformers and llama.cpp: same weights, same requests, in turns.
 
-    python -m benchmarks peers models/SmolLM2-135M-Instruct --gguf model.Q4_1.gguf
+    quantserve benchmarks peers models/SmolLM2-135M-Instruct --gguf model.Q4_1.gguf
 
 A peer that does not start or fails under load is part of the result, with its own error.
 """
@@ -17,18 +17,18 @@ from typing import Any
 
 import httpx
 
-from benchmarks import servers
-from benchmarks.errors import BadOption
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.peers import commands
-from benchmarks.programs.common import RunOptions, begin, finish, tps
-from benchmarks.programs.kept import kept
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
-from core.checkpoints import model_name
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.peers import commands
+from quantserve.benchmarks.programs.common import RunOptions, begin, finish, tps
+from quantserve.benchmarks.programs.kept import kept
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.report import plots, show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.checkpoints import model_name
 
 OURS = "quantserve"
 VLLM = "vLLM, defaults"
@@ -72,7 +72,7 @@ QUICK = PeerOptions(
 def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any]:
     """Measure all and write the report; return the metrics."""
     if not Path(target).is_dir():
-        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+        raise BadOption(f"{target} is no directory", mend="quantserve quantize model prints one")
     options = options.settled()
     run, bench = begin(
         "peers", "Ours against its peers", options, {"workload": how.workload, "target": target}

@@ -1,6 +1,6 @@
 """What does quantizing cost and give? The base against its artifacts, alternated in one session.
 
-python -m benchmarks quant models/SmolLM2-135M-Instruct artifacts/SmolLM2-135M-Instruct/current
+quantserve benchmarks quant models/SmolLM2-135M-Instruct artifacts/SmolLM2-135M-Instruct/current
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.errors import BadOption
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.programs.artifacts import facts
-from benchmarks.programs.common import RunOptions, begin, find, finish, tps
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
-from core.speed import SpeedPair, crossover, listed, sign
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.programs.artifacts import facts
+from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish, tps
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.report import plots, show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.speed import SpeedPair, crossover, listed, sign
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Where does the time of a RAG answer go? Each stage apart, at several concurrencies and corpus sizes.
 
-    python -m benchmarks rag --base-url http://127.0.0.1:8000/v1 --index run/index
+    quantserve benchmarks rag --base-url http://127.0.0.1:8000/v1 --index run/index
 
 It imports rag and asks rag's own answerer, which says the seconds of each stage. Every
 question of a cell is new to its caches; at the end the last ones are asked again, to see what a cache saves.
@@ -18,24 +18,24 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.cells import Cell
-from benchmarks.errors import BadOption
-from benchmarks.observe.sampler import Sample, Sampler
-from benchmarks.programs.common import RunOptions, begin, finish
-from benchmarks.programs.corpus import measure_corpus
-from benchmarks.programs.rag_report import STAGE_OF, sections
-from benchmarks.records import Failure, Record
-from benchmarks.servers import Server
-from benchmarks.store import Measured, Run
-from core.console import console
-from core.home import generated
-from rag.answer.answerer import Answerer
-from rag.config import AnswerConfig, RagConfig, RerankConfig
-from rag.errors import ServerUnavailable
-from rag.llm import ModelServer
-from rag.retrieve import Searcher
-from rag.trust.calibration import Calibration
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.cells import Cell
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.observe.sampler import Sample, Sampler
+from quantserve.benchmarks.programs.common import RunOptions, begin, finish
+from quantserve.benchmarks.programs.corpus import measure_corpus
+from quantserve.benchmarks.programs.rag_report import STAGE_OF, sections
+from quantserve.benchmarks.records import Failure, Record
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Measured, Run
+from quantserve.core.console import console
+from quantserve.core.home import generated
+from quantserve.rag.answer.answerer import Answerer
+from quantserve.rag.config import AnswerConfig, RagConfig, RerankConfig
+from quantserve.rag.errors import ServerUnavailable
+from quantserve.rag.llm import ModelServer
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.trust.calibration import Calibration
 
 INDEX = generated("run/index")
 QUESTIONS = servers.ROOT / "samples/questions.jsonl"

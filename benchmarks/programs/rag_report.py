@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.metrics.compute import distribution
-from benchmarks.metrics.statistics import needed
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
+from quantserve.benchmarks.metrics.compute import distribution
+from quantserve.benchmarks.metrics.statistics import needed
+from quantserve.benchmarks.report import plots, show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
 
 STAGE_OF = {
     "guard": "guard",

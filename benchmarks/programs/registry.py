@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.report.write import SectionMaker
+from quantserve.benchmarks.report.write import SectionMaker
 
 _PROGRAMS = {
-    name: f"benchmarks.programs.{name}"
+    name: f"quantserve.benchmarks.programs.{name}"
     for name in (
         *("latency", "batching", "quant", "features", "peers", "crosscheck"),
         *("serving", "guard", "soak", "retrieval"),
     )
-} | {"rag": "benchmarks.programs.rag_report"}
+} | {"rag": "quantserve.benchmarks.programs.rag_report"}
 
 
 def sections_of(program: str) -> SectionMaker | None:

@@ -1,6 +1,6 @@
 """How fast does retrieval embed and search, and does the search find what an exact one finds?
 
-python -m benchmarks retrieval      the embedding model's backends in turns; search up to a million vectors
+quantserve benchmarks retrieval      the embedding model's backends in turns; search up to a million vectors
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import BadOption, TargetMissed, WorkerFailed
-from benchmarks.metrics.compute import distribution
-from benchmarks.metrics.statistics import needed, quantile
-from benchmarks.programs.common import RunOptions, begin, finish
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from core.console import console
-from core.home import generated
+from quantserve.benchmarks.errors import BadOption, TargetMissed, WorkerFailed
+from quantserve.benchmarks.metrics.compute import distribution
+from quantserve.benchmarks.metrics.statistics import needed, quantile
+from quantserve.benchmarks.programs.common import RunOptions, begin, finish
+from quantserve.benchmarks.report import plots, show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.core.console import console
+from quantserve.core.home import generated
 
 MODEL = generated("models/multilingual-e5-small")
 _TIMEOUT_S = 3600.0
@@ -98,7 +98,7 @@ def measure(options: RunOptions, how: RetrievalOptions) -> dict[str, Any]:
 
 
 def _run(program: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"benchmarks.programs.{program}", *map(str, arguments)]
+    command = [sys.executable, "-m", f"quantserve.benchmarks.programs.{program}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]

@@ -1,6 +1,6 @@
 """Our server with its profile against vLLM's defaults: the same model, dtype and cache, in turns in one run.
 
-    python -m benchmarks serving models/SmolLM2-135M-Instruct
+    quantserve benchmarks serving models/SmolLM2-135M-Instruct
 
 Both servers run all the while and are loaded in turns, so the two sides of a pair are seconds apart. Plain
 vLLM gets the model and what makes the two equal: the number format and the size of the KV cache (left to
@@ -19,19 +19,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import servers
-from benchmarks.analyse import analyse
-from benchmarks.errors import BadOption, ServerUnusable, TargetMissed
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.metrics.paired import paired_ratio
-from benchmarks.peers import commands
-from benchmarks.programs.common import RunOptions, begin, find, finish
-from benchmarks.programs.kept import kept
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.report import plots, show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Run
-from benchmarks.workload.spec import parse as parse_workload
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.analyse import analyse
+from quantserve.benchmarks.errors import BadOption, ServerUnusable, TargetMissed
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.metrics.paired import paired_ratio
+from quantserve.benchmarks.peers import commands
+from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish
+from quantserve.benchmarks.programs.kept import kept
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.report import plots, show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
 
 OURS = "quantserve"
 PLAIN = "vLLM, defaults"
@@ -79,7 +79,7 @@ def measure(target: str, options: RunOptions, how: ServingOptions) -> dict[str, 
         TargetMissed: a ratio is below its target; everything is written before.
     """
     if not Path(target).is_dir():
-        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+        raise BadOption(f"{target} is no directory", mend="quantserve quantize model prints one")
     options = options.settled()
     details = {
         "workload": how.workload,
@@ -164,7 +164,7 @@ def judge(found: Sequence[Outcome]) -> None:
         if not one.met:
             raise TargetMissed(
                 f"{one.ratio:.3f} times vLLM's defaults at {one.users} concurrent, not {one.target:g}",
-                mend="python -m serving tune finds better settings, if this machine has any",
+                mend="quantserve serving tune finds better settings, if this machine has any",
             )
 
 

@@ -1,6 +1,6 @@
 """Minutes of load with everything that usually wears a server out: leaks, drift and failures.
 
-    python -m benchmarks soak artifacts/NAME/current --minutes 10
+    quantserve benchmarks soak artifacts/NAME/current --minutes 10
 
 Users stream without a pause; beside them some clients leave in the middle of a stream and some send malformed
 requests. Time is cut into windows; memory, descriptors and speed of the last are compared with the first
@@ -18,20 +18,20 @@ from typing import Any
 
 import httpx
 
-from benchmarks import servers
-from benchmarks.client.trouble import Seen, Trouble
-from benchmarks.errors import BadOption, TargetMissed
-from benchmarks.load.spec import parse as parse_load
-from benchmarks.measure import CellOptions
-from benchmarks.metrics.compute import Slo, rates
-from benchmarks.observe import prometheus
-from benchmarks.observe.summary import rise, summarise
-from benchmarks.programs.common import RunOptions, begin, cell_seed, finish
-from benchmarks.records import Failure
-from benchmarks.report import show
-from benchmarks.report.table import Section, Table
-from benchmarks.store import Measured, Run
-from benchmarks.workload.spec import parse as parse_workload
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.client.trouble import Seen, Trouble
+from quantserve.benchmarks.errors import BadOption, TargetMissed
+from quantserve.benchmarks.load.spec import parse as parse_load
+from quantserve.benchmarks.measure import CellOptions
+from quantserve.benchmarks.metrics.compute import Slo, rates
+from quantserve.benchmarks.observe import prometheus
+from quantserve.benchmarks.observe.summary import rise, summarise
+from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish
+from quantserve.benchmarks.records import Failure
+from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report.table import Section, Table
+from quantserve.benchmarks.store import Measured, Run
+from quantserve.benchmarks.workload.spec import parse as parse_workload
 
 SUBJECT = "soak"
 
@@ -97,7 +97,7 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
         TargetMissed: a check failed; everything is written before.
     """
     if not Path(target).is_dir():
-        raise BadOption(f"{target} is no directory", mend="python -m quantize model prints one")
+        raise BadOption(f"{target} is no directory", mend="quantserve quantize model prints one")
     options = options.settled()
     details = {"workload": how.workload, "target": target, "how": dataclasses.asdict(how)}
     run, bench = begin("soak", f"{how.minutes:g} minutes under load", options, details)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from benchmarks.errors import ServerUnusable
-from benchmarks.load.spec import Load
-from benchmarks.measure import Bench, CellOptions
-from benchmarks.programs.common import RunOptions, measure_loads, note_failed
-from benchmarks.servers import Server
-from benchmarks.workload.spec import Workload
+from quantserve.benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.load.spec import Load
+from quantserve.benchmarks.measure import Bench, CellOptions
+from quantserve.benchmarks.programs.common import RunOptions, measure_loads, note_failed
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.workload.spec import Workload
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from benchmarks.report.plots import COLOURS, save
-from benchmarks.store import Measured
+from quantserve.benchmarks.report.plots import COLOURS, save
+from quantserve.benchmarks.store import Measured
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import jinja2
 
-from benchmarks.analyse import analyse
-from benchmarks.metrics import latency
-from benchmarks.report import common, plots
-from benchmarks.report.table import Section
-from benchmarks.store import METRICS, Measured, Run
-from core.files import write_json, write_text
+from quantserve.benchmarks.analyse import analyse
+from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.report import common, plots
+from quantserve.benchmarks.report.table import Section
+from quantserve.benchmarks.store import METRICS, Measured, Run
+from quantserve.core.files import write_json, write_text
 
 SectionMaker = Callable[[Run, dict[str, Any], Path], list[Section]]
 """What a program adds: (run, metrics, folder for plots) to sections, shown before the common ones."""

@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import BadRun
-from benchmarks.plan import Task, Turn
+from quantserve.benchmarks.errors import BadRun
+from quantserve.benchmarks.plan import Task, Turn
 
 BILINGUAL = Path(__file__).with_name("bilingual.jsonl")
 

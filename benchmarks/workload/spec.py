@@ -13,10 +13,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from benchmarks.errors import BadOption
-from benchmarks.plan import Task
-from benchmarks.workload import files
-from benchmarks.workload.synthetic import Counter, Spread, Synthetic, make
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.plan import Task
+from quantserve.benchmarks.workload import files
+from quantserve.benchmarks.workload.synthetic import Counter, Spread, Synthetic, make
 
 _KEYS = {
     "synthetic": {"prompt", "output", "shared", "turns", "chat"},

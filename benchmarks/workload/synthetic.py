@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.errors import BadOption
-from benchmarks.plan import Task, Turn
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.plan import Task, Turn
 
 Counter = Callable[[str | list[dict[str, Any]]], int]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.errors import ServerUnusable
 
 
 class Tokenizer:
@@ -30,7 +30,7 @@ class Tokenizer:
             self._choose()
         except httpx.HTTPError as error:
             raise ServerUnusable(
-                f"{base_url} does not answer ({error})", mend="Is it running? python -m serving status"
+                f"{base_url} does not answer ({error})", mend="Is it running? quantserve serving status"
             ) from error
 
     def _choose(self) -> None:

@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, QuantserveError, UsageError
-from core.files import exclusive_lock, write_text
-from deploy.local.environments import ROOT, VENVS, Environment
-from deploy.local.setup import bootstrap_uv, install
-from deploy.local.terminal import paint, run_main, say
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.files import exclusive_lock, write_text
+from quantserve.deploy.local.environments import ROOT, VENVS, Environment
+from quantserve.deploy.local.setup import bootstrap_uv, install
+from quantserve.deploy.local.terminal import paint, run_main, say
 
 REQUIREMENTS = ROOT / "requirements"
 ACCEPTED = REQUIREMENTS / "advisories.toml"

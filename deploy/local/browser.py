@@ -1,4 +1,4 @@
-"""Chromium for the tests of the web page. Run as: python3.11 -m deploy.local.browser
+"""Chromium for the tests of the web page. Run as: python3.11 -m quantserve.deploy.local.browser
 
 Debian's package is installed where that is allowed; elsewhere a line says what is missing, and the tests
 that need the browser fail with the same line.
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from deploy.local.terminal import run_main, say, warn
+from quantserve.deploy.local.terminal import run_main, say, warn
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _MEND = "apt-get install chromium (the web page is tested in it)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core.files import remove_tree
-from deploy.local.environments import HOME, ROOT, VENVS
-from deploy.local.stages import program, run_program
-from deploy.local.terminal import run_main, say
+from quantserve.core.files import remove_tree
+from quantserve.deploy.local.environments import HOME, ROOT, VENVS
+from quantserve.deploy.local.stages import program, run_program
+from quantserve.deploy.local.terminal import run_main, say
 
 GENERATED = ("artifacts", "run", "runs")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache")

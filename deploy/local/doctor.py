@@ -13,11 +13,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from deploy.local import settings as make_variables
-from deploy.local.environments import ROOT, VENVS, accelerator, environments, tcmalloc_installed
-from deploy.local.port import problem_with
-from deploy.local.stages import program, run_program
-from deploy.local.terminal import paint, run_main, say
+from quantserve.deploy.local import settings as make_variables
+from quantserve.deploy.local.environments import ROOT, VENVS, accelerator, environments, tcmalloc_installed
+from quantserve.deploy.local.port import problem_with
+from quantserve.deploy.local.stages import program, run_program
+from quantserve.deploy.local.terminal import paint, run_main, say
 
 _SETUP_DISK_GB = 14
 _MEMORY_GB = 8

@@ -9,9 +9,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
-from core.files import write_json
-from core.home import home
+from quantserve.core.errors import UsageError
+from quantserve.core.files import write_json
+from quantserve.core.home import home
 
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from deploy.local.environments import ROOT
-from deploy.local.setup import bootstrap_uv, run
-from deploy.local.terminal import run_main, say
+from quantserve.deploy.local.environments import ROOT
+from quantserve.deploy.local.setup import bootstrap_uv, run
+from quantserve.deploy.local.terminal import run_main, say
 
 _REQUIREMENTS = ROOT / "requirements"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 
-from core.errors import ResourceError
-from deploy.local.environments import HOME
-from deploy.local.settings import Settings
+from quantserve.core.errors import ResourceError
+from quantserve.deploy.local.environments import HOME
+from quantserve.deploy.local.settings import Settings
 
 
 def problem_with(host: str, port: int) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deploy.local import settings as make_variables
-from deploy.local.stages import SERVE, Stage, program, run_stage
-from deploy.local.terminal import paint, run_main, say
+from quantserve.deploy.local import settings as make_variables
+from quantserve.deploy.local.stages import SERVE, Stage, program, run_stage
+from quantserve.deploy.local.terminal import paint, run_main, say
 
 _ROLLBACK = Stage(
     "rollback",

@@ -7,8 +7,8 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 
-from core.errors import UsageError
-from deploy.local.environments import ROOT, accelerator
+from quantserve.core.errors import UsageError
+from quantserve.deploy.local.environments import ROOT, accelerator
 
 METHODS = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
 METHOD_FOR = {"cpu": "int8", "cuda": "gptq"}
@@ -26,10 +26,10 @@ class Settings:
     Attributes:
         MODEL: a hub id or a checkpoint directory; empty means the bundled SmolLM2-135M-Instruct.
         METHOD: the quantization method; empty means the accelerator's in METHOD_FOR.
-        QUANTIZE: further options of `python -m quantize run`.
-        GATE: further options of `python -m quantize gate`.
+        QUANTIZE: further options of `quantserve quantize run`.
+        GATE: further options of `quantserve quantize gate`.
         BIND, PORT: the address and port where the OpenAI API is served.
-        SERVE: further options of `python -m serving up`.
+        SERVE: further options of `quantserve serving up`.
         DOCS: files and folders to index, separated by spaces.
         EMBED_MODEL: a hub id or directory of an embedding model; empty means the bundled E5-small.
         ENV: where to deploy; `local` is this machine.

@@ -1,4 +1,4 @@
-"""Make the three environments. Run as: python3.11 -m deploy.local.setup"""
+"""Make the three environments. Run as: python3.11 -m quantserve.deploy.local.setup"""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import QuantserveError
-from core.files import exclusive_lock, remove_tree, require_disk_space, write_text
-from deploy.local.environments import (
+from quantserve.core.errors import QuantserveError
+from quantserve.core.files import exclusive_lock, remove_tree, require_disk_space, write_text
+from quantserve.deploy.local.environments import (
     BUILT_LAST,
     ROOT,
     VENVS,
@@ -21,7 +21,7 @@ from deploy.local.environments import (
     environments,
     tcmalloc_installed,
 )
-from deploy.local.terminal import paint, run_main, say, warn
+from quantserve.deploy.local.terminal import paint, run_main, say, warn
 
 UV_HOME = VENVS / "uv"
 _INSTALLER = "quantserve"

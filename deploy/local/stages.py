@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import home
-from core.errors import QuantserveError, UsageError
-from deploy.local.environments import HOME, ROOT, VENVS
-from deploy.local.settings import Settings
+from quantserve.core import home
+from quantserve.core.errors import QuantserveError, UsageError
+from quantserve.deploy.local.environments import HOME, ROOT, VENVS
+from quantserve.deploy.local.settings import Settings
 
 Found = dict[str, dict[str, Any]]
 """What the stages so far printed as their last line of JSON, by stage name."""
@@ -172,7 +172,7 @@ SERVE = Stage(
 )
 
 STAGES: tuple[Stage, ...] = (
-    Stage("setup", lambda settings, found: [sys.executable, "-m", "deploy.local.setup"], _status),
+    Stage("setup", lambda settings, found: [sys.executable, "-m", "quantserve.deploy.local.setup"], _status),
     Stage("model", _model, lambda result: f"{result['directory']} {_status(result)}"),
     Stage("quantize", _quantize, lambda result: f"{result['version']} {_status(result)}"),
     Stage(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from core.errors import EXIT_INTERRUPTED, QuantserveError
+from quantserve.core.errors import EXIT_INTERRUPTED, QuantserveError
 
 _COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 

@@ -1,4 +1,4 @@
-"""From a bare machine to an answered question. Run as: python3.11 -m deploy.local.up (make up)
+"""From a bare machine to an answered question. Run as: python3.11 -m quantserve.deploy.local.up (make up)
 
 Runs the stages in order, shows a line and the seconds for each, and skips what is done and unchanged:
 every stage's own program knows that by content, so nothing here can be stale.
@@ -10,15 +10,15 @@ import argparse
 import json
 import time
 
-from core.errors import EXIT_INTERRUPTED
-from core.files import write_json
-from deploy.local import settings as make_variables
-from deploy.local.environments import HOME
-from deploy.local.memory import PeakMemory
-from deploy.local.port import require_port
-from deploy.local.settings import Settings
-from deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
-from deploy.local.terminal import paint, run_main, say
+from quantserve.core.errors import EXIT_INTERRUPTED
+from quantserve.core.files import write_json
+from quantserve.deploy.local import settings as make_variables
+from quantserve.deploy.local.environments import HOME
+from quantserve.deploy.local.memory import PeakMemory
+from quantserve.deploy.local.port import require_port
+from quantserve.deploy.local.settings import Settings
+from quantserve.deploy.local.stages import STAGES, Found, StageFailed, program, run_program, run_stage
+from quantserve.deploy.local.terminal import paint, run_main, say
 
 _COUNT = len(STAGES) + 1  # the question is the last stage
 _NAMES = tuple(stage.name for stage in STAGES)

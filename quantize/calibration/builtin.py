@@ -12,7 +12,7 @@ import functools
 import re
 from pydoc_data.topics import topics
 
-from quantize.calibration.words import runs
+from quantserve.quantize.calibration.words import runs
 
 SOURCE = "pydoc_data.topics"
 LANGUAGE = "en"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import InputError
-from core.json_input import BadJson, parse_json
-from quantize.calibration.documents import Document, from_row, pieces
+from quantserve.core.errors import InputError
+from quantserve.core.json_input import BadJson, parse_json
+from quantserve.quantize.calibration.documents import Document, from_row, pieces
 
 _TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*_TEXT_SUFFIXES, ".jsonl", ".parquet")

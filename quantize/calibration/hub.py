@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
-from core.files import write_text
-from quantize.calibration.documents import Document, digest, from_row, plain
-from quantize.calibration.sampling import draw
-from quantize.calibration.spec import Spec
-from quantize.hub_errors import hub_errors
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_text
+from quantserve.quantize.calibration.documents import Document, digest, from_row, plain
+from quantserve.quantize.calibration.sampling import draw
+from quantserve.quantize.calibration.spec import Spec
+from quantserve.quantize.hub_errors import hub_errors
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHUFFLED_ROWS = 1000

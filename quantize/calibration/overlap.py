@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.errors import InputError
-from quantize.calibration import builtin, corpus
-from quantize.calibration.documents import Document, plain
-from quantize.calibration.words import runs
+from quantserve.core.errors import InputError
+from quantserve.quantize.calibration import builtin, corpus
+from quantserve.quantize.calibration.documents import Document, plain
+from quantserve.quantize.calibration.words import runs
 
 _NEAR_WORDS = 8
 _NEAR_SHARE = 0.8

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import InputError
-from quantize.calibration.documents import Document, Group, plain
-from quantize.calibration.languages import shares
+from quantserve.core.errors import InputError
+from quantserve.quantize.calibration.documents import Document, Group, plain
+from quantserve.quantize.calibration.languages import shares
 
 
 @dataclass(frozen=True)

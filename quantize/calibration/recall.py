@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import QuantserveError
-from quantize.artifact import Calibration
-from quantize.calibration import builtin, corpus, files
-from quantize.calibration.documents import Document, pieces
-from quantize.calibration.spec import parse
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.artifact import Calibration
+from quantserve.quantize.calibration import builtin, corpus, files
+from quantserve.quantize.calibration.documents import Document, pieces
+from quantserve.quantize.calibration.spec import parse
 
 
 def recall(calibration: Calibration) -> list[Document] | None:

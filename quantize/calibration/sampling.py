@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from quantize.calibration.documents import Document, digest, normal, plain
-from quantize.calibration.overlap import without_near_duplicates
+from quantserve.quantize.calibration.documents import Document, digest, normal, plain
+from quantserve.quantize.calibration.overlap import without_near_duplicates
 
 
 def draw(documents: Iterable[Document], *, seed: int, max_chars: int) -> list[Document]:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.errors import InputError, UsageError
-from quantize.calibration import builtin, corpus, files, hub
-from quantize.calibration.documents import Document, Group, digest, pieces
-from quantize.calibration.overlap import evaluation_documents, refuse_overlap
-from quantize.calibration.sampling import draw
-from quantize.calibration.spec import Spec, parse
-from quantize.calibration.tokenizer import readable_languages
-from quantize.config import CalibrationOptions
+from quantserve.core.errors import InputError, UsageError
+from quantserve.quantize.calibration import builtin, corpus, files, hub
+from quantserve.quantize.calibration.documents import Document, Group, digest, pieces
+from quantserve.quantize.calibration.overlap import evaluation_documents, refuse_overlap
+from quantserve.quantize.calibration.sampling import draw
+from quantserve.quantize.calibration.spec import Spec, parse
+from quantserve.quantize.calibration.tokenizer import readable_languages
+from quantserve.quantize.config import CalibrationOptions
 
 # Raise it when the same documents begin to be packed into other sequences: it is part of the text's hash.
 _REVISION = 2

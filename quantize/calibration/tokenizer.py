@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from quantize.calibration.languages import readable
+from quantserve.quantize.calibration.languages import readable
 
 
 def readable_languages(model: Path) -> tuple[str, ...]:
     """Return the languages, of English and Korean, that a checkpoint's tokenizer was made for."""
     from tokenizers import Tokenizer
 
-    from quantize.models.tokenizer import load_tokenizer
+    from quantserve.quantize.models.tokenizer import load_tokenizer
 
     fast = model / "tokenizer.json"
     if fast.is_file():

@@ -14,11 +14,11 @@ from typing import Any
 
 
 class _CallablePackage(ModuleType):
-    """`from quantize import gate` gives this package, however it was imported; calling it judges."""
+    """`from quantserve.quantize import gate` gives this package, however it was imported; calling it judges."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Judge an artifact: `quantize.api.gate`."""
-        from quantize import api
+        from quantserve.quantize import api
 
         return api.gate(*arguments, **options)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.files import write_bytes
-from quantize.gate.measure import Said, View
-from quantize.gate.scores import pack, unpack
+from quantserve.core.files import write_bytes
+from quantserve.quantize.gate.measure import Said, View
+from quantserve.quantize.gate.scores import pack, unpack
 
 _SAID = TypeAdapter(Said)
 _KEPT = 16

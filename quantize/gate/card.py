@@ -8,9 +8,9 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from quantize.artifact import Manifest
-from quantize.gate.verdict import Verdict
-from quantize.models.source import read_source
+from quantserve.quantize.artifact import Manifest
+from quantserve.quantize.gate.verdict import Verdict
+from quantserve.quantize.models.source import read_source
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -78,7 +78,7 @@ def body(manifest: Manifest, report: dict[str, Any]) -> str:
             f"{f' ({share})' if share else ''}.",
             "",
         ]
-    serve = "Serve it: `python -m serving up DIRECTORY`, or any vLLM. "
+    serve = "Serve it: `quantserve serving up DIRECTORY`, or any vLLM. "
     lines += [
         f"{serve if report['verdict'] == Verdict.ACCEPT else ''}The whole report is `report.json`, "
         "with plots in `report.html`.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from quantize.gate.errors import BadReply, EngineFailed, NotFinite
+from quantserve.quantize.gate.errors import BadReply, EngineFailed, NotFinite
 
 _ATTEMPTS = 3
 # What Python's json says of NaN and infinity, and so a server that was to send them.

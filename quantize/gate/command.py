@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from core.console import console, emit_json
-from quantize.artifact import PAGE, REPORT
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits, Outcome, gate_artifact
-from quantize.gate.tasks import TaskPlan
+from quantserve.core.console import console, emit_json
+from quantserve.quantize.artifact import PAGE, REPORT
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits, Outcome, gate_artifact
+from quantserve.quantize.gate.tasks import TaskPlan
 
 _CONFIG = GateConfig()
 _AS_FRACTION = "; a fraction, or with a percent sign. Default: by bits and model size"

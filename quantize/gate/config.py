@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quantize.config import MODELS_DIR, PROJECT, RUN_DIR, serving_python
+from quantserve.quantize.config import MODELS_DIR, PROJECT, RUN_DIR, serving_python
 
 EVAL_PYTHON = "QUANTSERVE_EVAL_PYTHON"
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 
-from quantize.config import PROJECT
-from quantize.gate.config import GateConfig
-from quantize.gate.errors import EngineFailed, GateError
-from quantize.models.served import refusal_in
+from quantserve.quantize.config import PROJECT
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.errors import EngineFailed, GateError
+from quantserve.quantize.models.served import refusal_in
 
 _POLL_S = 0.1
 # Wide lines, so that no complaint is broken in two; INFO, since the kernel is named at that level.
@@ -72,7 +72,7 @@ def serving_command(
     """
     return [
         str(config.serving_python.absolute()),
-        *("-m", "serving", "serve", str(target)),
+        *("-m", "quantserve.serving", "serve", str(target)),
         *("--port", "0", "--ready-file", str(ready_file), "--log", str(log), "--die-with-parent"),
         "--private",
         *("--run-dir", str(config.run_dir)),

@@ -9,7 +9,7 @@ GateError                the gate cannot come to a verdict; says why
 
 from __future__ import annotations
 
-from core.errors import QuantserveError
+from quantserve.core.errors import QuantserveError
 
 
 class GateError(QuantserveError):

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize.artifact import Calibration
-from quantize.calibration import corpus
-from quantize.calibration.corpus import Entry
-from quantize.calibration.documents import plain
-from quantize.calibration.overlap import refuse_overlap
-from quantize.calibration.recall import recall
-from quantize.gate.config import Measurement
+from quantserve.quantize.artifact import Calibration
+from quantserve.quantize.calibration import corpus
+from quantserve.quantize.calibration.corpus import Entry
+from quantserve.quantize.calibration.documents import plain
+from quantserve.quantize.calibration.overlap import refuse_overlap
+from quantserve.quantize.calibration.recall import recall
+from quantserve.quantize.gate.config import Measurement
 
 SOURCE = "corpus"
 # About 165 tokens a passage with a tokenizer that was made for the language.

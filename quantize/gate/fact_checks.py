@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quantize.gate.check import Check
-from quantize.gate.facts.comparing import FactFindings, Mark
-from quantize.gate.facts.paired import Divergence, Paired
-from quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.check import Check
+from quantserve.quantize.gate.facts.comparing import FactFindings, Mark
+from quantserve.quantize.gate.facts.paired import Divergence, Paired
+from quantserve.quantize.gate.thresholds import Thresholds
 
 FEWEST = 5
 """Right answers of the base below which no loss can be told from chance: 2^-4 is more than 0.05."""

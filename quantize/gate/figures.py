@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantize.gate.scores import Floats, Ints, Passage
+from quantserve.quantize.gate.scores import Floats, Ints, Passage
 
 _SMALLEST_MASS = 1e-8
 """Below this, what float32 log-probabilities leave of the total mass is rounding."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.files import write_bytes
-from quantize.gate.verdict import Findings
+from quantserve.core.files import write_bytes
+from quantserve.quantize.gate.verdict import Findings
 
 _KEPT = 32
 

@@ -10,13 +10,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from quantize.artifact import Manifest
-from quantize.gate import tool_calls
-from quantize.gate.answers import QUESTIONS
-from quantize.gate.config import Measurement
-from quantize.gate.facts import facts
-from quantize.gate.tasks import TaskPlan
-from quantize.gate.thresholds import Thresholds
+from quantserve.quantize.artifact import Manifest
+from quantserve.quantize.gate import tool_calls
+from quantserve.quantize.gate.answers import QUESTIONS
+from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.gate.facts import facts
+from quantserve.quantize.gate.tasks import TaskPlan
+from quantserve.quantize.gate.thresholds import Thresholds
 
 REVISION = 5
 """Raise it when a formula or a rule changes: older reports are then measured again."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from quantize.gate.answers import Answer
-from quantize.gate.client import Client
-from quantize.gate.config import Measurement
-from quantize.gate.engine import Engine
-from quantize.gate.errors import BadReply
-from quantize.gate.kernel import KernelEvidence, read_evidence
-from quantize.gate.scores import Passage, parse_passage
-from quantize.gate.speed import Round, Tick
+from quantserve.quantize.gate.answers import Answer
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.gate.engine import Engine
+from quantserve.quantize.gate.errors import BadReply
+from quantserve.quantize.gate.kernel import KernelEvidence, read_evidence
+from quantserve.quantize.gate.scores import Passage, parse_passage
+from quantserve.quantize.gate.speed import Round, Tick
 
 
 @dataclass(frozen=True)

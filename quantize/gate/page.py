@@ -7,11 +7,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from quantize.artifact import Manifest
-from quantize.gate.plots import plots
+from quantserve.quantize.artifact import Manifest
+from quantserve.quantize.gate.plots import plots
 
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("quantize.gate", "."),
+    loader=PackageLoader("quantserve.quantize.gate", "."),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -21,7 +21,7 @@ _ENVIRONMENT = Environment(
 
 def page(manifest: Manifest, report: dict[str, Any]) -> str:
     """Return the page as HTML; without figures (INFEASIBLE) it says why there are none."""
-    from quantize.gate.report import cost_rows
+    from quantserve.quantize.gate.report import cost_rows
 
     drawn = plots(report) if report["figures"] is not None else []
     return _ENVIRONMENT.get_template("page.html").render(

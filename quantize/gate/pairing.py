@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.console import console
-from quantize.gate import room, speed
-from quantize.gate.client import Client
-from quantize.gate.config import GateConfig
-from quantize.gate.engine import Engine, running
-from quantize.gate.errors import BadReply, EngineFailed, GateError, NotFinite
-from quantize.gate.facts import Fact
-from quantize.gate.measure import Cost, Prompt, View, cost, look
-from quantize.gate.speed import Round, Tick
-from quantize.gate.tasks import TaskScores
+from quantserve.core.console import console
+from quantserve.quantize.gate import room, speed
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.engine import Engine, running
+from quantserve.quantize.gate.errors import BadReply, EngineFailed, GateError, NotFinite
+from quantserve.quantize.gate.facts import Fact
+from quantserve.quantize.gate.measure import Cost, Prompt, View, cost, look
+from quantserve.quantize.gate.speed import Round, Tick
+from quantserve.quantize.gate.tasks import TaskScores
 
 Kinds = tuple[type[GateError], ...]
 _ALL: Kinds = (EngineFailed, BadReply)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from quantize.gate.figures import PERCENTILES
+from quantserve.quantize.gate.figures import PERCENTILES
 
 _BASE, _CANDIDATE, _LIMIT, _ASIDE = "#0072B2", "#D55E00", "#777777", "#B0B0B0"
 _STYLE: Any = {

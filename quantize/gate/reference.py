@@ -10,15 +10,15 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.console import console
-from quantize.gate import cache
-from quantize.gate.client import Client
-from quantize.gate.config import GateConfig
-from quantize.gate.engine import running
-from quantize.gate.errors import EngineFailed
-from quantize.gate.measure import Said, look_again
-from quantize.gate.pairing import Asked
-from quantize.gate.speed import Tick
+from quantserve.core.console import console
+from quantserve.quantize.gate import cache
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.engine import running
+from quantserve.quantize.gate.errors import EngineFailed
+from quantserve.quantize.gate.measure import Said, look_again
+from quantserve.quantize.gate.pairing import Asked
+from quantserve.quantize.gate.speed import Tick
 
 EXACT = "float32"
 _OPTIONS = ("--dtype", EXACT)

@@ -11,19 +11,19 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from core.console import console, styled
-from core.files import write_json, write_text
-from core.speed import crossover, sentence
-from quantize.artifact import CARD, PAGE, REPORT, Manifest, now
-from quantize.gate.card import card
-from quantize.gate.check import Check
-from quantize.gate.facts.comparing import FactFindings
-from quantize.gate.kernel import KernelEvidence
-from quantize.gate.measure import Cost, Said, View
-from quantize.gate.pairing import Measured
-from quantize.gate.speed import totals
-from quantize.gate.thresholds import Thresholds
-from quantize.gate.verdict import Findings, Verdict
+from quantserve.core.console import console, styled
+from quantserve.core.files import write_json, write_text
+from quantserve.core.speed import crossover, sentence
+from quantserve.quantize.artifact import CARD, PAGE, REPORT, Manifest, now
+from quantserve.quantize.gate.card import card
+from quantserve.quantize.gate.check import Check
+from quantserve.quantize.gate.facts.comparing import FactFindings
+from quantserve.quantize.gate.kernel import KernelEvidence
+from quantserve.quantize.gate.measure import Cost, Said, View
+from quantserve.quantize.gate.pairing import Measured
+from quantserve.quantize.gate.speed import totals
+from quantserve.quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.verdict import Findings, Verdict
 
 _COLORS = {
     Verdict.ACCEPT: "green",
@@ -167,7 +167,7 @@ def measured_json(measured: Measured | None) -> dict[str, Any]:
 def publish(directory: Path, manifest: Manifest, report: dict[str, Any], checks: Sequence[Check]) -> None:
     """Write everything into the artifact, `report.json` last, and show it."""
     # matplotlib takes a second to import, so nobody else pays for it.
-    from quantize.gate.page import page
+    from quantserve.quantize.gate.page import page
 
     write_text(directory / PAGE, page(manifest, report))
     if CARD not in manifest.files:  # an imported checkpoint's own card stays

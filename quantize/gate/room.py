@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from core.sizes import decimal_size
+from quantserve.core.sizes import decimal_size
 
 _KV_FLAG = "--kv-cache-memory-bytes"
 # The launcher gives the cache a share of what is free: with this much the second gets as much as the first.

@@ -7,18 +7,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from core.errors import InputError
-from core.files import exclusive_lock
-from quantize.artifact import ArtifactError, Manifest, check_files, read_manifest, read_report
-from quantize.calibration.tokenizer import readable_languages
-from quantize.gate import keys
-from quantize.gate.config import GateConfig
-from quantize.gate.evaluation import Evaluation, bundled, overlap_checked
-from quantize.gate.tasks import TaskPlan
-from quantize.gate.thresholds import Thresholds, thresholds_for
-from quantize.gate.verdict import Verdict
-from quantize.models.checks import Checkpoint, check_checkpoint
-from quantize.models.source import content_hash
+from quantserve.core.errors import InputError
+from quantserve.core.files import exclusive_lock
+from quantserve.quantize.artifact import ArtifactError, Manifest, check_files, read_manifest, read_report
+from quantserve.quantize.calibration.tokenizer import readable_languages
+from quantserve.quantize.gate import keys
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.evaluation import Evaluation, bundled, overlap_checked
+from quantserve.quantize.gate.tasks import TaskPlan
+from quantserve.quantize.gate.thresholds import Thresholds, thresholds_for
+from quantserve.quantize.gate.verdict import Verdict
+from quantserve.quantize.models.checks import Checkpoint, check_checkpoint
+from quantserve.quantize.models.source import content_hash
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def gate_artifact(
     check_files(case.directory, case.manifest, full=True)
     overlap = overlap_checked(case.evaluation, case.manifest.calibration)
     # Everything that needs numpy and HTTP: not imported when nothing is measured.
-    from quantize.gate.session import judge_case
+    from quantserve.quantize.gate.session import judge_case
 
     with exclusive_lock(config.run_dir / "gate.lock", "a gate run"):
         verdict, report = judge_case(case, config, overlap, force=force)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quantize.gate.errors import BadReply, NotFinite
+from quantserve.quantize.gate.errors import BadReply, NotFinite
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -8,27 +8,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.console import console, progress
-from quantize.artifact import Manifest
-from quantize.config import PROJECT
-from quantize.gate import cache, found, keys, report, speed, tool_calls
-from quantize.gate.answers import compare, length_ratio, questions_for
-from quantize.gate.config import GateConfig
-from quantize.gate.evaluation import Evaluation
-from quantize.gate.facts import Fact, verdict_facts
-from quantize.gate.facts.comparing import compare_facts
-from quantize.gate.figures import LanguageQuality, Quality, compare_passages
-from quantize.gate.finite import not_finite
-from quantize.gate.identity import differences, read_identity
-from quantize.gate.measure import Prompt, View
-from quantize.gate.pairing import Asked, CandidateFailed, Measured, Measurements, Pairing, Up
-from quantize.gate.reference import EXACT, Reference, measure_reference
-from quantize.gate.run import Case
-from quantize.gate.scores import Passage
-from quantize.gate.speed import Tick
-from quantize.gate.tasks import TaskScores, compare_tasks, run_tasks
-from quantize.gate.verdict import Findings, Verdict, judge, reasons
-from quantize.methods import bitsandbytes
+from quantserve.core.console import console, progress
+from quantserve.quantize.artifact import Manifest
+from quantserve.quantize.config import PROJECT
+from quantserve.quantize.gate import cache, found, keys, report, speed, tool_calls
+from quantserve.quantize.gate.answers import compare, length_ratio, questions_for
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.evaluation import Evaluation
+from quantserve.quantize.gate.facts import Fact, verdict_facts
+from quantserve.quantize.gate.facts.comparing import compare_facts
+from quantserve.quantize.gate.figures import LanguageQuality, Quality, compare_passages
+from quantserve.quantize.gate.finite import not_finite
+from quantserve.quantize.gate.identity import differences, read_identity
+from quantserve.quantize.gate.measure import Prompt, View
+from quantserve.quantize.gate.pairing import Asked, CandidateFailed, Measured, Measurements, Pairing, Up
+from quantserve.quantize.gate.reference import EXACT, Reference, measure_reference
+from quantserve.quantize.gate.run import Case
+from quantserve.quantize.gate.scores import Passage
+from quantserve.quantize.gate.speed import Tick
+from quantserve.quantize.gate.tasks import TaskScores, compare_tasks, run_tasks
+from quantserve.quantize.gate.verdict import Findings, Verdict, judge, reasons
+from quantserve.quantize.methods import bitsandbytes
 
 
 def judge_case(

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from core.speed import SpeedPair
-from quantize.gate.client import Client
-from quantize.gate.config import Measurement
-from quantize.gate.errors import BadReply
+from quantserve.core.speed import SpeedPair
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.gate.errors import BadReply
 
 _PROMPT_TOKENS = 48
 Tick = Callable[[str], None]

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize.gate.config import GateConfig
-from quantize.gate.errors import TasksFailed
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.errors import TasksFailed
 
 _NOT_METRICS = ("stderr", "alias", "sample_len", "samples")
 # What a task is judged by, the first that it has: the figure its leaderboard shows.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quantize.gate.answers import Answer
+from quantserve.quantize.gate.answers import Answer
 
 _TOOLS = {
     "get_weather": {"city": "string"},

@@ -6,16 +6,16 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.speed import SpeedPair, sign
-from quantize.gate.answers import Pair, length_ratio, same_prompts
-from quantize.gate.check import Check, Fault
-from quantize.gate.fact_checks import fact_checks
-from quantize.gate.facts.comparing import FactFindings
-from quantize.gate.figures import LanguageQuality, Quality
-from quantize.gate.kernel import KernelEvidence
-from quantize.gate.tasks import TaskPair, mean_recovery
-from quantize.gate.thresholds import Thresholds
-from quantize.gate.tool_calls import CallPair
+from quantserve.core.speed import SpeedPair, sign
+from quantserve.quantize.gate.answers import Pair, length_ratio, same_prompts
+from quantserve.quantize.gate.check import Check, Fault
+from quantserve.quantize.gate.fact_checks import fact_checks
+from quantserve.quantize.gate.facts.comparing import FactFindings
+from quantserve.quantize.gate.figures import LanguageQuality, Quality
+from quantserve.quantize.gate.kernel import KernelEvidence
+from quantserve.quantize.gate.tasks import TaskPair, mean_recovery
+from quantserve.quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.tool_calls import CallPair
 
 
 class Verdict(enum.StrEnum):

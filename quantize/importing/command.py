@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from quantize.config import RunOptions
-from quantize.importing.run import ImportOptions, import_checkpoint
-from quantize.methods.targets import check_target, default_target
-from quantize.run_command import say
+from quantserve.quantize.config import RunOptions
+from quantserve.quantize.importing.run import ImportOptions, import_checkpoint
+from quantserve.quantize.methods.targets import check_target, default_target
+from quantserve.quantize.run_command import say
 
 _RUN = RunOptions()
 

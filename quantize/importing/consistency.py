@@ -13,13 +13,13 @@ from collections.abc import Mapping
 import numpy as np
 from safetensors import safe_open
 
-from core.errors import InputError
-from quantize.importing.recognise import Imported
-from quantize.models.checks import Checkpoint, TensorInfo
+from quantserve.core.errors import InputError
+from quantserve.quantize.importing.recognise import Imported
+from quantserve.quantize.models.checks import Checkpoint, TensorInfo
 
 _WORD_BITS = 32
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
-_MEND = "Fetch it again, or quantize its 16-bit base: python -m quantize run --model BASE"
+_MEND = "Fetch it again, or quantize its 16-bit base: quantserve quantize run --model BASE"
 
 
 def check_consistency(checkpoint: Checkpoint, found: Imported) -> None:
@@ -110,5 +110,5 @@ def _require_order(checkpoint: Checkpoint, group_size: int) -> None:
                     raise InputError(
                         f"{checkpoint.directory}: {name} puts columns into another order, which the engine "
                         "does not read",
-                        mend="Convert it: python -m quantize import DIRECTORY --requantize",
+                        mend="Convert it: quantserve quantize import DIRECTORY --requantize",
                     )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from core.checkpoints import NAMED_IN_CONFIG
-from core.files import remove_tree, write_json
-from quantize.methods.assemble import half_of, read_config
-from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
-from quantize.models.checks import check_checkpoint
+from quantserve.core.checkpoints import NAMED_IN_CONFIG
+from quantserve.core.files import remove_tree, write_json
+from quantserve.quantize.methods.assemble import half_of, read_config
+from quantserve.quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
+from quantserve.quantize.models.checks import check_checkpoint
 
 _INT32_BITS = 32
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")

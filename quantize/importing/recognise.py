@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import InputError, UsageError
-from quantize.config import GptqOptions
-from quantize.methods.targets import refuse_unloadable
-from quantize.models.settings import SIDE_FILES
+from quantserve.core.errors import InputError, UsageError
+from quantserve.quantize.config import GptqOptions
+from quantserve.quantize.methods.targets import refuse_unloadable
+from quantserve.quantize.models.settings import SIDE_FILES
 
 # How codes lie in words: AutoAWQ's `version`, AutoGPTQ's `checkpoint_format`. The engine reads no other and
 # looks at neither.
@@ -50,7 +50,7 @@ def recognise(settings: dict[str, Any] | None, where: str) -> Imported:
         raise InputError(
             f"{where} is not quantized: config.json has no quantization_config, and there is no "
             f"{' or '.join(SIDE_FILES)} beside packed weights",
-            mend="Quantize it: python -m quantize run --model DIRECTORY",
+            mend="Quantize it: quantserve quantize run --model DIRECTORY",
         )
     method = str(settings.get("quant_method") or "").lower()
     if method not in ("gptq", "awq", "compressed-tensors"):
@@ -122,7 +122,7 @@ def refuse_layout(found: Imported, where: str) -> None:
     if found.method in _LAYOUTS and layout not in ("", *_LAYOUTS[found.method]):
         raise UsageError(
             f"{where} is packed as {found.method}'s {layout}, which the engine would read wrongly",
-            mend="Use the checkpoint in its plain packing, or quantize its base: python -m quantize run",
+            mend="Use the checkpoint in its plain packing, or quantize its base: quantserve quantize run",
         )
 
 
@@ -133,7 +133,7 @@ def refuse_imported(found: Imported, target: str, where: str) -> None:
         UsageError: with the reason and the conversion that helps.
     """
     refuse_layout(found, where)
-    convert = f"Convert it: python -m quantize import {where} --requantize"
+    convert = f"Convert it: quantserve quantize import {where} --requantize"
     if found.desc_act:
         raise UsageError(
             f"{where} has desc_act on (columns reordered on disk), which the engine no longer loads",

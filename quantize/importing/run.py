@@ -8,24 +8,36 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import INDEX, NAMED_IN_CONFIG, WEIGHTS, artifact_name, find_weights, hub_id
-from core.console import console
-from core.errors import UsageError
-from core.files import exclusive_lock, remove_tree, staged_directory, write_json
-from quantize.artifact import Manifest, file_records, is_artifact, now, read_manifest, write_manifest
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.importing.consistency import check_consistency
-from quantize.importing.recognise import Imported, recognise, refuse_imported, refuse_layout
-from quantize.methods import find, make_options
-from quantize.methods.targets import default_target
-from quantize.models.checks import Checkpoint, CheckpointError, check_checkpoint, read_safetensors_header
-from quantize.models.companions import copy_companions
-from quantize.models.finite import beyond_float16
-from quantize.models.source import content_hash, write_source
-from quantize.models.tokenizer import check_tokenizer
-from quantize.run import Outcome
-from quantize.run import run as run_quantization
-from quantize.worker.supervise import run_logged
+from quantserve.core.checkpoints import INDEX, NAMED_IN_CONFIG, WEIGHTS, artifact_name, find_weights, hub_id
+from quantserve.core.console import console
+from quantserve.core.errors import UsageError
+from quantserve.core.files import exclusive_lock, remove_tree, staged_directory, write_json
+from quantserve.quantize.artifact import (
+    Manifest,
+    file_records,
+    is_artifact,
+    now,
+    read_manifest,
+    write_manifest,
+)
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.importing.consistency import check_consistency
+from quantserve.quantize.importing.recognise import Imported, recognise, refuse_imported, refuse_layout
+from quantserve.quantize.methods import find, make_options
+from quantserve.quantize.methods.targets import default_target
+from quantserve.quantize.models.checks import (
+    Checkpoint,
+    CheckpointError,
+    check_checkpoint,
+    read_safetensors_header,
+)
+from quantserve.quantize.models.companions import copy_companions
+from quantserve.quantize.models.finite import beyond_float16
+from quantserve.quantize.models.source import content_hash, write_source
+from quantserve.quantize.models.tokenizer import check_tokenizer
+from quantserve.quantize.run import Outcome
+from quantserve.quantize.run import run as run_quantization
+from quantserve.quantize.worker.supervise import run_logged
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ def _requantize(
     if found.method not in ("gptq", "awq"):
         raise UsageError(
             f"{checkpoint.directory} is {found.method}; only gptq and awq can be converted",
-            mend="Quantize its 16-bit base: python -m quantize run --model BASE",
+            mend="Quantize its 16-bit base: quantserve quantize run --model BASE",
         )
     refuse_layout(found, str(checkpoint.directory))
     sha256 = content_hash(checkpoint.directory, where.run_dir)
@@ -134,7 +146,12 @@ def _requantize(
         console.print(f"Dequantizing {checkpoint.directory}", markup=False, soft_wrap=True)
         plain.parent.mkdir(parents=True, exist_ok=True)
         run_logged(
-            ["-m", "quantize.importing", str(checkpoint.directory.resolve()), str(plain.resolve())],
+            [
+                "-m",
+                "quantserve.quantize.importing",
+                str(checkpoint.directory.resolve()),
+                str(plain.resolve()),
+            ],
             where.run_dir / "quantize.log",
             "dequantizing",
         )

@@ -1,6 +1,6 @@
 """The figures of every method over one model, and which targets they meet: `make bench-quantize`.
 
-    python -m quantize.ladder.bench [--model models/NAME] [--methods rtn,awq,gptq,int8]
+    python -m quantserve.quantize.ladder.bench [--model models/NAME] [--methods rtn,awq,gptq,int8]
 
 What was made and judged before is found again; its figures are those of that time.
 """
@@ -15,19 +15,19 @@ import typer
 from rich import box
 from rich.table import Table
 
-from core.console import console, emit_json, run_app, styled
-from core.errors import UsageError
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits
-from quantize.ladder.candidates import SHARES, Candidate
-from quantize.ladder.climb import table
-from quantize.ladder.command import step_json
-from quantize.ladder.sensitivity import layer_losses
-from quantize.ladder.steps import doing, take
-from quantize.ladder.targets import check_targets
-from quantize.methods import METHODS
-from quantize.methods.targets import default_target
+from quantserve.core.console import console, emit_json, run_app, styled
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits
+from quantserve.quantize.ladder.candidates import SHARES, Candidate
+from quantserve.quantize.ladder.climb import table
+from quantserve.quantize.ladder.command import step_json
+from quantserve.quantize.ladder.sensitivity import layer_losses
+from quantserve.quantize.ladder.steps import doing, take
+from quantserve.quantize.ladder.targets import check_targets
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.methods.targets import default_target
 
 _RUN = RunOptions()
 _LINES = (

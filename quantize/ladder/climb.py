@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from core.console import console, styled
-from core.sizes import decimal_size
-from quantize.gate.run import Limits
-from quantize.ladder.candidates import Candidate
-from quantize.ladder.decide import Decision, Goal, Step, decide, hopeless, pareto, satisfies
-from quantize.ladder.steps import Doing, left_out, take
+from quantserve.core.console import console, styled
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.gate.run import Limits
+from quantserve.quantize.ladder.candidates import Candidate
+from quantserve.quantize.ladder.decide import Decision, Goal, Step, decide, hopeless, pareto, satisfies
+from quantserve.quantize.ladder.steps import Doing, left_out, take
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
-from core.console import emit_json
-from core.errors import UsageError
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.gate.command import fraction
-from quantize.gate.config import GateConfig
-from quantize.gate.verdict import Verdict
-from quantize.ladder.candidates import PREFERENCES, candidates
-from quantize.ladder.climb import Climb, climb
-from quantize.ladder.decide import Goal, Step
-from quantize.ladder.sensitivity import layer_losses
-from quantize.ladder.steps import doing
-from quantize.methods import METHODS
-from quantize.methods.targets import check_target, default_target
-from quantize.models.checks import check_checkpoint
-from quantize.models.structure import structure_of
+from quantserve.core.console import emit_json
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.gate.command import fraction
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.verdict import Verdict
+from quantserve.quantize.ladder.candidates import PREFERENCES, candidates
+from quantserve.quantize.ladder.climb import Climb, climb
+from quantserve.quantize.ladder.decide import Goal, Step
+from quantserve.quantize.ladder.sensitivity import layer_losses
+from quantserve.quantize.ladder.steps import doing
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.methods.targets import check_target, default_target
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.models.structure import structure_of
 
 _RUN = RunOptions()
 _CALIBRATION = CalibrationOptions()

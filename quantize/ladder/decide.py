@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize.ladder.candidates import Candidate, Prefer
+from quantserve.quantize.ladder.candidates import Candidate, Prefer
 
 _AS_FAST = 0.97
 """A speed within 3 % of the base's counts as no slower, as in the gate's sentence on speed."""

@@ -1,6 +1,6 @@
 """Round one layer after the other to 4 bits and measure how far the predictions move. Needs torch.
 
-    python -m quantize.ladder.measure_losses JOB.json
+    python -m quantserve.quantize.ladder.measure_losses JOB.json
 
 Started by `quantize.ladder.sensitivity` only. One forward pass a layer over a few hundred tokens: half a
 minute for a 135M model on two cores.
@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from core.files import write_json
-from quantize.calibration.pack import pack
-from quantize.methods.grid import GridOptions
-from quantize.methods.rounding import round_to_nearest
-from quantize.models.inspect import decoder_layers
-from quantize.models.tokenizer import load_tokenizer
-from quantize.worker.lifeline import die_with_parent
+from quantserve.core.files import write_json
+from quantserve.quantize.calibration.pack import pack
+from quantserve.quantize.methods.grid import GridOptions
+from quantserve.quantize.methods.rounding import round_to_nearest
+from quantserve.quantize.models.inspect import decoder_layers
+from quantserve.quantize.models.tokenizer import load_tokenizer
+from quantserve.quantize.worker.lifeline import die_with_parent
 
 _GROUPS = (128, 64, 32)
 # float32 is the one type every processor computes well; larger models stay as they are for their memory.

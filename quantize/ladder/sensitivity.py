@@ -10,12 +10,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from core.console import console
-from core.files import write_json
-from quantize.calibration.sources import load
-from quantize.config import CalibrationOptions
-from quantize.models.source import content_hash
-from quantize.worker.supervise import run_logged
+from quantserve.core.console import console
+from quantserve.core.files import write_json
+from quantserve.quantize.calibration.sources import load
+from quantserve.quantize.config import CalibrationOptions
+from quantserve.quantize.models.source import content_hash
+from quantserve.quantize.worker.supervise import run_logged
 
 SEQUENCES, SEQUENCE_TOKENS = 4, 128
 _REVISION = 1
@@ -46,7 +46,7 @@ def layer_losses(model: Path, calibration: CalibrationOptions, run_dir: Path) ->
                 "output": str(result.resolve()),
             },
         )
-        words = ["-m", "quantize.ladder.measure_losses", str(job.resolve())]
+        words = ["-m", "quantserve.quantize.ladder.measure_losses", str(job.resolve())]
         run_logged(words, run_dir / "sensitivity.log", "measuring the layers")
         job.unlink(missing_ok=True)
     losses: list[float] = json.loads(result.read_text(encoding="utf-8"))["losses"]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, UsageError
-from quantize.artifact import Manifest
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits, gate_artifact
-from quantize.ladder.candidates import Candidate, with_kept
-from quantize.ladder.decide import Step
-from quantize.methods import METHODS, make_options
-from quantize.methods.targets import default_target
-from quantize.run import run
+from quantserve.core.errors import InputError, UsageError
+from quantserve.quantize.artifact import Manifest
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.ladder.candidates import Candidate, with_kept
+from quantserve.quantize.ladder.decide import Step
+from quantserve.quantize.methods import METHODS, make_options
+from quantserve.quantize.methods.targets import default_target
+from quantserve.quantize.run import run
 
 Make = Callable[[str, dict[str, Any]], tuple[Path, Manifest]]
 """A method's name and options to an artifact, made now or before."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from quantize.ladder.decide import Step
+from quantserve.quantize.ladder.decide import Step
 
 GIB = 1 << 30
 

@@ -4,7 +4,7 @@ In: artifacts/NAME/VERSION directories. Out: the `current` and `previous` links,
 programs, and copies elsewhere (a folder, a tar file, a hub repository). Nothing here loads a model.
 """
 
-from quantize.lifecycle.places import (
+from quantserve.quantize.lifecycle.places import (
     Entry,
     NotAccepted,
     describe,

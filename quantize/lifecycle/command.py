@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from core.checkpoints import model_name
-from core.console import console, emit_json
-from core.sizes import decimal_size
-from quantize import artifact, lifecycle
-from quantize.config import ARTIFACTS_DIR, MODELS_DIR, RUN_DIR
-from quantize.lifecycle import gc as collection
-from quantize.lifecycle import hub
-from quantize.lifecycle.compare import Row, compare
-from quantize.lifecycle.export import export as export_artifact
-from quantize.lifecycle.unpickle import convert as convert_pickles
-from quantize.lifecycle.verify import problems
+from quantserve.core.checkpoints import model_name
+from quantserve.core.console import console, emit_json
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize import artifact, lifecycle
+from quantserve.quantize.config import ARTIFACTS_DIR, MODELS_DIR, RUN_DIR
+from quantserve.quantize.lifecycle import gc as collection
+from quantserve.quantize.lifecycle import hub
+from quantserve.quantize.lifecycle.compare import Row, compare
+from quantserve.quantize.lifecycle.export import export as export_artifact
+from quantserve.quantize.lifecycle.unpickle import convert as convert_pickles
+from quantserve.quantize.lifecycle.verify import problems
 
 Target = Annotated[str, typer.Argument(help="Artifact directory, NAME/VERSION, or NAME")]
 Artifacts = Annotated[Path, typer.Option(help="Where artifacts are kept")]
@@ -46,7 +46,7 @@ def rollback(
     home = artifacts_dir / name
     if not home.is_dir():
         raise artifact.ArtifactError(
-            f"There is no artifact {name}", mend="See them all: python -m quantize list"
+            f"There is no artifact {name}", mend="See them all: quantserve quantize list"
         )
     directory = artifact.rollback(home)
     console.print(f"{name}: {directory.name} is current again", markup=False, soft_wrap=True)
@@ -68,7 +68,7 @@ def list_artifacts(artifacts_dir: Artifacts = ARTIFACTS_DIR) -> None:
             entry.role,
             manifest.created,
         )
-    console.print(table if entries else f"No artifact in {artifacts_dir} yet: python -m quantize run")
+    console.print(table if entries else f"No artifact in {artifacts_dir} yet: quantserve quantize run")
     emit_json(
         {
             "artifacts": [

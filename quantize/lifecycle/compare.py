@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quantize.artifact import Manifest
+from quantserve.quantize.artifact import Manifest
 
 # Differ between any two artifacts, so they say nothing.
 _ALWAYS_DIFFERENT = {"version", "key", "created", "files", "schema_version"}

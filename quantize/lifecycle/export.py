@@ -9,9 +9,9 @@ import tarfile
 from datetime import datetime
 from pathlib import Path
 
-from core.errors import InputError
-from core.files import fsync_directory, require_disk_space, staged_directory
-from quantize.artifact import Manifest, check_files, read_manifest
+from quantserve.core.errors import InputError
+from quantserve.core.files import fsync_directory, require_disk_space, staged_directory
+from quantserve.quantize.artifact import Manifest, check_files, read_manifest
 
 # The mode that tarfile opens a file name with; the longest ending first.
 _TAR_MODES = {".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.xz": "w:xz", ".tar": "w"}

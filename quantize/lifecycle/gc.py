@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
-from core.files import exclusive_lock, remove_tree
-from quantize.artifact import MANIFEST
-from quantize.lifecycle.places import Entry, find_artifacts
+from quantserve.core.errors import UsageError
+from quantserve.core.files import exclusive_lock, remove_tree
+from quantserve.quantize.artifact import MANIFEST
+from quantserve.quantize.lifecycle.places import Entry, find_artifacts
 
 _SERVING_STATE = "serving.json"
 
@@ -53,7 +53,7 @@ def collect(artifacts_dir: Path, run_dir: Path, *, keep: int, name: str | None, 
     freed_bytes = 0
     serving = _served(run_dir)
     if name is not None and not (artifacts_dir / name).is_dir():
-        raise UsageError(f"There is no artifact {name}", mend="See them all: python -m quantize list")
+        raise UsageError(f"There is no artifact {name}", mend="See them all: quantserve quantize list")
     named = [artifacts_dir / name] if name is not None else sorted(artifacts_dir.glob("[!.]*"))
     homes = [home for home in named if home.is_dir()]
     for home in homes:

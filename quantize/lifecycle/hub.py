@@ -6,9 +6,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from core.errors import InputError
-from core.files import exclusive_lock, fsync_directory, remove_tree, require_disk_space, write_bytes
-from quantize.artifact import (
+from quantserve.core.errors import InputError
+from quantserve.core.files import (
+    exclusive_lock,
+    fsync_directory,
+    remove_tree,
+    require_disk_space,
+    write_bytes,
+)
+from quantserve.quantize.artifact import (
     MANIFEST,
     REPORT,
     ArtifactError,
@@ -17,9 +23,9 @@ from quantize.artifact import (
     is_artifact,
     read_manifest,
 )
-from quantize.hub_errors import hub_errors
-from quantize.lifecycle.places import require_accepted
-from quantize.models.checks import PICKLE_SUFFIXES, check_checkpoint
+from quantserve.quantize.hub_errors import hub_errors
+from quantserve.quantize.lifecycle.places import require_accepted
+from quantserve.quantize.models.checks import PICKLE_SUFFIXES, check_checkpoint
 
 _SAFE_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 _RESERVED = {"current", "previous"}
@@ -65,7 +71,7 @@ def pull(reference: str, artifacts_dir: Path) -> Pulled:
     if MANIFEST not in names:
         raise InputError(
             f"{reference} is no artifact of this program: it holds no {MANIFEST}",
-            mend=f"Fetch it as a base model: python -m quantize model {name}",
+            mend=f"Fetch it as a base model: quantserve quantize model {name}",
         )
     incoming = artifacts_dir / ".incoming" / f"{name.replace('/', '--')}-{commit[:12]}"
     with exclusive_lock(incoming.with_suffix(".lock"), f"pulling {name}"):
@@ -109,7 +115,7 @@ def _already_here(directory: Path, manifest: Manifest, commit: str) -> Pulled:
     if here.files != manifest.files:
         raise ArtifactError(
             f"{directory} exists already with other files than the hub's",
-            mend="Move it away, or check it: python -m quantize verify",
+            mend="Move it away, or check it: quantserve quantize verify",
         )
     return Pulled(directory, here, commit, made=False)
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import QuantserveError
-from quantize.artifact import ACCEPT, ArtifactError, Manifest, is_artifact, read_manifest, read_report
-from quantize.artifact import promote as point_current
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.artifact import (
+    ACCEPT,
+    ArtifactError,
+    Manifest,
+    is_artifact,
+    read_manifest,
+    read_report,
+)
+from quantserve.quantize.artifact import promote as point_current
 
 
 class NotAccepted(QuantserveError):
@@ -65,7 +72,7 @@ def resolve(target: str, artifacts_dir: Path) -> Path:
     for candidate in (Path(target), artifacts_dir / target, artifacts_dir / target / "current"):
         if is_artifact(candidate):
             return candidate.resolve()
-    raise ArtifactError(f"There is no artifact {target}", mend="See them all: python -m quantize list")
+    raise ArtifactError(f"There is no artifact {target}", mend="See them all: quantserve quantize list")
 
 
 def require_accepted(directory: Path, what: str) -> None:
@@ -80,7 +87,7 @@ def require_accepted(directory: Path, what: str) -> None:
         said = f"the gate said {verdict}" if verdict else "the gate has not seen it"
         raise NotAccepted(
             f"{directory.name} {what}: {said}",
-            mend=f"Run python -m quantize gate {directory}, or override with --force",
+            mend=f"Run quantserve quantize gate {directory}, or override with --force",
         )
 
 

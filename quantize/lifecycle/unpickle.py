@@ -2,7 +2,7 @@
 
 Unpickling can run code, so it is refused everywhere else. Here only files named one by one are read, by
 torch's restricted unpickler (`weights_only`), which knows tensors and plain containers alone.
-Run in the quantize environment: python -m quantize.lifecycle.unpickle SOURCE DESTINATION FILE…
+Run in the quantize environment: python -m quantserve.quantize.lifecycle.unpickle SOURCE DESTINATION FILE…
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints import hub_id
-from core.errors import InputError, QuantserveError, UsageError
-from core.files import exclusive_lock, require_disk_space, staged_directory, write_json
-from quantize.models.checks import PICKLE_SUFFIXES, Checkpoint, CheckpointError, check_checkpoint
-from quantize.models.companions import copy_companions
-from quantize.models.source import write_source
-from quantize.worker.lifeline import die_with_parent
-from quantize.worker.supervise import run_logged
+from quantserve.core.checkpoints import hub_id
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.files import exclusive_lock, require_disk_space, staged_directory, write_json
+from quantserve.quantize.models.checks import PICKLE_SUFFIXES, Checkpoint, CheckpointError, check_checkpoint
+from quantserve.quantize.models.companions import copy_companions
+from quantserve.quantize.models.source import write_source
+from quantserve.quantize.worker.lifeline import die_with_parent
+from quantserve.quantize.worker.supervise import run_logged
 
 # Some trainers save the weights one level down.
 _NESTED = ("state_dict", "model")
@@ -53,7 +53,7 @@ def convert(source: Path, destination: Path, allowed: list[str], run_dir: Path) 
         exclusive_lock(destination.parent / f".{destination.name}.lock", f"converting {destination.name}"),
         staged_directory(destination) as staging,
     ):
-        arguments = ["-m", "quantize.lifecycle.unpickle", str(source), str(staging), *allowed]
+        arguments = ["-m", "quantserve.quantize.lifecycle.unpickle", str(source), str(staging), *allowed]
         try:
             run_logged(arguments, run_dir / "convert.log", "converting")
         except QuantserveError as error:

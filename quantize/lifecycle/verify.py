@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import sha256_file
-from quantize.artifact import FileRecord, Manifest
-from quantize.models.checks import PICKLE_SUFFIXES, CheckpointError, check_checkpoint
+from quantserve.core.files import sha256_file
+from quantserve.quantize.artifact import FileRecord, Manifest
+from quantserve.quantize.models.checks import PICKLE_SUFFIXES, CheckpointError, check_checkpoint
 
 _LFS_PREFIX = b"version https://git-lfs"
 _CODE_SUFFIXES = (*PICKLE_SUFFIXES, ".py", ".so")

@@ -10,8 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import UsageError
-from quantize.config import (
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import (
     AwqOptions,
     BitsAndBytesOptions,
     Fp8Options,
@@ -19,8 +19,8 @@ from quantize.config import (
     Int8Options,
     RtnOptions,
 )
-from quantize.methods.formats import AUTO, fitting, settle_layout, why_not
-from quantize.methods.targets import refuse_unloadable
+from quantserve.quantize.methods.formats import AUTO, fitting, settle_layout, why_not
+from quantserve.quantize.methods.targets import refuse_unloadable
 
 Options = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options | BitsAndBytesOptions
 _DRIVERS = ("layers", "gptqmodel")
@@ -33,7 +33,7 @@ class Method:
     name: str
     title: str
     options: type[Any]
-    module: str = "quantize.methods.run_method"
+    module: str = "quantserve.quantize.methods.run_method"
     tools: tuple[str, ...] = ("torch", "transformers", "compressed-tensors", "safetensors")
     # Written into the content key: raise it when the same options begin to give another result.
     revision: int = 1

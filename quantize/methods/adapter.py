@@ -9,10 +9,10 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from core.errors import InputError
-from core.files import remove_tree
-from quantize.methods.checkpoint import copy_companions
-from quantize.models.source import ADAPTER_WEIGHTS
+from quantserve.core.errors import InputError
+from quantserve.core.files import remove_tree
+from quantserve.quantize.methods.checkpoint import copy_companions
+from quantserve.quantize.models.source import ADAPTER_WEIGHTS
 
 
 def merge(base: Path, adapter: Path, output: Path) -> None:

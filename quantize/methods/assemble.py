@@ -8,17 +8,22 @@ from typing import Any
 
 import torch
 
-from core.checkpoints import NAMED_IN_CONFIG
-from core.files import write_json
-from quantize.methods import packing
-from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors, tensor_names
-from quantize.methods.formats import Layout, settings
-from quantize.methods.keep import KEPT_BITS
-from quantize.methods.layer import quantize_weights
-from quantize.methods.layer_files import LayerFiles
-from quantize.methods.recipe import Recipe
-from quantize.methods.rounding import Quantized
-from quantize.models.checks import read_json
+from quantserve.core.checkpoints import NAMED_IN_CONFIG
+from quantserve.core.files import write_json
+from quantserve.quantize.methods import packing
+from quantserve.quantize.methods.checkpoint import (
+    CheckpointWriter,
+    copy_companions,
+    read_tensors,
+    tensor_names,
+)
+from quantserve.quantize.methods.formats import Layout, settings
+from quantserve.quantize.methods.keep import KEPT_BITS
+from quantserve.quantize.methods.layer import quantize_weights
+from quantserve.quantize.methods.layer_files import LayerFiles
+from quantserve.quantize.methods.recipe import Recipe
+from quantserve.quantize.methods.rounding import Quantized
+from quantserve.quantize.models.checks import read_json
 
 BEYOND_FLOAT16 = "beyond_float16"
 """config.json's key for values that float16 cannot hold; serving then computes in another type."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quantize.config import BitsAndBytesOptions
+from quantserve.quantize.config import BitsAndBytesOptions
 
 # What transformers takes: BitsAndBytesConfig(**json.load(open(SETTINGS))).
 SETTINGS = "bitsandbytes.json"

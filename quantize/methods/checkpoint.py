@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from core.checkpoints import INDEX, WEIGHTS, find_weights
-from core.errors import InputError
-from core.files import write_json
-from quantize.models.checks import CheckpointError, read_json
-from quantize.models.companions import copy_companions
+from quantserve.core.checkpoints import INDEX, WEIGHTS, find_weights
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.quantize.models.checks import CheckpointError, read_json
+from quantserve.quantize.models.companions import copy_companions
 
 __all__ = ["INDEX", "WEIGHTS", "CheckpointWriter", "copy_companions", "read_tensors", "storable"]
 _SHARD_BYTES = 4_000_000_000

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from quantize.methods.keep import KEPT_BITS
+from quantserve.quantize.methods.keep import KEPT_BITS
 
 Format = Literal["gptq", "awq", "packed", "int8", "fp8"]
 LAYOUTS: tuple[Format, ...] = ("gptq", "awq", "packed")

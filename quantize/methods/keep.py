@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from core.errors import UsageError
+from quantserve.core.errors import UsageError
 
 KEPT_BITS = 16
 _WIDTHS = (16, 8)

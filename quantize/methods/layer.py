@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from quantize.methods.dataflow import Dataflow, Fold, divide_norm
-from quantize.methods.grid import GridOptions
-from quantize.methods.moments import Inputs
-from quantize.methods.recipe import KEPT, Recipe
-from quantize.methods.rounding import Quantized, round_to_nearest, round_with_feedback
-from quantize.methods.scaling import STRENGTHS, awq_scale, smooth_scale
+from quantserve.quantize.methods.dataflow import Dataflow, Fold, divide_norm
+from quantserve.quantize.methods.grid import GridOptions
+from quantserve.quantize.methods.moments import Inputs
+from quantserve.quantize.methods.recipe import KEPT, Recipe
+from quantserve.quantize.methods.rounding import Quantized, round_to_nearest, round_with_feedback
+from quantserve.quantize.methods.scaling import STRENGTHS, awq_scale, smooth_scale
 
 _INT8_TOP = 127
 

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from core.files import fsync_directory
-from quantize.methods.layer import LayerWork, Moved
-from quantize.methods.rounding import Quantized
+from quantserve.core.files import fsync_directory
+from quantserve.quantize.methods.layer import LayerWork, Moved
+from quantserve.quantize.methods.rounding import Quantized
 
 _MOVED = "moved"
 

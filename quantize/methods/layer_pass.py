@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from quantize.methods.dataflow import Dataflow, dataflow_of, signature
-from quantize.methods.layer import LayerWork
-from quantize.methods.layer_files import LayerFiles
-from quantize.methods.recipe import Recipe
-from quantize.models.inspect import decoder_layers
+from quantserve.quantize.methods.dataflow import Dataflow, dataflow_of, signature
+from quantserve.quantize.methods.layer import LayerWork
+from quantserve.quantize.methods.layer_files import LayerFiles
+from quantserve.quantize.methods.recipe import Recipe
+from quantserve.quantize.models.inspect import decoder_layers
 
 # Called with (finished layers, all layers).
 OnLayer = Callable[[int, int], None]

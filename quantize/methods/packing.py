@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from quantize.methods.rounding import Quantized
+from quantserve.quantize.methods.rounding import Quantized
 
 # Eight 4-bit values in an int32: GPTQ packs them in order, AWQ interleaved.
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from quantize.methods import packing
-from quantize.methods.assemble import half_of, read_config, stored_dtype, tensors_of, write_config
-from quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
-from quantize.methods.formats import Layout, settings
-from quantize.methods.keep import KEPT_BITS
-from quantize.methods.layer import quantize_weights
-from quantize.methods.recipe import Recipe
-from quantize.worker.job import Job, Report
+from quantserve.quantize.methods import packing
+from quantserve.quantize.methods.assemble import half_of, read_config, stored_dtype, tensors_of, write_config
+from quantserve.quantize.methods.checkpoint import CheckpointWriter, copy_companions, read_tensors
+from quantserve.quantize.methods.formats import Layout, settings
+from quantserve.quantize.methods.keep import KEPT_BITS
+from quantserve.quantize.methods.layer import quantize_weights
+from quantserve.quantize.methods.recipe import Recipe
+from quantserve.quantize.worker.job import Job, Report
 
 
 def quantize_plainly(job: Job, report: Report, layout: Layout, recipe: Recipe, names: list[str]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from quantize.config import AwqOptions, Fp8Options, GptqOptions, Int8Options, RtnOptions
-from quantize.methods.formats import Layout, choose_format
-from quantize.methods.recipe import Recipe
+from quantserve.quantize.config import AwqOptions, Fp8Options, GptqOptions, Int8Options, RtnOptions
+from quantserve.quantize.methods.formats import Layout, choose_format
+from quantserve.quantize.methods.recipe import Recipe
 
 WeightOptions = GptqOptions | AwqOptions | RtnOptions | Int8Options | Fp8Options
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from core.errors import InputError
-from quantize.methods.grid import Grid, GridOptions, choose
+from quantserve.core.errors import InputError
+from quantserve.quantize.methods.grid import Grid, GridOptions, choose
 
 
 @dataclass(frozen=True)

@@ -23,28 +23,28 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from core.checkpoints import find_weights
-from core.files import remove_tree, write_json
-from quantize.calibration.pack import pack
-from quantize.config import AwqOptions, BitsAndBytesOptions, GptqOptions
-from quantize.methods import METHODS, Options, bitsandbytes, needs_text
-from quantize.methods.assemble import assemble, read_config, stored_dtype
-from quantize.methods.checkpoint import copy_companions
-from quantize.methods.dataflow import Dataflow
-from quantize.methods.formats import Layout
-from quantize.methods.keep import KEPT_BITS, widths_of
-from quantize.methods.layer import Moved
-from quantize.methods.layer_files import LayerFiles
-from quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
-from quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
-from quantize.methods.recipes import WeightOptions, layout_of, recipe_of
-from quantize.models.checks import CheckpointError, read_json
-from quantize.models.inspect import decoder_layers
-from quantize.models.structure import Structure
-from quantize.models.tokenizer import load_tokenizer
-from quantize.proof.prove import ProofFailed, prove
-from quantize.stages import RESULT
-from quantize.worker.job import Job, Report
+from quantserve.core.checkpoints import find_weights
+from quantserve.core.files import remove_tree, write_json
+from quantserve.quantize.calibration.pack import pack
+from quantserve.quantize.config import AwqOptions, BitsAndBytesOptions, GptqOptions
+from quantserve.quantize.methods import METHODS, Options, bitsandbytes, needs_text
+from quantserve.quantize.methods.assemble import assemble, read_config, stored_dtype
+from quantserve.quantize.methods.checkpoint import copy_companions
+from quantserve.quantize.methods.dataflow import Dataflow
+from quantserve.quantize.methods.formats import Layout
+from quantserve.quantize.methods.keep import KEPT_BITS, widths_of
+from quantserve.quantize.methods.layer import Moved
+from quantserve.quantize.methods.layer_files import LayerFiles
+from quantserve.quantize.methods.layer_pass import LayerPass, dataflows, folder_of_layers
+from quantserve.quantize.methods.plain import quantize_plainly, quantize_to_llm_int8
+from quantserve.quantize.methods.recipes import WeightOptions, layout_of, recipe_of
+from quantserve.quantize.models.checks import CheckpointError, read_json
+from quantserve.quantize.models.inspect import decoder_layers
+from quantserve.quantize.models.structure import Structure
+from quantserve.quantize.models.tokenizer import load_tokenizer
+from quantserve.quantize.proof.prove import ProofFailed, prove
+from quantserve.quantize.stages import RESULT
+from quantserve.quantize.worker.job import Job, Report
 
 TOKENS = "tokens.json"
 MERGED = "merged"
@@ -113,7 +113,7 @@ def _quantize(job: Job, options: Options, report: Report) -> dict[str, Any]:
         }
     packed = _tokens(job, report)
     if isinstance(options, GptqOptions | AwqOptions) and options.driver == "gptqmodel":
-        from quantize.methods.gptqmodel import quantize as quantize_by_library
+        from quantserve.quantize.methods.gptqmodel import quantize as quantize_by_library
 
         widths = _widths(structure, options, {})
         facts = quantize_by_library(job, options, packed, report)
@@ -239,7 +239,7 @@ def _with_adapter(job: Job, report: Report) -> Job:
         return job
     merged = job.work_dir / MERGED
     if not merged.is_dir():
-        from quantize.methods.adapter import merge
+        from quantserve.quantize.methods.adapter import merge
 
         report("stage", text="Merging the adapter")
         merge(job.model_dir, Path(job.adapter), merged)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from quantize.methods.moments import Inputs, output_loss
+from quantserve.quantize.methods.moments import Inputs, output_loss
 
 _STEPS = 10
 _SMALLEST = 1e-4

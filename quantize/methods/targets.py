@@ -10,8 +10,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from core.errors import UsageError
-from quantize.config import BitsAndBytesOptions, Fp8Options, Int8Options
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import BitsAndBytesOptions, Fp8Options, Int8Options
 
 TARGETS = ("cpu", "cuda")
 _CPU_BITS = (4,)

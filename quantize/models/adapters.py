@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.checkpoints import model_id
-from core.errors import InputError
-from quantize.artifact import Parent
-from quantize.models.checks import PICKLE_SUFFIXES, read_json, read_safetensors_header
-from quantize.models.source import ADAPTER_CONFIG as CONFIG
-from quantize.models.source import ADAPTER_WEIGHTS as WEIGHTS
-from quantize.models.source import content_hash
+from quantserve.core.checkpoints import model_id
+from quantserve.core.errors import InputError
+from quantserve.quantize.artifact import Parent
+from quantserve.quantize.models.checks import PICKLE_SUFFIXES, read_json, read_safetensors_header
+from quantserve.quantize.models.source import ADAPTER_CONFIG as CONFIG
+from quantserve.quantize.models.source import ADAPTER_WEIGHTS as WEIGHTS
+from quantserve.quantize.models.source import content_hash
 
 
 class AdapterError(InputError):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import json_input, tensor_file
-from core.checkpoints import (
+from quantserve.core import json_input, tensor_file
+from quantserve.core.checkpoints import (
     INDEX,
     WEIGHTS,
     WeightFiles,
@@ -19,9 +19,9 @@ from core.checkpoints import (
     read_config_file,
     tensor_infos,
 )
-from core.errors import InputError
-from core.tensor_file import TensorInfo as TensorInfo
-from quantize.models.settings import settings_of
+from quantserve.core.errors import InputError
+from quantserve.core.tensor_file import TensorInfo as TensorInfo
+from quantserve.quantize.models.settings import settings_of
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Pickles that a trainer leaves beside the weights and nobody loads with the model.
@@ -106,7 +106,7 @@ def check_checkpoint(directory: Path) -> Checkpoint:
     if not directory.is_dir():
         raise CheckpointError(
             f"{directory} is not a directory",
-            mend="Fetch a model: python -m quantize model [ID or DIRECTORY]",
+            mend="Fetch a model: quantserve quantize model [ID or DIRECTORY]",
         )
     _refuse_partial_download(directory)
     if not (directory / "config.json").is_file():

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from core.checkpoints import hub_id
-from core.console import console, emit_json
-from core.sizes import decimal_size
-from quantize.config import DEFAULT_MODEL, MODELS_DIR, RUN_DIR
-from quantize.models.fetch import fetch
-from quantize.models.source import content_hash, read_source
+from quantserve.core.checkpoints import hub_id
+from quantserve.core.console import console, emit_json
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.config import DEFAULT_MODEL, MODELS_DIR, RUN_DIR
+from quantserve.quantize.models.fetch import fetch
+from quantserve.quantize.models.source import content_hash, read_source
 
 
 def model(

@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from core.errors import InputError
-from core.sizes import decimal_size
-from quantize.models.settings import SIDE_FILES
+from quantserve.core.errors import InputError
+from quantserve.core.sizes import decimal_size
+from quantserve.quantize.models.settings import SIDE_FILES
 
 MOST_BYTES = 128_000_000
 """Of one file; the largest tokenizer of a known model has 35 MB."""

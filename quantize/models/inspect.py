@@ -1,6 +1,6 @@
 """Build a model without its weights and write what its matrices are. Needs torch.
 
-    python -m quantize.models.inspect MODEL_DIR OUTPUT.json
+    python -m quantserve.quantize.models.inspect MODEL_DIR OUTPUT.json
 
 Started by `quantize.models.structure` only.
 """
@@ -20,11 +20,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from core.errors import InputError
-from core.files import write_json
-from quantize.models.checks import Checkpoint, check_checkpoint
-from quantize.models.structure import Structure
-from quantize.worker.lifeline import die_with_parent
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.quantize.models.checks import Checkpoint, check_checkpoint
+from quantserve.quantize.models.structure import Structure
+from quantserve.quantize.worker.lifeline import die_with_parent
 
 # Parts with fewer outputs are gates and routers: small, sensitive, and no kernel takes them.
 _LEAST_OUTPUTS = 32
@@ -125,7 +125,7 @@ def inspect(checkpoint: Checkpoint) -> Structure:
         raise InputError(
             f"{type(model).__name__} ({kind}) has no linear parts in its layers"
             + (f", their matrices are {', '.join(kinds)}" if kinds else ""),
-            mend="Serve it in 16 bits: python -m serving up MODEL",
+            mend="Serve it in 16 bits: quantserve serving up MODEL",
         )
     return Structure(
         architecture=type(model).__name__,

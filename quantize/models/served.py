@@ -6,9 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from core.console import console
-from core.errors import InputError
-from quantize.config import PROJECT, serving_python
+from quantserve.core.console import console
+from quantserve.core.errors import InputError
+from quantserve.quantize.config import PROJECT, serving_python
 
 _TIMEOUT_S = 900.0
 _REFUSED = InputError.exit_code
@@ -28,7 +28,10 @@ def refuse_unserved(model: Path, run_dir: Path) -> None:
         return
     console.print("Asking the engine whether it serves the model", markup=False, soft_wrap=True)
     done = subprocess.run(
-        [python.absolute(), *("-m", "serving", "plan", model.absolute(), "--private", "--run-dir", run_dir)],
+        [
+            python.absolute(),
+            *("-m", "quantserve.serving", "plan", model.absolute(), "--private", "--run-dir", run_dir),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

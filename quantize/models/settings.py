@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints import holds_packed, quantization_in_config
-from core.errors import InputError
+from quantserve.core.checkpoints import holds_packed, quantization_in_config
+from quantserve.core.errors import InputError
 
 AUTOGPTQ = "quantize_config.json"
 AUTOAWQ = "quant_config.json"

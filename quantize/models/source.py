@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints import find_weights
-from core.errors import InputError
-from core.files import sha256_file, write_json
-from core.json_input import read_json_object
-from quantize.models.checks import CheckpointError, read_json
-from quantize.models.companions import companions
-from quantize.models.settings import SIDE_FILES
+from quantserve.core.checkpoints import find_weights
+from quantserve.core.errors import InputError
+from quantserve.core.files import sha256_file, write_json
+from quantserve.core.json_input import read_json_object
+from quantserve.quantize.models.checks import CheckpointError, read_json
+from quantserve.quantize.models.companions import companions
+from quantserve.quantize.models.settings import SIDE_FILES
 
 SOURCE = "source.json"
 ADAPTER_CONFIG = "adapter_config.json"

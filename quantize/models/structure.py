@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
-from quantize.models.checks import Checkpoint, TensorInfo
-from quantize.worker.supervise import run_logged
+from quantserve.core.errors import InputError
+from quantserve.quantize.models.checks import Checkpoint, TensorInfo
+from quantserve.quantize.worker.supervise import run_logged
 
 # Raise it when the same checkpoint begins to give another answer.
 _REVISION = 4
@@ -80,7 +80,7 @@ def structure_of(checkpoint: Checkpoint, run_dir: Path) -> Structure:
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         run_logged(
-            ["-m", "quantize.models.inspect", str(checkpoint.directory.resolve()), str(place)],
+            ["-m", "quantserve.quantize.models.inspect", str(checkpoint.directory.resolve()), str(place)],
             run_dir / "structure.log",
             "reading the architecture",
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from quantize.models.checks import CheckpointError, read_json
+from quantserve.quantize.models.checks import CheckpointError, read_json
 
 _FAST = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from quantize.methods.layer import round_activations
-from quantize.methods.layer_pass import in_float32, names_in_layer
-from quantize.models.inspect import decoder_layers
+from quantserve.quantize.methods.layer import round_activations
+from quantserve.quantize.methods.layer_pass import in_float32, names_in_layer
+from quantserve.quantize.models.inspect import decoder_layers
 
 Weights = Callable[[str], torch.Tensor]
 """Returns a tensor by its name in the checkpoint, in float32."""

@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from core.errors import QuantserveError
-from quantize.artifact import Proof
-from quantize.calibration.builtin import evaluation_text
-from quantize.methods.formats import Layout
-from quantize.methods.keep import KEPT_BITS
-from quantize.methods.layer import Moved
-from quantize.models.structure import Structure
-from quantize.models.tokenizer import load_tokenizer
-from quantize.proof import TOKENS
-from quantize.proof.float_run import FloatRunner, Result, Weights
-from quantize.proof.stored import StoredWeights
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.artifact import Proof
+from quantserve.quantize.calibration.builtin import evaluation_text
+from quantserve.quantize.methods.formats import Layout
+from quantserve.quantize.methods.keep import KEPT_BITS
+from quantserve.quantize.methods.layer import Moved
+from quantserve.quantize.models.structure import Structure
+from quantserve.quantize.models.tokenizer import load_tokenizer
+from quantserve.quantize.proof import TOKENS
+from quantserve.quantize.proof.float_run import FloatRunner, Result, Weights
+from quantserve.quantize.proof.stored import StoredWeights
 
 FOLDED_BOUND = 1e-4
 PLAIN_FACTOR = 1.1

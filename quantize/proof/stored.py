@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from quantize.importing.dequantize import dequantize_awq, dequantize_gptq, unpack
-from quantize.methods.checkpoint import tensor_files
-from quantize.models.checks import read_json
+from quantserve.quantize.importing.dequantize import dequantize_awq, dequantize_gptq, unpack
+from quantserve.quantize.methods.checkpoint import tensor_files
+from quantserve.quantize.models.checks import read_json
 
 _PACKED = ("qweight", "weight_packed")
 _PARTS = (

@@ -1,6 +1,6 @@
 """The worker: reads a job from stdin, does it, writes events to the file descriptor it was given.
 
-    python -m quantize.worker FD < job.json
+    python -m quantserve.quantize.worker FD < job.json
 
 Started by `quantize.worker.supervise` only.
 """
@@ -13,10 +13,10 @@ import os
 import sys
 from typing import Any
 
-from core.errors import InputError, QuantserveError, ResourceError
-from quantize.methods import METHODS
-from quantize.worker.job import Job
-from quantize.worker.lifeline import die_with_parent
+from quantserve.core.errors import InputError, QuantserveError, ResourceError
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.worker.job import Job
+from quantserve.quantize.worker.lifeline import die_with_parent
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quantize.calibration.documents import Group
+from quantserve.quantize.calibration.documents import Group
 
 # Report one event; keys besides "event" are the event's own.
 Report = Callable[..., None]

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, QuantserveError, ResourceError
-from quantize.worker.environment import worker_environment
+from quantserve.core.errors import InputError, QuantserveError, ResourceError
+from quantserve.quantize.worker.environment import worker_environment
 
 Event = dict[str, Any]
 _ERRORS: dict[str, type[QuantserveError]] = {
@@ -39,14 +39,14 @@ def run_logged(arguments: list[str], log: Path, what: str) -> None:
 
 
 def run_job(job: dict[str, Any], log: Path, on_event: Callable[[Event], None]) -> tuple[Event, int]:
-    """Run one job in `python -m quantize.worker`; return its result and its peak memory in bytes.
+    """Run one job in `python -m quantserve.quantize.worker`; return its result and its peak memory in bytes.
 
     Raises:
         QuantserveError: what the worker reported, or that it died, with the log's last line.
     """
     read_end, write_end = os.pipe()
     result: Event | None = None
-    arguments = ["-m", "quantize.worker", str(write_end)]
+    arguments = ["-m", "quantserve.quantize.worker", str(write_end)]
     with (
         os.fdopen(read_end, encoding="utf-8") as events,
         # Libraries leave logs where they work: beside ours, never in the user's folder.

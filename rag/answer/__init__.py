@@ -4,7 +4,7 @@ In go a question, what was said before, and an index; out comes text whose citat
 "I do not know". While it is generated it is checked piece by piece: citations, language, guardrails.
 """
 
-from rag.answer.answerer import Answerer
-from rag.answer.result import Answer, AnswerFailed
+from quantserve.rag.answer.answerer import Answerer
+from quantserve.rag.answer.result import Answer, AnswerFailed
 
 __all__ = ["Answer", "AnswerFailed", "Answerer"]

@@ -6,26 +6,26 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rag.answer.asked import Asked, Passages, Sink
-from rag.answer.chitchat import Chitchat
-from rag.answer.conversation import condense, condense_by_rule
-from rag.answer.extract import Quote, best_sentences, quotes_text
-from rag.answer.generator import Generator
-from rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
-from rag.answer.scope import open_cache, scope_of
-from rag.answer.wording import BLOCKED, CHITCHAT, UNKNOWN
-from rag.cache import AnswerCache
-from rag.cache.answers import Floats
-from rag.config import AnswerConfig
-from rag.errors import PromptTooLong, ServerUnavailable
-from rag.guardrails import Guardrails, Verdict, load_guardrails
-from rag.llm import Cancellation, Message, ModelServer, ServedModel
-from rag.llm.tokens import estimate_tokens
-from rag.retrieve import Searcher
-from rag.text import language_of, normalise, well_formed
-from rag.trust.calibration import Calibration, calibration_of
-from rag.trust.languages import answer_languages, is_weak
-from rag.trust.unknown import why_unknown
+from quantserve.rag.answer.asked import Asked, Passages, Sink
+from quantserve.rag.answer.chitchat import Chitchat
+from quantserve.rag.answer.conversation import condense, condense_by_rule
+from quantserve.rag.answer.extract import Quote, best_sentences, quotes_text
+from quantserve.rag.answer.generator import Generator
+from quantserve.rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
+from quantserve.rag.answer.scope import open_cache, scope_of
+from quantserve.rag.answer.wording import BLOCKED, CHITCHAT, UNKNOWN
+from quantserve.rag.cache import AnswerCache
+from quantserve.rag.cache.answers import Floats
+from quantserve.rag.config import AnswerConfig
+from quantserve.rag.errors import PromptTooLong, ServerUnavailable
+from quantserve.rag.guardrails import Guardrails, Verdict, load_guardrails
+from quantserve.rag.llm import Cancellation, Message, ModelServer, ServedModel
+from quantserve.rag.llm.tokens import estimate_tokens
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.text import language_of, normalise, well_formed
+from quantserve.rag.trust.calibration import Calibration, calibration_of
+from quantserve.rag.trust.languages import answer_languages, is_weak
+from quantserve.rag.trust.unknown import why_unknown
 
 _BLOCKED = "a guard blocked it"
 

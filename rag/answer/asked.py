@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rag.llm import Cancellation, Message
-from rag.retrieve import Passage
+from quantserve.rag.llm import Cancellation, Message
+from quantserve.rag.retrieve import Passage
 
 Sink = Callable[[str], None]
 Passages = Callable[[Sequence[Passage]], None]

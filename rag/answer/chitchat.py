@@ -18,9 +18,9 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-from rag.embedding.backend import Embedder
-from rag.store.base import Index
-from rag.store.words import words_of
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.store.base import Index
+from quantserve.rag.store.words import words_of
 
 Floats = npt.NDArray[np.float32]
 NEAREST = 5
@@ -46,7 +46,9 @@ _embedding = threading.Lock()
 @functools.cache
 def _examples() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the examples: small talk, questions."""
-    told = json.loads((resources.files("rag.answer") / "chitchat.json").read_text(encoding="utf-8"))
+    told = json.loads(
+        (resources.files("quantserve.rag.answer") / "chitchat.json").read_text(encoding="utf-8")
+    )
     return tuple(told["chitchat"]), tuple(told["question"])
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from rag.text import split_sentences
+from quantserve.rag.text import split_sentences
 
 _SEPARATOR = r"\s?[,，]\s?"
 _CITATION = re.compile(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from rag.answer.prompt import bounded_history
-from rag.answer.wording import CONDENSE, CONVERSATION, LAST_QUESTION, SPEAKERS, supported
-from rag.llm.fence import harmless
-from rag.llm.served import Message
-from rag.llm.tokens import CountTokens, estimate_tokens
-from rag.text import language_of, normalise
+from quantserve.rag.answer.prompt import bounded_history
+from quantserve.rag.answer.wording import CONDENSE, CONVERSATION, LAST_QUESTION, SPEAKERS, supported
+from quantserve.rag.llm.fence import harmless
+from quantserve.rag.llm.served import Message
+from quantserve.rag.llm.tokens import CountTokens, estimate_tokens
+from quantserve.rag.text import language_of, normalise
 
 CONDENSED_TOKENS = 96
 _FEW_WORDS = 4

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag.claims import Prover, read
-from rag.claims.proof import whole_sentences
-from rag.embedding.backend import Embedder
-from rag.retrieve import Passage
-from rag.store.words import words_of
+from quantserve.rag.claims import Prover, read
+from quantserve.rag.claims.proof import whole_sentences
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.store.words import words_of
 
 _MIN_CHARACTERS = 8
 _MIN_UNENDED = 16

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from rag.answer.asked import Asked
-from rag.answer.citations import without_citations
-from rag.answer.extract import Quote
-from rag.answer.prompt import build_prompt, build_short_prompt
-from rag.answer.result import Answer, AnswerFailed
-from rag.answer.streaming import CheckedStream
-from rag.answer.wording import UNKNOWN
-from rag.claims import Prover
-from rag.config import AnswerConfig
-from rag.errors import PromptTooLong, ServerUnavailable
-from rag.guardrails import Guardrails
-from rag.llm import Message, ModelServer, ServedModel, StreamFacts
-from rag.retrieve import Passage
-from rag.trust.faithful import repeats_itself
-from rag.trust.unknown import says_unknown
+from quantserve.rag.answer.asked import Asked
+from quantserve.rag.answer.citations import without_citations
+from quantserve.rag.answer.extract import Quote
+from quantserve.rag.answer.prompt import build_prompt, build_short_prompt
+from quantserve.rag.answer.result import Answer, AnswerFailed
+from quantserve.rag.answer.streaming import CheckedStream
+from quantserve.rag.answer.wording import UNKNOWN
+from quantserve.rag.claims import Prover
+from quantserve.rag.config import AnswerConfig
+from quantserve.rag.errors import PromptTooLong, ServerUnavailable
+from quantserve.rag.guardrails import Guardrails
+from quantserve.rag.llm import Message, ModelServer, ServedModel, StreamFacts
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.trust.faithful import repeats_itself
+from quantserve.rag.trust.unknown import says_unknown
 
 _SAFETY_TOKENS = 64
 

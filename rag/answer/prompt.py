@@ -6,14 +6,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.answer.citations import check_citations
-from rag.answer.wording import PASSAGES, QUESTION, RULES, supported
-from rag.errors import QuestionTooLong
-from rag.llm.fence import harmless
-from rag.llm.served import Message
-from rag.llm.tokens import CountTokens, estimate_tokens
-from rag.retrieve import Passage
-from rag.text import split_sentences
+from quantserve.rag.answer.citations import check_citations
+from quantserve.rag.answer.wording import PASSAGES, QUESTION, RULES, supported
+from quantserve.rag.errors import QuestionTooLong
+from quantserve.rag.llm.fence import harmless
+from quantserve.rag.llm.served import Message
+from quantserve.rag.llm.tokens import CountTokens, estimate_tokens
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.text import split_sentences
 
 _MESSAGE_TOKENS = 8
 """What a chat template puts round a message, rounded up."""

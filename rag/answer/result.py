@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rag.errors import ServerUnavailable
-from rag.retrieve import Passage
-from rag.store.chunks import Chunk
+from quantserve.rag.errors import ServerUnavailable
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.store.chunks import Chunk
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import weakref
 from dataclasses import asdict
 from pathlib import Path
 
-from rag.answer.wording import PROMPT_VERSION
-from rag.cache import AnswerCache, Scope
-from rag.config import AnswerConfig, CacheConfig
-from rag.llm import ServedModel
-from rag.retrieve import Searcher
-from rag.trust.calibration import Entry
-from rag.trust.index import SearchedIndex
+from quantserve.rag.answer.wording import PROMPT_VERSION
+from quantserve.rag.cache import AnswerCache, Scope
+from quantserve.rag.config import AnswerConfig, CacheConfig
+from quantserve.rag.llm import ServedModel
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.trust.calibration import Entry
+from quantserve.rag.trust.index import SearchedIndex
 
 CACHE_FILE = "answers.db"
 _CACHES_OPEN = 16

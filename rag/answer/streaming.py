@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rag.answer.citations import SentenceStream, cited_by, without_citations
-from rag.claims import Prover
-from rag.guardrails import GuardedStream, Guardrails, Verdict
-from rag.trust.faithful import repeats_itself
-from rag.trust.languages import begins_in_language, is_in_language
+from quantserve.rag.answer.citations import SentenceStream, cited_by, without_citations
+from quantserve.rag.claims import Prover
+from quantserve.rag.guardrails import GuardedStream, Guardrails, Verdict
+from quantserve.rag.trust.faithful import repeats_itself
+from quantserve.rag.trust.languages import begins_in_language, is_in_language
 
 Sink = Callable[[str], None]
 

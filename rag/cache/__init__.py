@@ -4,7 +4,7 @@ In go a question and everything else an answer depends on (index generation, mod
 comes a kept answer, or none. Closeness of meaning only proposes; the words of both questions decide.
 """
 
-from rag.cache.answers import AnswerCache, CacheStats, Scope
-from rag.cache.same import same_question
+from quantserve.rag.cache.answers import AnswerCache, CacheStats, Scope
+from quantserve.rag.cache.same import same_question
 
 __all__ = ["AnswerCache", "CacheStats", "Scope", "same_question"]

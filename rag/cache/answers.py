@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rag.cache.same import same_question
-from rag.cache.table import AnswerTable
-from rag.config import CacheConfig
-from rag.text import normalise
+from quantserve.rag.cache.same import same_question
+from quantserve.rag.cache.table import AnswerTable
+from quantserve.rag.config import CacheConfig
+from quantserve.rag.text import normalise
 
 Floats = npt.NDArray[np.float32]
 Kind = Literal["exact", "semantic"]

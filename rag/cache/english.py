@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rag.cache.meaning import Meaning, number_of
+from quantserve.rag.cache.meaning import Meaning, number_of
 
 _TOKEN = re.compile(
     r"-?\d+(?:[.,:/]\d+)*%?|[A-Za-z가-힣_][A-Za-z0-9가-힣_]*(?:[-./+#][A-Za-z0-9가-힣_]+)*[+#]*|[^\w\s]"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rag.cache.meaning import NUMBER, Meaning, number_of
-from rag.store.korean import kiwi
+from quantserve.rag.cache.meaning import NUMBER, Meaning, number_of
+from quantserve.rag.store.korean import kiwi
 
 _ASKED = {
     "무엇": "what", "뭐": "what", "뭣": "what", "무어": "what", "무슨": "what", "어떤": "what",

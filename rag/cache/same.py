@@ -7,10 +7,10 @@ must be alike. Whatever is in doubt is not the same: a miss costs a second, a fa
 
 from __future__ import annotations
 
-from rag.cache.english import english_meaning
-from rag.cache.korean import korean_meaning
-from rag.cache.meaning import Meaning
-from rag.text import language_of, normalise
+from quantserve.rag.cache.english import english_meaning
+from quantserve.rag.cache.korean import korean_meaning
+from quantserve.rag.cache.meaning import Meaning
+from quantserve.rag.text import language_of, normalise
 
 _MOVED = 2
 """So many phrases may not have another role: whoever changes places changes the roles of two. One may, since

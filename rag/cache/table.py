@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.files import private_file
-from rag.config import CacheConfig
+from quantserve.core.files import private_file
+from quantserve.rag.config import CacheConfig
 
 Floats = npt.NDArray[np.float32]
 _SCHEMA_VERSION = 1

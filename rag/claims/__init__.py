@@ -5,7 +5,7 @@ says, or none. There is no likeness here and no share of words: a number, a name
 comparison and who does what to whom either stand in one sentence of the passage or the claim is not proved.
 """
 
-from rag.claims.proof import Prover
-from rag.claims.reading import Reading, Unit, read
+from quantserve.rag.claims.proof import Prover
+from quantserve.rag.claims.reading import Reading, Unit, read
 
 __all__ = ["Prover", "Reading", "Unit", "read"]

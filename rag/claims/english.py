@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from rag.claims.numbers import CURRENCY, UNITS, english_number, is_symbol, plain_numbers
-from rag.claims.reading import PAST, Reading, Unit
+from quantserve.rag.claims.numbers import CURRENCY, UNITS, english_number, is_symbol, plain_numbers
+from quantserve.rag.claims.reading import PAST, Reading, Unit
 
 _EMPTY_WORDS = """
 a an the be am is are was were been being do does did done have has had having this that these those there who

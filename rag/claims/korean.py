@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rag.claims.english import stem
-from rag.claims.numbers import DAYS, UNITS, is_symbol, korean_number, korean_scaled, plain_numbers
-from rag.claims.reading import PAST, Reading, Unit
-from rag.store.korean import kiwi
+from quantserve.rag.claims.english import stem
+from quantserve.rag.claims.numbers import DAYS, UNITS, is_symbol, korean_number, korean_scaled, plain_numbers
+from quantserve.rag.claims.reading import PAST, Reading, Unit
+from quantserve.rag.store.korean import kiwi
 
 _SUBJECT, _TOPIC = "subject", "topic"
 _ROLES = {"JKS": _SUBJECT, "JKC": _SUBJECT, "JKO": "object", "JKG": "of"}

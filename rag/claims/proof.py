@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from rag.claims.english import PREPOSITIONS
-from rag.claims.reading import ADDRESSED, PAST, Reading, Unit, read
-from rag.text import split_sentences
+from quantserve.rag.claims.english import PREPOSITIONS
+from quantserve.rag.claims.reading import ADDRESSED, PAST, Reading, Unit, read
+from quantserve.rag.text import split_sentences
 
 _SUBJECT, _TOPIC = "subject", "topic"
 _LOSABLE = frozenset(

@@ -110,9 +110,9 @@ def read(sentence: str) -> Reading:
     if marker:
         sentence = sentence[marker.end() :]
     if _HANGUL.search(sentence):
-        from rag.claims.korean import read_korean
+        from quantserve.rag.claims.korean import read_korean
 
         return read_korean(sentence)
-    from rag.claims.english import read_english
+    from quantserve.rag.claims.english import read_english
 
     return read_english(sentence)

@@ -1,1 +1,1 @@
-"""One thin module per command of `python -m rag`; heavy libraries load inside the functions."""
+"""One thin module per command of `quantserve rag`; heavy libraries load inside the functions."""

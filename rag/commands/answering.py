@@ -8,8 +8,8 @@ from typing import Annotated, get_args
 
 import typer
 
-from rag.commands import parameters as p
-from rag.config import AnswerConfig, AnswerMode, RagConfig
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.config import AnswerConfig, AnswerMode, RagConfig
 
 ServedModelOption = Annotated[str, typer.Option("--model", help="Served model; the first one if not given.")]
 AnswerModeOption = Annotated[str, typer.Option("--mode", help=f"{', '.join(get_args(AnswerMode))}.")]

@@ -5,27 +5,27 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from core.console import console, emit_json, emit_text
-from core.options import spread
-from rag.commands import parameters as p
-from rag.commands.answering import AnsweringOptions
-from rag.config import RagConfig
+from quantserve.core.console import console, emit_json, emit_text
+from quantserve.core.options import spread
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.commands.answering import AnsweringOptions
+from quantserve.rag.config import RagConfig
 
 if TYPE_CHECKING:
-    from rag.answer import Answerer, AnswerFailed
+    from quantserve.rag.answer import Answerer, AnswerFailed
 
 
 def answerer(config: RagConfig) -> Answerer:
     """Put the search and the model server together."""
-    from rag.answer import Answerer
-    from rag.llm import ModelServer
-    from rag.retrieve import Searcher
+    from quantserve.rag.answer import Answerer
+    from quantserve.rag.llm import ModelServer
+    from quantserve.rag.retrieve import Searcher
 
     return Answerer(Searcher.open(config), ModelServer(config.answer), config.answer)
 
 
 def _show_failure(error: AnswerFailed) -> None:
-    from rag.show import passages_table
+    from quantserve.rag.show import passages_table
 
     if error.partial:
         sys.stdout.write("\n")
@@ -37,8 +37,8 @@ def _show_failure(error: AnswerFailed) -> None:
 @spread
 def ask(question: str, answering: AnsweringOptions, json_output: p.JsonOption = False) -> None:
     """Answer a question from the documents, and show the passages it rests on."""
-    from rag.answer import AnswerFailed
-    from rag.show import answer_dict, note_on, passages_dict, passages_table
+    from quantserve.rag.answer import AnswerFailed
+    from quantserve.rag.show import answer_dict, note_on, passages_dict, passages_table
 
     config = answering.config()
     try:

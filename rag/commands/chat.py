@@ -6,21 +6,21 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from core.console import console, emit_json
-from core.options import spread
-from rag.commands import parameters as p
-from rag.commands.answering import AnsweringOptions
-from rag.commands.ask import answerer
+from quantserve.core.console import console, emit_json
+from quantserve.core.options import spread
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.commands.answering import AnsweringOptions
+from quantserve.rag.commands.ask import answerer
 
 if TYPE_CHECKING:
-    from rag.answer import Answerer
-    from rag.llm import Message
+    from quantserve.rag.answer import Answerer
+    from quantserve.rag.llm import Message
 
 
 @spread
 def chat(answering: AnsweringOptions, json_output: p.JsonOption = False) -> None:
     """Talk about the documents; ends on 종료 or Ctrl-D. With --json: a line in, an object out."""
-    from rag.chat import run_chat
+    from quantserve.rag.chat import run_chat
 
     config = answering.config()
     if json_output:
@@ -34,10 +34,10 @@ def chat_in_json(answerer: Answerer, lines: Iterable[str]) -> None:
 
     A question that fails is an object with `error`, and the conversation goes on.
     """
-    from rag.answer import AnswerFailed
-    from rag.chat import ENDINGS
-    from rag.show import answer_dict, passages_dict
-    from rag.text import normalise
+    from quantserve.rag.answer import AnswerFailed
+    from quantserve.rag.chat import ENDINGS
+    from quantserve.rag.show import answer_dict, passages_dict
+    from quantserve.rag.text import normalise
 
     history: list[Message] = []
     for line in lines:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json, styled
-from rag.commands import parameters as p
-from rag.commands.serve import KeysOption, server_config
-from rag.server.config import ServerConfig
+from quantserve.core.console import console, emit_json, styled
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.commands.serve import KeysOption, server_config
+from quantserve.rag.server.config import ServerConfig
 
 _DEFAULTS = ServerConfig()
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -31,7 +31,7 @@ def doctor(
     """Check the embedding model, the index, the model server, and what `rag serve` needs."""
     from dataclasses import replace
 
-    from rag.doctor import examine
+    from quantserve.rag.doctor import examine
 
     answer = replace(p.DEFAULTS.answer, base_url=base_url, api_key=api_key)
     rag = p.rag_config(index_dir, embedding_model, backend, answer=answer)

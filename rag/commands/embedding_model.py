@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json, emit_text, styled
-from rag.commands import parameters as p
+from quantserve.core.console import console, emit_json, emit_text, styled
+from quantserve.rag.commands import parameters as p
 
 
 def embedding_model(
@@ -18,7 +18,7 @@ def embedding_model(
     json_output: p.JsonOption = False,
 ) -> None:
     """Unpack the default embedding model (Korean and English, no hub) into a standard directory."""
-    from rag.embedding.unpack import unpack
+    from quantserve.rag.embedding.unpack import unpack
 
     started = time.perf_counter()
     made = unpack(directory, force=force, report=lambda text: console.print(f"  {text}", style="dim"))
@@ -33,7 +33,7 @@ def embedding_model(
 
 def provide(directory: Path) -> None:
     """Make the default embedding model where it is the one that is wanted and is not there yet."""
-    from rag.embedding.unpack import unpack
+    from quantserve.rag.embedding.unpack import unpack
 
     if directory == p.DEFAULTS.embedding.model:
         unpack(directory, report=lambda text: console.print(f"  {text}", style="dim"))

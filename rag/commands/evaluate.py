@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.console import console, emit_json, progress
-from core.home import generated
-from core.options import spread
-from rag.commands import parameters as p
-from rag.commands.answering import WritingOptions
-from rag.commands.ask import answerer
-from rag.config import RagConfig, RerankConfig, RerankKind
+from quantserve.core.console import console, emit_json, progress
+from quantserve.core.home import generated
+from quantserve.core.options import spread
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.commands.answering import WritingOptions
+from quantserve.rag.commands.ask import answerer
+from quantserve.rag.config import RagConfig, RerankConfig, RerankKind
 
 if TYPE_CHECKING:
-    from rag.evaluate.answers import AnswersSummary
-    from rag.evaluate.judge import Judge
-    from rag.evaluate.questions import Question
-    from rag.trust.calibration import Entry
+    from quantserve.rag.evaluate.answers import AnswersSummary
+    from quantserve.rag.evaluate.judge import Judge
+    from quantserve.rag.evaluate.questions import Question
+    from quantserve.rag.trust.calibration import Entry
 
 QUESTIONS = Path("samples/questions.jsonl")
 REPORT = generated("runs/rag-eval")
@@ -58,13 +58,13 @@ def evaluate(
     json_output: p.JsonOption = False,
 ) -> None:
     """Measure retrieval by mode over a question file, judge answers, calibrate "I do not know"."""
-    from core.files import sha256_file, write_json, write_text
-    from rag.evaluate.page import page
-    from rag.evaluate.questions import load_questions
-    from rag.evaluate.run import evaluate as run
-    from rag.evaluate.run import evaluated_modes
-    from rag.evaluate.show import tables
-    from rag.retrieve import Searcher
+    from quantserve.core.files import sha256_file, write_json, write_text
+    from quantserve.rag.evaluate.page import page
+    from quantserve.rag.evaluate.questions import load_questions
+    from quantserve.rag.evaluate.run import evaluate as run
+    from quantserve.rag.evaluate.run import evaluated_modes
+    from quantserve.rag.evaluate.show import tables
+    from quantserve.rag.retrieve import Searcher
 
     asked = load_questions(questions)
     reranker = RerankConfig(
@@ -106,8 +106,13 @@ def evaluate(
 
 def _write_limits(entries: tuple[Entry, ...], config: RagConfig, report: Path) -> None:
     """Write them beside a local index, which answers read; else into the report's folder."""
-    from rag.store.base import LOCAL
-    from rag.trust.calibration import CALIBRATION_FILE, Calibration, load_calibration, write_calibration
+    from quantserve.rag.store.base import LOCAL
+    from quantserve.rag.trust.calibration import (
+        CALIBRATION_FILE,
+        Calibration,
+        load_calibration,
+        write_calibration,
+    )
 
     path = (config.index_dir if config.store == LOCAL else report) / CALIBRATION_FILE
     measured = load_calibration(path) if path.is_file() else Calibration()
@@ -119,16 +124,16 @@ def _write_limits(entries: tuple[Entry, ...], config: RagConfig, report: Path) -
 
 
 def _judge(url: str, key: str, model: str) -> Judge:
-    from rag.evaluate.judge import LlmJudge, OverlapJudge
+    from quantserve.rag.evaluate.judge import LlmJudge, OverlapJudge
 
     return LlmJudge(url, key, model) if url else OverlapJudge()
 
 
 def _answers(asked: list[Question], count: int, config: RagConfig, judge: Judge) -> AnswersSummary:
     """Answer a sample by the model server; where there is none, by quoting, and say so."""
-    from rag.errors import ServerUnavailable
-    from rag.evaluate.answers import sample, score_answers, summarise
-    from rag.llm import ModelServer
+    from quantserve.rag.errors import ServerUnavailable
+    from quantserve.rag.evaluate.answers import sample, score_answers, summarise
+    from quantserve.rag.llm import ModelServer
 
     if config.answer.mode != "extract":
         try:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json, progress
-from core.errors import InputError, UsageError
-from rag.commands import parameters as p
+from quantserve.core.console import console, emit_json, progress
+from quantserve.core.errors import InputError, UsageError
+from quantserve.rag.commands import parameters as p
 
 
 def index(
@@ -38,10 +38,10 @@ def index(
     json_output: p.JsonOption = False,
 ) -> None:
     """Bring the index up to date: new and changed documents are embedded, deleted ones leave it."""
-    from rag.embedding.unpack import unpack
-    from rag.ingest import Listener, index_paths
-    from rag.ingest.report import passed_over
-    from rag.show import index_report
+    from quantserve.rag.embedding.unpack import unpack
+    from quantserve.rag.ingest import Listener, index_paths
+    from quantserve.rag.ingest.report import passed_over
+    from quantserve.rag.show import index_report
 
     if overlap_tokens >= chunk_tokens:
         raise UsageError("--overlap-tokens must be smaller than --chunk-tokens")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json
-from core.terminal import one_line
-from rag.commands import parameters as p
-from rag.server.config import DEFAULT_KEYS_FILE
+from quantserve.core.console import console, emit_json
+from quantserve.core.terminal import one_line
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.server.config import DEFAULT_KEYS_FILE
 
 keys = typer.Typer(help="Keys of `rag serve`: create, list, revoke.", no_args_is_help=True)
 FileOption = Annotated[Path, typer.Option("--keys", envvar="RAG_KEYS", help="The keys file.")]
@@ -23,7 +23,7 @@ def create(
     json_output: p.JsonOption = False,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept. A running server takes it up."""
-    from rag.server.keys import create_key
+    from quantserve.rag.server.keys import create_key
 
     secret = create_key(file, name)
     if json_output:
@@ -37,7 +37,7 @@ def list_keys(file: FileOption = DEFAULT_KEYS_FILE, json_output: p.JsonOption = 
     """List the keys, without what they are."""
     from rich.table import Table
 
-    from rag.server.keys import read_keys
+    from quantserve.rag.server.keys import read_keys
 
     found = read_keys(file).keys
     table = Table("id", "name", "created", box=None, header_style="bold", pad_edge=False)
@@ -55,7 +55,7 @@ def revoke(
     json_output: p.JsonOption = False,
 ) -> None:
     """Take a key out; a running server refuses it within a second."""
-    from rag.server.keys import revoke_key
+    from quantserve.rag.server.keys import revoke_key
 
     gone = revoke_key(file, which)
     console.print(f"revoked: {one_line(gone.name)} ({gone.id})")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.console import console, emit_json
-from core.terminal import one_line
-from rag.commands import parameters as p
+from quantserve.core.console import console, emit_json
+from quantserve.core.terminal import one_line
+from quantserve.rag.commands import parameters as p
 
 
 def list_documents(
@@ -15,7 +15,7 @@ def list_documents(
     """List the documents in the index."""
     from rich.table import Table
 
-    from rag.store.base import open_store
+    from quantserve.rag.store.base import open_store
 
     manifest = open_store(replace(p.DEFAULTS, index_dir=index_dir)).open().manifest
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from core.errors import UsageError
-from rag.config import (
+from quantserve.core.errors import UsageError
+from quantserve.rag.config import (
     SPLIT_PRESETS,
     AnswerConfig,
     Backend,

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from core.console import emit_json
-from rag.commands import parameters as p
+from quantserve.core.console import emit_json
+from quantserve.rag.commands import parameters as p
 
 
 def remove(
@@ -18,8 +18,8 @@ def remove(
     json_output: p.JsonOption = False,
 ) -> None:
     """Take documents out of the index, not off the disk; they stay out until indexed by name again."""
-    from rag.ingest import remove_documents
-    from rag.show import index_report
+    from quantserve.rag.ingest import remove_documents
+    from quantserve.rag.show import index_report
 
     started = time.perf_counter()
     config = dataclasses.replace(p.DEFAULTS, index_dir=index_dir)

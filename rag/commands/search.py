@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.console import emit_json
-from rag.commands import parameters as p
+from quantserve.core.console import emit_json
+from quantserve.rag.commands import parameters as p
 
 
 def search(
@@ -16,8 +16,8 @@ def search(
     json_output: p.JsonOption = False,
 ) -> None:
     """Find passages, without asking a model."""
-    from rag.retrieve import Searcher
-    from rag.show import passages_dict, passages_table
+    from quantserve.rag.retrieve import Searcher
+    from quantserve.rag.show import passages_dict, passages_table
 
     config = p.rag_config(index_dir, embedding_model, backend, p.retrieve_config(mode, top_k))
     searcher = Searcher.open(config)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from core.options import spread
-from rag.commands import parameters as p
-from rag.commands.answering import AnsweringOptions
-from rag.server.config import DEFAULT_KEYS_FILE, Bounds, LogConfig, ServerConfig
+from quantserve.core.options import spread
+from quantserve.rag.commands import parameters as p
+from quantserve.rag.commands.answering import AnsweringOptions
+from quantserve.rag.server.config import DEFAULT_KEYS_FILE, Bounds, LogConfig, ServerConfig
 
 _DEFAULTS = ServerConfig()
 KeysOption = Annotated[
@@ -63,8 +63,8 @@ def serve(
     json_output: p.JsonOption = False,
 ) -> None:
     """Serve answers with their sources: an OpenAI-compatible API and a web page."""
-    from rag.commands.embedding_model import provide
-    from rag.server.run import serve as run
+    from quantserve.rag.commands.embedding_model import provide
+    from quantserve.rag.server.run import serve as run
 
     rag = answering.config()
     config = replace(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from core.console import console, emit_json
-from rag.commands import parameters as p
+from quantserve.core.console import console, emit_json
+from quantserve.rag.commands import parameters as p
 
 
 def status(
@@ -16,15 +16,15 @@ def status(
     json_output: p.JsonOption = False,
 ) -> None:
     """Say what is indexed and whether the model server answers."""
-    from rag.errors import ServerUnavailable
-    from rag.llm import ModelServer
-    from rag.store.base import open_store
+    from quantserve.rag.errors import ServerUnavailable
+    from quantserve.rag.llm import ModelServer
+    from quantserve.rag.store.base import open_store
 
     store = open_store(replace(p.DEFAULTS, index_dir=index_dir))
     generation = store.current()
     state: dict[str, Any] = {"index": None, "server": {"url": base_url, "model": None, "problem": ""}}
     if generation is None:
-        console.print(f"index   {store}: none yet. Make one: python -m rag index PATH", markup=False)
+        console.print(f"index   {store}: none yet. Make one: quantserve rag index PATH", markup=False)
     else:
         manifest = generation.manifest
         state["index"] = {

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rag.config import EmbeddingConfig
-from rag.embedding.unpack import source_of
-from rag.errors import EmbeddingModelError
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.unpack import source_of
+from quantserve.rag.errors import EmbeddingModelError
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
@@ -78,7 +78,7 @@ def fingerprint(config: EmbeddingConfig) -> str:
     if not directory.is_dir():
         raise EmbeddingModelError(
             f"the embedding model {directory} is not there",
-            mend="Make the default one: python -m rag embedding-model; or name a model directory",
+            mend="Make the default one: quantserve rag embedding-model; or name a model directory",
         )
     precision = "-int8" if config.backend == "onnx-int8" else ""
     source = source_of(directory)
@@ -123,7 +123,7 @@ def resolve(
     for known in (exact, coarse):
         if made_with == fingerprint(known):
             return known
-    from rag.embedding.choose import choose
+    from quantserve.rag.embedding.choose import choose
 
     return replace(config, backend=choose(config.model, note))
 
@@ -136,20 +136,20 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
         ServerUnavailable: the embedding server does not answer.
     """
     if config.backend == "openai":
-        from rag.embedding.openai_backend import OpenAIEmbedder
+        from quantserve.rag.embedding.openai_backend import OpenAIEmbedder
 
         return OpenAIEmbedder(config)
     if not config.model.is_dir():
         fingerprint(config)
     chosen = resolve(config).backend
     if chosen == "huggingface":
-        from rag.embedding.huggingface_backend import HuggingFaceEmbedder
+        from quantserve.rag.embedding.huggingface_backend import HuggingFaceEmbedder
 
         return HuggingFaceEmbedder(config)
-    from rag.embedding.onnx_backend import OnnxEmbedder
+    from quantserve.rag.embedding.onnx_backend import OnnxEmbedder
 
     if chosen == "onnx":
         return OnnxEmbedder(config)
-    from rag.embedding.int8 import int8_graph
+    from quantserve.rag.embedding.int8 import int8_graph
 
     return OnnxEmbedder(config, int8_graph(config.model))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.files import write_json
-from rag.config import Backend
-from rag.embedding.onnx_graph import MODEL_FILE
-from rag.embedding.trial import Trial, try_backend
+from quantserve.core.files import write_json
+from quantserve.rag.config import Backend
+from quantserve.rag.embedding.onnx_graph import MODEL_FILE
+from quantserve.rag.embedding.trial import Trial, try_backend
 
 CHOICE_FILE = "backend.json"
 MIN_COSINE = 0.99

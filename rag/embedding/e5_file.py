@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rag.errors import EmbeddingModelError
+from quantserve.rag.errors import EmbeddingModelError
 
 MAGIC = b"E5S1"
 VERSION = 1

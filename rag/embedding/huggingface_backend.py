@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rag.config import EmbeddingConfig
-from rag.embedding.backend import Floats, Progress, cores, length_buckets
-from rag.errors import EmbeddingModelError
-from rag.text import normalise
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.backend import Floats, Progress, cores, length_buckets
+from quantserve.rag.errors import EmbeddingModelError
+from quantserve.rag.text import normalise
 
 # Read once by oneDNN when torch loads: its AMX kernels die where AMX is advertised and absent.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
@@ -41,7 +41,7 @@ class HuggingFaceEmbedder:
         except (OSError, ValueError, KeyError) as error:
             raise EmbeddingModelError(
                 f"{config.model} cannot be loaded: {error}",
-                mend="Name a sentence-transformers directory, or run: python -m rag embedding-model",
+                mend="Name a sentence-transformers directory, or run: quantserve rag embedding-model",
             ) from error
         self._config = config
         self._dimension = len(self._model.get_query_embedding("x"))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from core.files import Locked, exclusive_lock, write_bytes
-from rag.embedding.backend import INT8_FILE
-from rag.embedding.onnx_graph import MODEL_FILE
+from quantserve.core.files import Locked, exclusive_lock, write_bytes
+from quantserve.rag.embedding.backend import INT8_FILE
+from quantserve.rag.embedding.onnx_graph import MODEL_FILE
 
 if TYPE_CHECKING:
     from onnx import ModelProto

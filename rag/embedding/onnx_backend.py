@@ -16,11 +16,11 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from rag.config import EmbeddingConfig
-from rag.embedding.backend import Floats, Progress, cores
-from rag.embedding.onnx_graph import MODEL_FILE
-from rag.errors import EmbeddingModelError
-from rag.text import normalise
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.backend import Floats, Progress, cores
+from quantserve.rag.embedding.onnx_graph import MODEL_FILE
+from quantserve.rag.errors import EmbeddingModelError
+from quantserve.rag.text import normalise
 
 MAX_TOKENS = 512
 
@@ -48,7 +48,7 @@ class OnnxEmbedder:
         except Exception as error:
             raise EmbeddingModelError(
                 f"{config.model} cannot be loaded: {error}",
-                mend="Make it again: python -m rag embedding-model --force",
+                mend="Make it again: quantserve rag embedding-model --force",
             ) from error
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.embedding.e5_file import E5File, Floats
+from quantserve.rag.embedding.e5_file import E5File, Floats
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag.config import EmbeddingConfig
-from rag.embedding.backend import Floats, Progress
-from rag.errors import ServerUnavailable
-from rag.text import normalise
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.backend import Floats, Progress
+from quantserve.rag.errors import ServerUnavailable
+from quantserve.rag.text import normalise
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rag.embedding.backend import Embedder, Floats, Progress
+from quantserve.rag.embedding.backend import Embedder, Floats, Progress
 
 _KEPT = 256
 

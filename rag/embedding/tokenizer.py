@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.files import write_json
-from rag.embedding.e5_file import Vocabulary
-from rag.errors import EmbeddingModelError
+from quantserve.core.files import write_json
+from quantserve.rag.embedding.e5_file import Vocabulary
+from quantserve.rag.errors import EmbeddingModelError
 
 MASK = "<mask>"
 _NORMALISER_RULE = "nmt_nfkc"

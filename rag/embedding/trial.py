@@ -1,6 +1,6 @@
 """Try one backend on this machine; run as a program of its own, so that what kills it is an answer.
 
-python -m rag.embedding.trial MODEL BACKEND      prints one line of JSON: passages_per_s, query_ms, vectors
+python -m quantserve.rag.embedding.trial MODEL BACKEND      prints one line of JSON: passages_per_s, query_ms, vectors
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag.config import Backend, EmbeddingConfig
+from quantserve.rag.config import Backend, EmbeddingConfig
 
 _PASSAGES = 8
 _QUERIES = 9
@@ -42,7 +42,7 @@ class Trial:
 
 def try_backend(model: Path, backend: Backend, timeout_s: float = _TIMEOUT_S) -> Trial:
     """Measure a backend in a child process."""
-    command = [sys.executable, "-m", "rag.embedding.trial", str(model.absolute()), backend]
+    command = [sys.executable, "-m", "quantserve.rag.embedding.trial", str(model.absolute()), backend]
     try:
         ran = subprocess.run(
             command, cwd=_ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -66,7 +66,7 @@ def read_trial(backend: Backend, code: int, out: str, err: str) -> Trial:
 
 def _measure(model: Path, backend: Backend) -> dict[str, Any]:
     """Embed passages of about 256 tokens and short questions; medians, after a warm-up."""
-    from rag.embedding.backend import load_embedder
+    from quantserve.rag.embedding.backend import load_embedder
 
     embedder = load_embedder(EmbeddingConfig(model=model, backend=backend))
     text = _SENTENCES

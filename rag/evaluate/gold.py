@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from pathlib import PurePath
 
-from rag.evaluate.questions import Place, Question
-from rag.store.chunks import Chunk
+from quantserve.rag.evaluate.questions import Place, Question
+from quantserve.rag.store.chunks import Chunk
 
 _NO_LETTER = re.compile(r"[\W_]+")
 _HALF = 0.5

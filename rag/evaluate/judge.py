@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rag.errors import ServerUnavailable
-from rag.trust.faithful import support
+from quantserve.rag.errors import ServerUnavailable
+from quantserve.rag.trust.faithful import support
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rag.evaluate import show
-from rag.evaluate.run import JUDGED_BY, Evaluation
-from rag.trust.fit import KEEP
+from quantserve.rag.evaluate import show
+from quantserve.rag.evaluate.run import JUDGED_BY, Evaluation
+from quantserve.rag.trust.fit import KEEP
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE: Any = {
@@ -31,7 +31,7 @@ _STYLE: Any = {
     "legend.frameon": False,
 }
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("rag.evaluate", "."),
+    loader=PackageLoader("quantserve.rag.evaluate", "."),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

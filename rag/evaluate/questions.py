@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.errors import InputError
+from quantserve.core.errors import InputError
 
 
 class Place(BaseModel):

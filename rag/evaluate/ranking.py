@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.errors import InputError
-from rag.config import RerankConfig, RetrieveConfig
-from rag.evaluate.bootstrap import Estimate, difference, estimate
-from rag.evaluate.gold import gold_rows, squeezed
-from rag.evaluate.metrics import Places, hit_at, ndcg_at, recall_at, reciprocal_rank
-from rag.evaluate.questions import Question
-from rag.retrieve import Passage, Searcher
+from quantserve.core.errors import InputError
+from quantserve.rag.config import RerankConfig, RetrieveConfig
+from quantserve.rag.evaluate.bootstrap import Estimate, difference, estimate
+from quantserve.rag.evaluate.gold import gold_rows, squeezed
+from quantserve.rag.evaluate.metrics import Places, hit_at, ndcg_at, recall_at, reciprocal_rank
+from quantserve.rag.evaluate.questions import Question
+from quantserve.rag.retrieve import Passage, Searcher
 
 DEPTH = 10
 Metric = Callable[[Sequence[int], Places], float]
@@ -84,7 +84,7 @@ def asked_of(questions: Sequence[Question], searcher: Searcher) -> tuple[list[As
     if not asked:
         raise InputError(
             "the index holds the evidence of no question",
-            mend="Index the documents the questions are about: python -m rag index samples/documents",
+            mend="Index the documents the questions are about: quantserve rag index samples/documents",
         )
     return asked, missing
 

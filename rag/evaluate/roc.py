@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag.retrieve import Passage
+from quantserve.rag.retrieve import Passage
 
 SIGNALS = ("similarity", "score", "bm25", "rerank")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rag.evaluate.answers import AnswersSummary
-from rag.evaluate.bootstrap import Estimate
-from rag.evaluate.questions import Question
-from rag.evaluate.ranking import (
+from quantserve.rag.evaluate.answers import AnswersSummary
+from quantserve.rag.evaluate.bootstrap import Estimate
+from quantserve.rag.evaluate.questions import Question
+from quantserve.rag.evaluate.ranking import (
     METRICS,
     MODES,
     RERANKED,
@@ -22,10 +22,10 @@ from rag.evaluate.ranking import (
     score_mode,
     search_all,
 )
-from rag.evaluate.roc import Roc, roc, scores_of
-from rag.retrieve import Searcher
-from rag.trust.calibration import Entry
-from rag.trust.measure import measure
+from quantserve.rag.evaluate.roc import Roc, roc, scores_of
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.trust.calibration import Entry
+from quantserve.rag.trust.measure import measure
 
 JUDGED_BY = "nDCG@10"
 

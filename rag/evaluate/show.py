@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rag.evaluate.bootstrap import Estimate
-from rag.evaluate.ranking import METRICS
-from rag.evaluate.run import JUDGED_BY, Evaluation
-from rag.trust.calibration import Limit
+from quantserve.rag.evaluate.bootstrap import Estimate
+from quantserve.rag.evaluate.ranking import METRICS
+from quantserve.rag.evaluate.run import JUDGED_BY, Evaluation
+from quantserve.rag.trust.calibration import Limit
 
 
 def interval(value: Estimate | None, *, signed: bool = False) -> str:

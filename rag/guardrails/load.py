@@ -37,15 +37,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import InputError
-from rag.embedding.backend import Embedder
-from rag.guardrails.base import Step
-from rag.guardrails.llm_check import LlmCheck
-from rag.guardrails.nemo import NemoRails
-from rag.guardrails.pipeline import Guardrails, OnFailure
-from rag.guardrails.rules import BUILT_IN, Rules
-from rag.guardrails.topics import Topics
-from rag.llm.client import ModelServer
+from quantserve.core.errors import InputError
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.guardrails.base import Step
+from quantserve.rag.guardrails.llm_check import LlmCheck
+from quantserve.rag.guardrails.nemo import NemoRails
+from quantserve.rag.guardrails.pipeline import Guardrails, OnFailure
+from quantserve.rag.guardrails.rules import BUILT_IN, Rules
+from quantserve.rag.guardrails.topics import Topics
+from quantserve.rag.llm.client import ModelServer
 
 
 class _Strict(BaseModel):

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from core.errors import UsageError
-from rag.errors import GuardFailed
-from rag.guardrails.base import Side, Verdict
-from rag.llm.background import submit
+from quantserve.core.errors import UsageError
+from quantserve.rag.errors import GuardFailed
+from quantserve.rag.guardrails.base import Side, Verdict
+from quantserve.rag.llm.background import submit
 
 
 class NemoRails:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rag.errors import GuardFailed
-from rag.guardrails.base import Side, Step, Verdict
+from quantserve.rag.errors import GuardFailed
+from quantserve.rag.guardrails.base import Side, Step, Verdict
 
 OnFailure = Literal["block", "pass"]
 

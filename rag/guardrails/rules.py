@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rag.guardrails.base import Side, Verdict
+from quantserve.rag.guardrails.base import Side, Verdict
 
 BUILT_IN: Mapping[str, str] = {
     # 주민등록번호·외국인등록번호: date of birth, then a digit for century and sex

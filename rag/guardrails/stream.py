@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rag.guardrails.base import Verdict
-from rag.guardrails.pipeline import Guardrails
+from quantserve.rag.guardrails.base import Verdict
+from quantserve.rag.guardrails.pipeline import Guardrails
 
 _HELD = 40
 """Characters kept back behind what was judged: something forbidden may just be beginning there."""

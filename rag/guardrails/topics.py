@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rag.embedding.backend import Embedder, Floats
-from rag.guardrails.base import Side, Verdict
+from quantserve.rag.embedding.backend import Embedder, Floats
+from quantserve.rag.guardrails.base import Side, Verdict
 
 _LONGEST = 600
 """Characters of an answer that are compared: its newest ones, so that a stream cannot drift."""

@@ -6,7 +6,7 @@ one leaves no trace. When nothing changed no model is loaded. Memory does not gr
 size: chunks and vectors pass through files of the new generation.
 """
 
-from rag.ingest.report import IndexReport, Listener
-from rag.ingest.run import index_paths, remove_documents
+from quantserve.rag.ingest.report import IndexReport, Listener
+from quantserve.rag.ingest.run import index_paths, remove_documents
 
 __all__ = ["IndexReport", "Listener", "index_paths", "remove_documents"]

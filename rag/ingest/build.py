@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import InputError
-from core.files import write_json
-from core.terminal import one_line
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder
-from rag.errors import UnreadableDocument
-from rag.ingest.plan import Plan
-from rag.ingest.report import Listener, passed_over
-from rag.ingest.sources import Source
-from rag.loaders.isolated import IsolatedReader
-from rag.loaders.registry import LOADERS
-from rag.store.base import Index
-from rag.store.chunks import ChunkReader, ChunkWriter, digest_of
-from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings, library_versions
-from rag.store.vector_writer import VectorWriter
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.core.terminal import one_line
+from quantserve.rag.config import RagConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.ingest.plan import Plan
+from quantserve.rag.ingest.report import Listener, passed_over
+from quantserve.rag.ingest.sources import Source
+from quantserve.rag.loaders.isolated import IsolatedReader
+from quantserve.rag.loaders.registry import LOADERS
+from quantserve.rag.store.base import Index
+from quantserve.rag.store.chunks import ChunkReader, ChunkWriter, digest_of
+from quantserve.rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings, library_versions
+from quantserve.rag.store.vector_writer import VectorWriter
 
 _WINDOW_CHUNKS = 1024
 """Texts handed to the embedding model at once."""
@@ -77,7 +77,7 @@ class Build:
         Raises:
             InputError: not one document holds text.
         """
-        from rag.store.words import write_words
+        from quantserve.rag.store.words import write_words
 
         with ChunkWriter(directory) as writer:
             self._keep(writer)
@@ -131,8 +131,8 @@ class Build:
         entry = FileEntry(file=source.file, sha256=source.sha256, size_bytes=source.size_bytes)
         if source.path is None:
             return entry.model_copy(update={"problem": source.problem})
-        from rag.split.splitter import Splitter
-        from rag.store.words import words_of
+        from quantserve.rag.split.splitter import Splitter
+        from quantserve.rag.store.words import words_of
 
         splitter = Splitter(self._config.split, lambda text: self.embedder.count_tokens(text))
         warnings: list[str] = []

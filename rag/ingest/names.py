@@ -15,9 +15,9 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from core.errors import InputError
-from core.terminal import one_line
-from rag.store.manifest import IndexManifest
+from quantserve.core.errors import InputError
+from quantserve.core.terminal import one_line
+from quantserve.rag.store.manifest import IndexManifest
 
 _MAX_NAME_BYTES = 200
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
@@ -72,7 +72,7 @@ def match_documents(names: Iterable[str], manifest: IndexManifest) -> set[str]:
             near = difflib.get_close_matches(name, shown, n=3, cutoff=0.4)
             raise InputError(
                 f"no document in the index is called {one_line(name)}",
-                mend=f"Did you mean {', '.join(near)}?" if near else "See them: python -m rag list",
+                mend=f"Did you mean {', '.join(near)}?" if near else "See them: quantserve rag list",
             )
         found |= keys | roots
     return found

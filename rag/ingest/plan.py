@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rag.ingest.names import is_under
-from rag.ingest.sources import Found, Source
-from rag.store.manifest import FileEntry
+from quantserve.rag.ingest.names import is_under
+from quantserve.rag.ingest.sources import Found, Source
+from quantserve.rag.store.manifest import FileEntry
 
 
 @dataclass(frozen=True)

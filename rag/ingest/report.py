@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from rag.ingest.names import is_under
-from rag.ingest.sources import Found
-from rag.store.manifest import FileEntry, IndexManifest
+from quantserve.rag.ingest.names import is_under
+from quantserve.rag.ingest.sources import Found
+from quantserve.rag.store.manifest import FileEntry, IndexManifest
 
 _SHOWN = 5
 """Names in one line of what is passed over."""

@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from core.files import writing_to
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
-from rag.ingest.build import Build
-from rag.ingest.names import match_documents
-from rag.ingest.plan import Plan, plan_documents
-from rag.ingest.report import QUIET, IndexReport, Listener, report_on
-from rag.ingest.sources import Fetch, Found, find_sources, root_of
-from rag.loaders.isolated import IsolatedReader
-from rag.loaders.web import fetch
-from rag.store.base import Index, Store, open_store
-from rag.store.manifest import Settings
+from quantserve.core.files import writing_to
+from quantserve.rag.config import RagConfig
+from quantserve.rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
+from quantserve.rag.ingest.build import Build
+from quantserve.rag.ingest.names import match_documents
+from quantserve.rag.ingest.plan import Plan, plan_documents
+from quantserve.rag.ingest.report import QUIET, IndexReport, Listener, report_on
+from quantserve.rag.ingest.sources import Fetch, Found, find_sources, root_of
+from quantserve.rag.loaders.isolated import IsolatedReader
+from quantserve.rag.loaders.web import fetch
+from quantserve.rag.store.base import Index, Store, open_store
+from quantserve.rag.store.manifest import Settings
 
 
 def _settings(config: RagConfig) -> Settings:

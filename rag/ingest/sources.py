@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from core.errors import InputError
-from core.files import sha256_file
-from core.terminal import one_line
-from rag.config import FetchConfig
-from rag.errors import PageGone, PageRefused, PageUnavailable
-from rag.ingest.names import display_name, is_under, key_of, path_of
-from rag.loaders.walk import Walked, reason_of, require, walk
-from rag.loaders.web import fetch, is_address
-from rag.store.manifest import FileEntry
+from quantserve.core.errors import InputError
+from quantserve.core.files import sha256_file
+from quantserve.core.terminal import one_line
+from quantserve.rag.config import FetchConfig
+from quantserve.rag.errors import PageGone, PageRefused, PageUnavailable
+from quantserve.rag.ingest.names import display_name, is_under, key_of, path_of
+from quantserve.rag.loaders.walk import Walked, reason_of, require, walk
+from quantserve.rag.loaders.web import fetch, is_address
+from quantserve.rag.store.manifest import FileEntry
 
 Fetch = Callable[[str, Path, FetchConfig], Path]
 
@@ -80,7 +80,7 @@ def find_sources(
     wanted = list(dict.fromkeys(root_of(root) for root in given))
     older = [root for root in known if root not in wanted]
     if not wanted and not older:
-        raise InputError("no document was named", mend="Say which: python -m rag index PATH…")
+        raise InputError("no document was named", mend="Say which: quantserve rag index PATH…")
     for root in wanted:
         if not is_address(root):
             require(path_of(root))

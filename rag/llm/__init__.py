@@ -5,8 +5,8 @@ the server is overloaded, cancelled upstream when nobody waits any more, and not
 after too many failures.
 """
 
-from rag.llm.cancel import Cancellation
-from rag.llm.client import ModelServer
-from rag.llm.served import Message, ServedModel, StreamFacts
+from quantserve.rag.llm.cancel import Cancellation
+from quantserve.rag.llm.client import ModelServer
+from quantserve.rag.llm.served import Message, ServedModel, StreamFacts
 
 __all__ = ["Cancellation", "Message", "ModelServer", "ServedModel", "StreamFacts"]

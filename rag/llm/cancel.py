@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rag.errors import Cancelled
+from quantserve.rag.errors import Cancelled
 
 
 class Cancellation:

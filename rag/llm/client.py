@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pybreaker
 
-from rag.config import AnswerConfig, RetryConfig
-from rag.errors import Cancelled, ServerUnavailable
-from rag.llm.background import submit
-from rag.llm.cancel import Cancellation
-from rag.llm.failures import broke_off, failures, unavailable
-from rag.llm.retry import retrying
-from rag.llm.served import Message, ServedModel, StreamFacts, served_model
-from rag.llm.tokens import TokenCounter
-from rag.text import well_formed_pieces
+from quantserve.rag.config import AnswerConfig, RetryConfig
+from quantserve.rag.errors import Cancelled, ServerUnavailable
+from quantserve.rag.llm.background import submit
+from quantserve.rag.llm.cancel import Cancellation
+from quantserve.rag.llm.failures import broke_off, failures, unavailable
+from quantserve.rag.llm.retry import retrying
+from quantserve.rag.llm.served import Message, ServedModel, StreamFacts, served_model
+from quantserve.rag.llm.tokens import TokenCounter
+from quantserve.rag.text import well_formed_pieces
 
 if TYPE_CHECKING:
     import httpx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rag.errors import PromptTooLong, ServerUnavailable
+from quantserve.rag.errors import PromptTooLong, ServerUnavailable
 
 _LONGEST_DETAIL = 300
 _MENDS = {

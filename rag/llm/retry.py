@@ -23,7 +23,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from rag.config import RetryConfig
+from quantserve.rag.config import RetryConfig
 
 _AGAIN = frozenset({408, 429, 502, 503, 504})
 _SECONDS = re.compile(r"\d+(\.\d+)?")

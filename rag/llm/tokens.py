@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from rag.llm.background import submit
-from rag.llm.failures import failures
-from rag.llm.served import ServedModel
+from quantserve.rag.llm.background import submit
+from quantserve.rag.llm.failures import failures
+from quantserve.rag.llm.served import ServedModel
 
 CountTokens = Callable[[str], int]
 Post = Callable[[str, dict[str, Any]], Coroutine[Any, Any, Any]]

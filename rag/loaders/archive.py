@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from rag.errors import UnreadableDocument
+from quantserve.rag.errors import UnreadableDocument
 
 MAX_UNPACKED_BYTES = 256 << 20
 MAX_RATIO = 200

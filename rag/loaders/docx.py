@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import UnreadableDocument
-from rag.loaders.archive import check_archive
-from rag.loaders.document import Section, Sections, Warn
-from rag.loaders.grid import Cell, lay_out, table_text
-from rag.loaders.headings import HeadingPath
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.archive import check_archive
+from quantserve.rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.loaders.grid import Cell, lay_out, table_text
+from quantserve.rag.loaders.headings import HeadingPath
 
 if TYPE_CHECKING:
     from docx.document import Document

@@ -16,7 +16,7 @@ from typing import TextIO
 
 import webencodings
 
-from rag.errors import UnreadableDocument
+from quantserve.rag.errors import UnreadableDocument
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

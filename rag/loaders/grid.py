@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rag.loaders.rows import line_of
+from quantserve.rag.loaders.rows import line_of
 
 MAX_COLUMNS = 512
 """Cells to the right of that are put into the last column."""

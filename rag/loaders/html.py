@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Sections, Warn
-from rag.loaders.encoding import decode, read_whole
-from rag.loaders.html_hidden import remove_hidden
-from rag.loaders.html_tables import lift_tables, put_back
-from rag.loaders.markdown import split_headings
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Sections, Warn
+from quantserve.rag.loaders.encoding import decode, read_whole
+from quantserve.rag.loaders.html_hidden import remove_hidden
+from quantserve.rag.loaders.html_tables import lift_tables, put_back
+from quantserve.rag.loaders.markdown import split_headings
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rag.loaders.grid import Cell, lay_out, table_text
+from quantserve.rag.loaders.grid import Cell, lay_out, table_text
 
 if TYPE_CHECKING:
     from bs4 import Tag

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rag.config import ReadConfig
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.config import ReadConfig
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Section, Sections, Warn
 
 _ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_S = 0.05
@@ -74,7 +74,7 @@ class IsolatedReader:
             environment = {**os.environ, "PYTHONPATH": str(_ROOT), "MALLOC_ARENA_MAX": "2"}
             self._received.clear()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rag.loaders.worker"],
+                [sys.executable, "-m", "quantserve.rag.loaders.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Sections, Warn
-from rag.loaders.encoding import open_text
-from rag.loaders.rows import record_sections
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Sections, Warn
+from quantserve.rag.loaders.encoding import open_text
+from quantserve.rag.loaders.rows import record_sections
 
 _MAX_LINE_CHARACTERS = 16 << 20
 

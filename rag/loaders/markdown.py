@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rag.loaders.document import Section, Sections, Warn
-from rag.loaders.encoding import decode, read_whole
-from rag.loaders.headings import HeadingPath
+from quantserve.rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.loaders.encoding import decode, read_whole
+from quantserve.rag.loaders.headings import HeadingPath
 
 _FENCE = re.compile(r"^[ ]{0,3}(```+|~~~+)")
 _FRONT_MARKS = ("---", "+++")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Sections, Warn
-from rag.loaders.rows import record_sections
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Sections, Warn
+from quantserve.rag.loaders.rows import record_sections
 
 _BATCH_ROWS = 256
 

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Section, Sections, Warn
-from rag.loaders.pdf_layout import Piece, page_lines
-from rag.loaders.pdf_text import clean_page, join_lines, running_lines, without_running_lines
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.loaders.pdf_layout import Piece, page_lines
+from quantserve.rag.loaders.pdf_text import clean_page, join_lines, running_lines, without_running_lines
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage

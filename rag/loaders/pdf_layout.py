@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from rag.loaders.grid import table_text
-from rag.loaders.table import is_header
+from quantserve.rag.loaders.grid import table_text
+from quantserve.rag.loaders.table import is_header
 
 Interval = tuple[float, float]
 _GUTTER_HEIGHTS = 1.4

@@ -100,7 +100,7 @@ def _breaks_in_hangul(pages: list[list[str]]) -> tuple[int, int]:
 
 def kiwi_glue(pieces: list[str]) -> str:
     """Join pieces of Korean text with a blank or without one, as Kiwi's language model would."""
-    from rag.store.korean import kiwi
+    from quantserve.rag.store.korean import kiwi
 
     glued: str = kiwi().glue(pieces)
     return glued

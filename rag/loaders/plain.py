@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from rag.loaders.document import Section, Sections, Warn
-from rag.loaders.encoding import open_text
-from rag.loaders.wrapped import unwrapped
+from quantserve.rag.loaders.document import Section, Sections, Warn
+from quantserve.rag.loaders.encoding import open_text
+from quantserve.rag.loaders.wrapped import unwrapped
 
 _BLOCK_CHARACTERS = 64 << 10
 

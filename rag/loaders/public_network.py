@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import httpcore
 
-from rag.errors import PageRefused
+from quantserve.rag.errors import PageRefused
 
 Judge = Callable[[str], bool]
 """Says whether an IP address may be connected to."""

@@ -5,24 +5,24 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import LoadedDocument, Sections, Warn
-from rag.loaders.kinds import kind_of, special_kind
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import LoadedDocument, Sections, Warn
+from quantserve.rag.loaders.kinds import kind_of, special_kind
 
 LOADERS: dict[str, str] = {
-    ".pdf": "rag.loaders.pdf",
-    ".md": "rag.loaders.markdown",
-    ".markdown": "rag.loaders.markdown",
-    ".txt": "rag.loaders.plain",
-    ".text": "rag.loaders.plain",
-    ".html": "rag.loaders.html",
-    ".htm": "rag.loaders.html",
-    ".csv": "rag.loaders.table",
-    ".tsv": "rag.loaders.table",
-    ".docx": "rag.loaders.docx",
+    ".pdf": "quantserve.rag.loaders.pdf",
+    ".md": "quantserve.rag.loaders.markdown",
+    ".markdown": "quantserve.rag.loaders.markdown",
+    ".txt": "quantserve.rag.loaders.plain",
+    ".text": "quantserve.rag.loaders.plain",
+    ".html": "quantserve.rag.loaders.html",
+    ".htm": "quantserve.rag.loaders.html",
+    ".csv": "quantserve.rag.loaders.table",
+    ".tsv": "quantserve.rag.loaders.table",
+    ".docx": "quantserve.rag.loaders.docx",
     ".jsonl": "rag.loaders.jsonl",
     ".ndjson": "rag.loaders.jsonl",
-    ".parquet": "rag.loaders.parquet",
+    ".parquet": "quantserve.rag.loaders.parquet",
 }
 """Suffix to module; a module has `sections(path, warn)` and is imported when first needed."""
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rag.loaders.document import Section, Sections
+from quantserve.rag.loaders.document import Section, Sections
 
 _BLOCK_CHARACTERS = 16 << 10
 _TEXT_KEYS = ("context", "text", "content", "body", "passage")

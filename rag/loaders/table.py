@@ -11,10 +11,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Sections, Warn
-from rag.loaders.encoding import open_text
-from rag.loaders.rows import row_sections
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Sections, Warn
+from quantserve.rag.loaders.encoding import open_text
+from quantserve.rag.loaders.rows import row_sections
 
 _SNIFFED_CHARACTERS = 64 << 10
 _SNIFFED_ROWS = 50

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import InputError
-from core.terminal import one_line
-from rag.loaders.kinds import kind_of, special_kind
-from rag.loaders.registry import LOADERS
+from quantserve.core.errors import InputError
+from quantserve.core.terminal import one_line
+from quantserve.rag.loaders.kinds import kind_of, special_kind
+from quantserve.rag.loaders.registry import LOADERS
 
 HIDDEN = "hidden"
 

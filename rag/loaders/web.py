@@ -16,11 +16,11 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from core.files import write_bytes
-from rag.config import FetchConfig
-from rag.errors import PageGone, PageRefused, PageUnavailable
-from rag.loaders.encoding import declared_codec
-from rag.loaders.public_network import PublicNetwork
+from quantserve.core.files import write_bytes
+from quantserve.rag.config import FetchConfig
+from quantserve.rag.errors import PageGone, PageRefused, PageUnavailable
+from quantserve.rag.loaders.encoding import declared_codec
+from quantserve.rag.loaders.public_network import PublicNetwork
 
 _SUFFIXES = {
     "text/html": ".html",

@@ -1,6 +1,6 @@
 """Reads files in a process of its own, whose memory is limited: what a file does to it, it does to itself.
 
-    python -m rag.loaders.worker
+    python -m quantserve.rag.loaders.worker
 
 Asked on stdin by lines of JSON, {"path": …, "memory_bytes": …}; it answers on stdout by lines of JSON, a
 section, a warning, a problem or the end of the file each. `rag.loaders.isolated` is the other end.
@@ -19,9 +19,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rag.errors import UnreadableDocument
-from rag.loaders.document import Section, Sections
-from rag.loaders.registry import read
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.document import Section, Sections
+from quantserve.rag.loaders.registry import read
 
 MAX_SECTION_CHARACTERS = 64 << 10
 """Longer sections are handed on in parts, so that neither end holds a whole book as one text."""

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from rag.loaders.pdf_text import is_hangul, kiwi_glue
+from quantserve.rag.loaders.pdf_text import is_hangul, kiwi_glue
 
 Glue = Callable[[list[str]], str]
 _BLOCK_LINES = 3

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from rag.config import RerankConfig
-from rag.errors import RerankFailed
+from quantserve.rag.config import RerankConfig
+from quantserve.rag.errors import RerankFailed
 
 
 class Reranker(Protocol):
@@ -32,10 +32,10 @@ def load_reranker(config: RerankConfig) -> Reranker | None:
     if config.kind == "off":
         return None
     if config.kind == "endpoint":
-        from rag.rerank.endpoint import EndpointReranker
+        from quantserve.rag.rerank.endpoint import EndpointReranker
 
         return EndpointReranker(config)
-    from rag.rerank.cross_encoder import CrossEncoderReranker
+    from quantserve.rag.rerank.cross_encoder import CrossEncoderReranker
 
     return CrossEncoderReranker(config)
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.config import RerankConfig
-from rag.errors import RerankFailed
+from quantserve.rag.config import RerankConfig
+from quantserve.rag.errors import RerankFailed
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rag.config import RerankConfig
-from rag.errors import RerankFailed
+from quantserve.rag.config import RerankConfig
+from quantserve.rag.errors import RerankFailed
 
 if TYPE_CHECKING:
     import httpx

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from rag.config import RetrieveConfig
-from rag.errors import RerankFailed
-from rag.rerank.base import Reranker, rerank_in_time
-from rag.retrieve.duplicates import Distinct
-from rag.retrieve.fusion import reciprocal_rank_fusion, score_fusion
-from rag.retrieve.mmr import mmr_order
-from rag.retrieve.passage import Passage
-from rag.store.base import Index
-from rag.store.chunks import Chunk
+from quantserve.rag.config import RetrieveConfig
+from quantserve.rag.errors import RerankFailed
+from quantserve.rag.rerank.base import Reranker, rerank_in_time
+from quantserve.rag.retrieve.duplicates import Distinct
+from quantserve.rag.retrieve.fusion import reciprocal_rank_fusion, score_fusion
+from quantserve.rag.retrieve.mmr import mmr_order
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.store.base import Index
+from quantserve.rag.store.chunks import Chunk
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass, field
 
-from rag.store.chunks import Chunk
+from quantserve.rag.store.chunks import Chunk
 
 
 def plain(text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from core.checked import check
-from core.errors import UsageError
-from rag.store.chunks import Chunk
+from quantserve.core.checked import check
+from quantserve.core.errors import UsageError
+from quantserve.rag.store.chunks import Chunk
 
 Operator = Literal["==", "!=", ">", "<", ">=", "<=", "in", "nin", "contains"]
 Key = Literal["file", "path", "page", "heading"]

@@ -17,11 +17,11 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores import FilterCondition, MetadataFilter, MetadataFilters
 
-from core.errors import UsageError
-from rag.config import RetrieveConfig
-from rag.retrieve.filters import Condition, Filters
-from rag.retrieve.passage import Passage
-from rag.retrieve.searcher import Searcher
+from quantserve.core.errors import UsageError
+from quantserve.rag.config import RetrieveConfig
+from quantserve.rag.retrieve.filters import Condition, Filters
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.retrieve.searcher import Searcher
 
 
 def to_node(passage: Passage) -> NodeWithScore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rag.store.chunks import Chunk
+from quantserve.rag.store.chunks import Chunk
 
 
 @dataclass(frozen=True)

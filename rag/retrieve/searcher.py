@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from rag.config import EmbeddingConfig, RagConfig, RetrieveConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
-from rag.embedding.remember import RememberingEmbedder
-from rag.errors import IndexMismatch, IndexReplaced
-from rag.rerank.base import Reranker, load_reranker
-from rag.retrieve.candidates import Floats, Rows, Search, reranked, timed, varied
-from rag.retrieve.filters import Filters
-from rag.retrieve.passage import Found, Passage
-from rag.store.base import Index, open_store
-from rag.text import normalise
+from quantserve.rag.config import EmbeddingConfig, RagConfig, RetrieveConfig
+from quantserve.rag.embedding.backend import Embedder, fingerprint, load_embedder, resolve
+from quantserve.rag.embedding.remember import RememberingEmbedder
+from quantserve.rag.errors import IndexMismatch, IndexReplaced
+from quantserve.rag.rerank.base import Reranker, load_reranker
+from quantserve.rag.retrieve.candidates import Floats, Rows, Search, reranked, timed, varied
+from quantserve.rag.retrieve.filters import Filters
+from quantserve.rag.retrieve.passage import Found, Passage
+from quantserve.rag.store.base import Index, open_store
+from quantserve.rag.text import normalise
 
 Result = TypeVar("Result")
 _FILTERS_KEPT = 32
@@ -36,7 +36,7 @@ def check_same_model(generation: Index, config: EmbeddingConfig) -> None:
         raise IndexMismatch(
             f"the index was made with the embedding model {settings.embedding_model}, "
             f"this question would be embedded with {config.model} by {config.backend}, which differs",
-            mend="Index again: python -m rag index; or name the model it was made with, --backend auto",
+            mend="Index again: quantserve rag index; or name the model it was made with, --backend auto",
         )
 
 

@@ -12,15 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from core.errors import QuantserveError
-from rag.server.chat_routes import chat_routes
-from rag.server.document_routes import document_routes
-from rag.server.exchange import exchange_of
-from rag.server.gate import Gate
-from rag.server.health_routes import STATIC, health_routes
-from rag.server.refusal import Refusal, refusal_for
-from rag.server.search_routes import search_routes
-from rag.server.service import Service
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.server.chat_routes import chat_routes
+from quantserve.rag.server.document_routes import document_routes
+from quantserve.rag.server.exchange import exchange_of
+from quantserve.rag.server.gate import Gate
+from quantserve.rag.server.health_routes import STATIC, health_routes
+from quantserve.rag.server.refusal import Refusal, refusal_for
+from quantserve.rag.server.search_routes import search_routes
+from quantserve.rag.server.service import Service
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 

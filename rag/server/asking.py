@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from rag.config import RetrieveConfig
-from rag.server.config import ServerConfig
-from rag.server.engine import Asked
-from rag.server.refusal import Refusal
-from rag.server.schemas import ChatRequest
-from rag.text import normalise
+from quantserve.rag.config import RetrieveConfig
+from quantserve.rag.server.config import ServerConfig
+from quantserve.rag.server.engine import Asked
+from quantserve.rag.server.refusal import Refusal
+from quantserve.rag.server.schemas import ChatRequest
+from quantserve.rag.text import normalise
 
 
 def question_hash(question: str) -> str:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from starlette.types import Message, Receive
 
-from rag.server.config import Bounds
-from rag.server.refusal import Refusal
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.server.refusal import Refusal
 
 _DRAINED_BYTES = 1 << 20
 _DRAINED_S = 2.0

@@ -10,13 +10,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from rag.server.asking import question_hash, read_request
-from rag.server.exchange import AnswerRecord, exchange_of
-from rag.server.live import Done, Event, Failed, LiveAnswer
-from rag.server.refusal import Refusal
-from rag.server.reply import Reply
-from rag.server.schemas import ChatRequest
-from rag.server.service import Service
+from quantserve.rag.server.asking import question_hash, read_request
+from quantserve.rag.server.exchange import AnswerRecord, exchange_of
+from quantserve.rag.server.live import Done, Event, Failed, LiveAnswer
+from quantserve.rag.server.refusal import Refusal
+from quantserve.rag.server.reply import Reply
+from quantserve.rag.server.schemas import ChatRequest
+from quantserve.rag.server.service import Service
 
 _CREATED = int(time.time())
 _CLIENT_LEFT = 499

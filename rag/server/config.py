@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.home import generated
+from quantserve.core.home import generated
 
 MIB = 1 << 20
 _LOG = generated("run/logs/rag.jsonl")

@@ -13,9 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from core.origin import is_loopback
-from rag.server.config import Bounds
-from rag.server.refusal import Refusal
+from quantserve.core.origin import is_loopback
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.server.refusal import Refusal
 
 _LINGER_S = 1.0
 ABORT = "quantserve.abort"

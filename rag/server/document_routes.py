@@ -10,14 +10,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse
 
-from core.terminal import one_line
-from rag.ingest.names import key_of, path_of
-from rag.loaders.registry import LOADERS
-from rag.server.exchange import exchange_of
-from rag.server.refusal import Refusal
-from rag.server.service import Service
-from rag.server.uploads import receive_files
-from rag.server.views import document_id, document_view
+from quantserve.core.terminal import one_line
+from quantserve.rag.ingest.names import key_of, path_of
+from quantserve.rag.loaders.registry import LOADERS
+from quantserve.rag.server.exchange import exchange_of
+from quantserve.rag.server.refusal import Refusal
+from quantserve.rag.server.service import Service
+from quantserve.rag.server.uploads import receive_files
+from quantserve.rag.server.views import document_id, document_view
 
 
 def _key_of(service: Service, identity: str) -> str:

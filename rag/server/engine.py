@@ -12,19 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from core.errors import QuantserveError
-from rag.answer import Answer, Answerer
-from rag.answer.chitchat import Chitchat
-from rag.config import AnswerMode, EmbeddingConfig, RagConfig, RerankConfig, RetrieveConfig
-from rag.embedding.backend import Embedder, load_embedder, resolve
-from rag.errors import IndexMismatch, NoIndex, StoreUnavailable
-from rag.guardrails import Guardrails, load_guardrails
-from rag.llm import Cancellation, Message, ModelServer
-from rag.retrieve import Passage, Searcher
-from rag.retrieve.filters import Filters
-from rag.retrieve.passage import Found
-from rag.store.base import Index, open_store
-from rag.trust.calibration import calibration_of
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.answer import Answer, Answerer
+from quantserve.rag.answer.chitchat import Chitchat
+from quantserve.rag.config import AnswerMode, EmbeddingConfig, RagConfig, RerankConfig, RetrieveConfig
+from quantserve.rag.embedding.backend import Embedder, load_embedder, resolve
+from quantserve.rag.errors import IndexMismatch, NoIndex, StoreUnavailable
+from quantserve.rag.guardrails import Guardrails, load_guardrails
+from quantserve.rag.llm import Cancellation, Message, ModelServer
+from quantserve.rag.retrieve import Passage, Searcher
+from quantserve.rag.retrieve.filters import Filters
+from quantserve.rag.retrieve.passage import Found
+from quantserve.rag.store.base import Index, open_store
+from quantserve.rag.trust.calibration import calibration_of
 
 _WARM_UP = "warm up 준비"
 Result = TypeVar("Result")
@@ -112,7 +112,7 @@ class Engine:
                 self._opening.release()
         searcher = self._searcher
         if searcher is None:
-            raise NoIndex(f"{self.store} holds no index", mend="Make one: python -m rag index PATH")
+            raise NoIndex(f"{self.store} holds no index", mend="Make one: quantserve rag index PATH")
         return searcher
 
     def _open(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from rag.server.live import Times
+from quantserve.rag.server.live import Times
 
 REQUEST_ID = b"x-request-id"
 _PLAIN = re.compile(r"[A-Za-z0-9._:\-]{1,128}")

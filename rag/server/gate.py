@@ -10,15 +10,15 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.origin import WHY, foreign
-from rag.server.bodies import Bodies, Body, ClientLeft, too_large
-from rag.server.config import Bounds
-from rag.server.connections import ABORT
-from rag.server.exchange import Exchange, request_id_of
-from rag.server.keys import KeyRing
-from rag.server.refusal import Refusal
-from rag.server.shares import Room
-from rag.server.tickets import Tickets
+from quantserve.core.origin import WHY, foreign
+from quantserve.rag.server.bodies import Bodies, Body, ClientLeft, too_large
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.server.connections import ABORT
+from quantserve.rag.server.exchange import Exchange, request_id_of
+from quantserve.rag.server.keys import KeyRing
+from quantserve.rag.server.refusal import Refusal
+from quantserve.rag.server.shares import Room
+from quantserve.rag.server.tickets import Tickets
 
 OPEN = frozenset({"/", "/healthz", "/readyz", "/favicon.ico"})
 """Reachable without a key: health, and the page itself, which holds nothing before a key is given."""

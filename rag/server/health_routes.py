@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from core.errors import QuantserveError
-from rag.config import AnswerMode, RetrieveMode
-from rag.server.service import Service
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.config import AnswerMode, RetrieveMode
+from quantserve.rag.server.service import Service
 
 STATIC = Path(__file__).parent / "static"
 

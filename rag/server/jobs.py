@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from rag.config import RagConfig
-from rag.server.config import ServerConfig
-from rag.server.refusal import Refusal
-from rag.server.worker import JobSpec
+from quantserve.rag.config import RagConfig
+from quantserve.rag.server.config import ServerConfig
+from quantserve.rag.server.refusal import Refusal
+from quantserve.rag.server.worker import JobSpec
 
 State = Literal["queued", "running", "done", "failed"]
 _KEPT = 200
@@ -190,7 +190,7 @@ class Jobs:
             lock_wait_s=self._config.lock_wait_s,
         )
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-m", "rag.server.worker")
+        command = (sys.executable, "-m", "quantserve.rag.server.worker")
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST_LINE
         )

@@ -17,9 +17,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import InputError, UsageError
-from core.files import write_json
-from core.origin import is_loopback
+from quantserve.core.errors import InputError, UsageError
+from quantserve.core.files import write_json
+from quantserve.core.origin import is_loopback
 
 _DUMMY = hashlib.sha256(b"no key").hexdigest()
 _CHECK_EVERY_S = 0.5
@@ -64,7 +64,7 @@ def read_keys(path: Path) -> KeyFile:
         return KeyFile.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise KeysError(
-            f"there is no keys file {path}", mend=f"Make one: python -m rag keys create NAME --keys {path}"
+            f"there is no keys file {path}", mend=f"Make one: quantserve rag keys create NAME --keys {path}"
         ) from error
     except OSError as error:
         raise KeysError(f"{path} cannot be read: {error.strerror}", mend="Mend it") from error
@@ -95,7 +95,7 @@ def revoke_key(path: Path, which: str) -> Key:
     found = [key for key in keys if which in (key.id, key.name)]
     if len(found) != 1:
         problem = f"{len(found)} keys are called {which}" if found else f"no key is called {which}"
-        raise KeysError(problem, mend=f"See them: python -m rag keys list --keys {path}")
+        raise KeysError(problem, mend=f"See them: quantserve rag keys list --keys {path}")
     rest = tuple(key for key in keys if key is not found[0])
     write_json(path, KeyFile(keys=rest).model_dump(mode="json"), private=True)
     return found[0]
@@ -110,7 +110,7 @@ def require_keys(host: str, keys_file: Path | None) -> None:
     if keys_file is None and not is_loopback(host):
         raise UsageError(
             f"refusing to listen on {host or 'every address'} without keys: anyone could read the documents",
-            mend="Make one with python -m rag keys create NAME, or use --host 127.0.0.1",
+            mend="Make one with quantserve rag keys create NAME, or use --host 127.0.0.1",
         )
 
 

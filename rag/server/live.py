@@ -12,11 +12,11 @@ from typing import Any
 
 from starlette.requests import Request
 
-from core.errors import QuantserveError
-from rag.errors import Cancelled
-from rag.llm import Cancellation
-from rag.retrieve import Passage
-from rag.server.engine import Answered, Asked, Engine
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.errors import Cancelled
+from quantserve.rag.llm import Cancellation
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.server.engine import Answered, Asked, Engine
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from rag.server.engine import Engine
-from rag.server.exchange import AnswerRecord, Exchange
-from rag.server.jobs import Job
-from rag.server.shares import Room
+from quantserve.rag.server.engine import Engine
+from quantserve.rag.server.exchange import AnswerRecord, Exchange
+from quantserve.rag.server.jobs import Job
+from quantserve.rag.server.shares import Room
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)

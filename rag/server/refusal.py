@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.errors import InputError, QuantserveError, UsageError
-from core.files import Locked
-from rag.errors import IndexMismatch, NoIndex, ServerUnavailable, StoreUnavailable
-from rag.text import well_formed
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.files import Locked
+from quantserve.rag.errors import IndexMismatch, NoIndex, ServerUnavailable, StoreUnavailable
+from quantserve.rag.text import well_formed
 
 _KINDS = {
     401: "authentication_error",

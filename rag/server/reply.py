@@ -9,14 +9,14 @@ from typing import Any
 
 from starlette.requests import Request
 
-from rag.answer import AnswerFailed
-from rag.server.engine import Answered
-from rag.server.exchange import AnswerRecord, exchange_of
-from rag.server.live import Done, Event, Failed, Found, LiveAnswer, Text
-from rag.server.refusal import Refusal, refusal_for
-from rag.server.schemas import ChatRequest
-from rag.server.service import Service
-from rag.server.views import (
+from quantserve.rag.answer import AnswerFailed
+from quantserve.rag.server.engine import Answered
+from quantserve.rag.server.exchange import AnswerRecord, exchange_of
+from quantserve.rag.server.live import Done, Event, Failed, Found, LiveAnswer, Text
+from quantserve.rag.server.refusal import Refusal, refusal_for
+from quantserve.rag.server.schemas import ChatRequest
+from quantserve.rag.server.service import Service
+from quantserve.rag.server.views import (
     extension_view,
     finish_reason,
     rest_of,

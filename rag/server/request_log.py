@@ -10,10 +10,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import InputError
-from core.logs import PrivateLogFile
-from rag.server.config import LogConfig
-from rag.server.exchange import Exchange
+from quantserve.core.errors import InputError
+from quantserve.core.logs import PrivateLogFile
+from quantserve.rag.server.config import LogConfig
+from quantserve.rag.server.exchange import Exchange
 
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 

@@ -7,16 +7,16 @@ import resource
 import socket
 from typing import TYPE_CHECKING
 
-from core.console import console, emit_json, styled
-from core.errors import ResourceError
-from rag.config import RagConfig
-from rag.server.config import ServerConfig
-from rag.server.keys import require_keys
+from quantserve.core.console import console, emit_json, styled
+from quantserve.core.errors import ResourceError
+from quantserve.rag.config import RagConfig
+from quantserve.rag.server.config import ServerConfig
+from quantserve.rag.server.keys import require_keys
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from rag.server.service import Service
+    from quantserve.rag.server.service import Service
 
 _BACKLOG = 2048
 _OTHER_DESCRIPTORS = 512
@@ -51,7 +51,7 @@ def serve(rag: RagConfig, config: ServerConfig, *, json_output: bool = False) ->
     taken = listen(config.host, config.port)
     import uvicorn
 
-    from rag.server.service import Service
+    from quantserve.rag.server.service import Service
 
     with taken:
         service = Service(rag, config)
@@ -77,8 +77,8 @@ def uvicorn_config(service: Service) -> uvicorn.Config:
     """Return how uvicorn serves the application, with our bounds on its connections."""
     import uvicorn
 
-    from rag.server.app import create_app
-    from rag.server.connections import bounded_protocol
+    from quantserve.rag.server.app import create_app
+    from quantserve.rag.server.connections import bounded_protocol
 
     return uvicorn.Config(
         create_app(service),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.config import AnswerMode, RetrieveMode
+from quantserve.rag.config import AnswerMode, RetrieveMode
 
 
 class _Strict(BaseModel):

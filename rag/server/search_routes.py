@@ -9,15 +9,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from core.errors import QuantserveError
-from rag.server.asking import question_hash
-from rag.server.exchange import AnswerRecord, exchange_of
-from rag.server.refusal import Refusal, refusal_for
-from rag.server.schemas import SearchRequest
-from rag.server.service import Service
-from rag.server.surroundings import surroundings_of
-from rag.server.views import chunk_view, sources_view
-from rag.text import well_formed
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.server.asking import question_hash
+from quantserve.rag.server.exchange import AnswerRecord, exchange_of
+from quantserve.rag.server.refusal import Refusal, refusal_for
+from quantserve.rag.server.schemas import SearchRequest
+from quantserve.rag.server.service import Service
+from quantserve.rag.server.surroundings import surroundings_of
+from quantserve.rag.server.views import chunk_view, sources_view
+from quantserve.rag.text import well_formed
 
 
 def _passage(service: Service, identity: str) -> dict[str, Any]:

@@ -9,23 +9,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from core.errors import QuantserveError
-from rag.config import EmbeddingConfig, RagConfig
-from rag.embedding.backend import Embedder, load_embedder
-from rag.errors import NoIndex
-from rag.server.config import ServerConfig
-from rag.server.connections import Connections
-from rag.server.engine import Engine
-from rag.server.exchange import Exchange
-from rag.server.jobs import Job, Jobs
-from rag.server.keys import KeyRing
-from rag.server.metrics import Metrics
-from rag.server.request_log import RequestLog
-from rag.server.shares import Room, Turns
-from rag.server.tickets import Tickets
-from rag.server.tracing import Tracing
-from rag.server.uploads import clear_halves
-from rag.server.wandb_log import WandbLog
+from quantserve.core.errors import QuantserveError
+from quantserve.rag.config import EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import Embedder, load_embedder
+from quantserve.rag.errors import NoIndex
+from quantserve.rag.server.config import ServerConfig
+from quantserve.rag.server.connections import Connections
+from quantserve.rag.server.engine import Engine
+from quantserve.rag.server.exchange import Exchange
+from quantserve.rag.server.jobs import Job, Jobs
+from quantserve.rag.server.keys import KeyRing
+from quantserve.rag.server.metrics import Metrics
+from quantserve.rag.server.request_log import RequestLog
+from quantserve.rag.server.shares import Room, Turns
+from quantserve.rag.server.tickets import Tickets
+from quantserve.rag.server.tracing import Tracing
+from quantserve.rag.server.uploads import clear_halves
+from quantserve.rag.server.wandb_log import WandbLog
 
 _LOGGER = logging.getLogger("uvicorn.error")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from rag.server.refusal import Refusal
+from quantserve.rag.server.refusal import Refusal
 
 _RETRY_S = 2
 

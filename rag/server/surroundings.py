@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.store.chunks import Chunk
+from quantserve.rag.store.chunks import Chunk
 
 _REACH = 3000
 """Characters shown before and after."""

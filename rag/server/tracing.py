@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rag.server.exchange import AnswerRecord, Exchange
+from quantserve.rag.server.exchange import AnswerRecord, Exchange
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

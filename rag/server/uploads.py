@@ -15,14 +15,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from core.errors import InputError
-from core.files import private_folder
-from core.terminal import one_line
-from rag.ingest.names import upload_name
-from rag.loaders.kinds import kind_of
-from rag.loaders.registry import LOADERS
-from rag.server.config import Bounds
-from rag.server.refusal import Refusal
+from quantserve.core.errors import InputError
+from quantserve.core.files import private_folder
+from quantserve.core.terminal import one_line
+from quantserve.rag.ingest.names import upload_name
+from quantserve.rag.loaders.kinds import kind_of
+from quantserve.rag.loaders.registry import LOADERS
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.server.refusal import Refusal
 
 _HALF = ".upload-"
 _HEADERS_BYTES = 16_384

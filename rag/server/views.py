@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from rag.answer import Answer
-from rag.ingest.names import key_of
-from rag.retrieve import Passage
-from rag.server.engine import Answered
-from rag.store.chunks import Chunk
-from rag.store.manifest import FileEntry
+from quantserve.rag.answer import Answer
+from quantserve.rag.ingest.names import key_of
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.server.engine import Answered
+from quantserve.rag.store.chunks import Chunk
+from quantserve.rag.store.manifest import FileEntry
 
 _WITHDRAWN = {
     "ko": "(위의 글은 거두어들입니다. 아래만 답으로 보십시오.)",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from core.errors import UsageError
-from rag.server.exchange import Exchange
+from quantserve.core.errors import UsageError
+from quantserve.rag.server.exchange import Exchange
 
 
 class WandbLog:

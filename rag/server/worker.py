@@ -1,6 +1,6 @@
 """One indexing job in a process of its own: a crash of a parser is a failed job, not a dead server.
 
-    python -m rag.server.worker < job.json
+    python -m quantserve.rag.server.worker < job.json
 
 The job comes on stdin as JSON; progress and the result go to stdout, one JSON object a line.
 """
@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from core.errors import QuantserveError
-from core.files import Locked
-from rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
-from rag.ingest import IndexReport, Listener, index_paths, remove_documents
-from rag.ingest.names import path_of
-from rag.store.base import open_store
+from quantserve.core.errors import QuantserveError
+from quantserve.core.files import Locked
+from quantserve.rag.config import EmbeddingConfig, FetchConfig, RagConfig, SplitConfig
+from quantserve.rag.ingest import IndexReport, Listener, index_paths, remove_documents
+from quantserve.rag.ingest.names import path_of
+from quantserve.rag.store.base import open_store
 
 _NICE = 10
 """Answers come before indexing."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from llama_index.core.node_parser import SentenceSplitter
 
-from rag.config import SplitConfig
-from rag.loaders.document import Section
-from rag.split.units import Measure, units
-from rag.store.chunks import Chunk
+from quantserve.rag.config import SplitConfig
+from quantserve.rag.loaders.document import Section
+from quantserve.rag.split.units import Measure, units
+from quantserve.rag.store.chunks import Chunk
 
 _MAX_HEADING = 120
 _NO_PARAGRAPHS = "\0"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from rag.text import hangul_share, pieces_of, split_sentences
+from quantserve.rag.text import hangul_share, pieces_of, split_sentences
 
 _ANALYSED_CHARACTERS = 4000
 Measure = Callable[[str], int]
@@ -60,7 +60,7 @@ def units(text: str, fits: Callable[[str], bool]) -> list[str]:
 def _by_kiwi(text: str) -> list[str]:
     if hangul_share(text) < 0.5:
         return [text]
-    from rag.store.korean import kiwi
+    from quantserve.rag.store.korean import kiwi
 
     found: list[str] = []
     for piece in pieces_of(text, _ANALYSED_CHARACTERS):

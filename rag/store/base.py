@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rag.store.chunks import Chunk
-from rag.store.manifest import IndexManifest
+from quantserve.rag.store.chunks import Chunk
+from quantserve.rag.store.manifest import IndexManifest
 
 if TYPE_CHECKING:
-    from rag.config import RagConfig
-    from rag.store.words import WordIndex
+    from quantserve.rag.config import RagConfig
+    from quantserve.rag.store.words import WordIndex
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -131,9 +131,9 @@ def open_store(config: RagConfig) -> Store:
         UsageError: it names none.
     """
     if config.store == LOCAL:
-        from rag.store.generation import IndexStore
+        from quantserve.rag.store.generation import IndexStore
 
         return IndexStore(Path(config.index_dir))
-    from rag.store.postgres.store import PostgresStore
+    from quantserve.rag.store.postgres.store import PostgresStore
 
     return PostgresStore(config.store)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from core.files import (
+from quantserve.core.files import (
     exclusive_lock,
     point_symlink,
     private_folder,
@@ -20,16 +20,16 @@ from core.files import (
     staged_directory,
     writing_to,
 )
-from rag.errors import IndexMismatch, IndexReplaced, NoIndex
-from rag.store.chunks import Chunk, ChunkReader
-from rag.store.manifest import MANIFEST, IndexManifest, read_manifest
-from rag.store.vector_writer import VECTORS_FILE
-from rag.store.vectors import Floats, search_index
+from quantserve.rag.errors import IndexMismatch, IndexReplaced, NoIndex
+from quantserve.rag.store.chunks import Chunk, ChunkReader
+from quantserve.rag.store.manifest import MANIFEST, IndexManifest, read_manifest
+from quantserve.rag.store.vector_writer import VECTORS_FILE
+from quantserve.rag.store.vectors import Floats, search_index
 
 if TYPE_CHECKING:
     import faiss
 
-    from rag.store.words import WordIndex
+    from quantserve.rag.store.words import WordIndex
 
 CURRENT = "current"
 _PREFIX = "gen-"
@@ -80,7 +80,7 @@ class Generation:
     @functools.cached_property
     def words(self) -> WordIndex:
         """The word index."""
-        from rag.store.words import WordIndex
+        from quantserve.rag.store.words import WordIndex
 
         with self._present():
             return WordIndex(self.directory)
@@ -96,7 +96,7 @@ class Generation:
         if query.size != self.manifest.dimension:
             raise IndexMismatch(
                 f"the index's vectors have {self.manifest.dimension} numbers, the question's {query.size}",
-                mend="Index again: python -m rag index; or name the model the index was made with",
+                mend="Index again: quantserve rag index; or name the model the index was made with",
             )
         return search_index(self.vectors, query, k, among)
 
@@ -140,7 +140,7 @@ class IndexStore:
         """
         generation = self.current()
         if generation is None:
-            raise NoIndex(f"{self.root} holds no index", mend="Make one: python -m rag index PATH")
+            raise NoIndex(f"{self.root} holds no index", mend="Make one: quantserve rag index PATH")
         return generation
 
     def stamp(self) -> str:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rag.config import SplitMethod
-from rag.errors import IndexMismatch
+from quantserve.rag.config import SplitMethod
+from quantserve.rag.errors import IndexMismatch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Literal[2] = 2
@@ -77,5 +77,5 @@ def read_manifest(directory: Path) -> IndexManifest:
     except (OSError, ValidationError) as error:
         raise IndexMismatch(
             f"the index {directory} was made by another version of this program, or is damaged",
-            mend=f"Remove {directory.parent} and index again: python -m rag index PATH",
+            mend=f"Remove {directory.parent} and index again: quantserve rag index PATH",
         ) from error

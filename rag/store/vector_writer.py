@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.files import open_private
-from rag.store.vectors import Floats, build_index
+from quantserve.core.files import open_private
+from quantserve.rag.store.vectors import Floats, build_index
 
 if TYPE_CHECKING:
     import faiss

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.files import write_json
-from rag.store.korean import kiwi
-from rag.text import normalise, pieces_of
+from quantserve.core.files import write_json
+from quantserve.rag.store.korean import kiwi
+from quantserve.rag.text import normalise, pieces_of
 
 WORDS_FOLDER = "words"
 _EMPTY = "empty.json"

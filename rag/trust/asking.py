@@ -9,10 +9,10 @@ import re
 import string
 from itertools import pairwise
 
-from rag.claims import read
-from rag.claims.english import PREPOSITIONS, SUBORDINATORS
-from rag.store.korean import kiwi
-from rag.text import language_of, split_sentences
+from quantserve.rag.claims import read
+from quantserve.rag.claims.english import PREPOSITIONS, SUBORDINATORS
+from quantserve.rag.store.korean import kiwi
+from quantserve.rag.text import language_of, split_sentences
 
 _PIECE = re.compile(r"[^,;:—–]+[,;:—–]?\s*")
 _MY_OWN = re.compile(

@@ -17,13 +17,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import InputError
-from core.files import write_json
-from rag.config import RagConfig, RetrieveConfig, RetrieveMode
-from rag.retrieve.passage import Passage
-from rag.store.base import LOCAL
-from rag.trust.index import SearchedIndex
-from rag.trust.names import unseen_names
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.rag.config import RagConfig, RetrieveConfig, RetrieveMode
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.store.base import LOCAL
+from quantserve.rag.trust.index import SearchedIndex
+from quantserve.rag.trust.names import unseen_names
 
 Signal = Literal["similarity", "bm25", "rerank", "unseen_names"]
 """similarity, bm25, rerank: of the best passage; unseen_names: how many no document holds."""
@@ -126,12 +126,12 @@ def load_calibration(path: Path | None = None) -> Calibration:
     Raises:
         InputError: it is not there, or is not of this form.
     """
-    where = path or resources.files("rag.trust") / "calibration.json"
+    where = path or resources.files("quantserve.rag.trust") / "calibration.json"
     try:
         return Calibration.model_validate_json(where.read_bytes())
     except (OSError, ValidationError) as error:
         raise InputError(
-            f"the calibration {where} cannot be used", mend="Write it again: python -m rag eval"
+            f"the calibration {where} cannot be used", mend="Write it again: quantserve rag eval"
         ) from error
 
 

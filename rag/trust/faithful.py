@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rag.store.words import words_of
-from rag.text import split_sentences
+from quantserve.rag.store.words import words_of
+from quantserve.rag.text import split_sentences
 
 _REPEATS = 3
 _LONG = 15

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.trust.calibration import Limit, Signal, Signals
+from quantserve.rag.trust.calibration import Limit, Signal, Signals
 
 KEEP = 0.97
 """Share of the answerable questions that must be kept: a wrong "I do not know" is the worse mistake."""

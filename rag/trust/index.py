@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from rag.store.chunks import Chunk
-from rag.store.manifest import IndexManifest
+from quantserve.rag.store.chunks import Chunk
+from quantserve.rag.store.manifest import IndexManifest
 
 
 class Chunks(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rag.text import hangul_share, language_of
+from quantserve.rag.text import hangul_share, language_of
 
 ALL: frozenset[str] = frozenset({"en", "ko"})
 _ENGLISH_ONLY = re.compile(

@@ -10,11 +10,11 @@ import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from rag.config import RetrieveConfig
-from rag.retrieve.passage import Passage
-from rag.trust.calibration import Entry, reranker_name, signals_of
-from rag.trust.fit import KEEP, Asked, fit
-from rag.trust.index import SearchedIndex
+from quantserve.rag.config import RetrieveConfig
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.trust.calibration import Entry, reranker_name, signals_of
+from quantserve.rag.trust.fit import KEEP, Asked, fit
+from quantserve.rag.trust.index import SearchedIndex
 
 
 def measure(

@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.retrieve.passage import Passage
-from rag.store.korean import kiwi
-from rag.store.words import words_of
-from rag.text import language_of
-from rag.trust.asking import asked_part
-from rag.trust.index import SearchedIndex
-from rag.trust.loanwords import is_known_loanword, is_loanword_of
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.store.korean import kiwi
+from quantserve.rag.store.words import words_of
+from quantserve.rag.text import language_of
+from quantserve.rag.trust.asking import asked_part
+from quantserve.rag.trust.index import SearchedIndex
+from quantserve.rag.trust.loanwords import is_known_loanword, is_loanword_of
 
 if TYPE_CHECKING:
     from kiwipiepy import Token

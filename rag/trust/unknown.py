@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.retrieve.passage import Passage
-from rag.trust.calibration import Entry, signals_of
-from rag.trust.index import SearchedIndex
-from rag.trust.names import unseen_names
+from quantserve.rag.retrieve.passage import Passage
+from quantserve.rag.trust.calibration import Entry, signals_of
+from quantserve.rag.trust.index import SearchedIndex
+from quantserve.rag.trust.names import unseen_names
 
 _SAYS_SO = re.compile(
     r"^\W*(?:(?:sorry|i'?m sorry|unfortunately|죄송합니다(?:만)?)\W+)?"

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.json_input import BadJson, parse_json
-from serving.guard.paths import ALLOWED
+from quantserve.core.json_input import BadJson, parse_json
+from quantserve.serving.guard.paths import ALLOWED
 
 URLS = tuple(
     path

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from core.errors import InputError
-from core.files import exclusive_lock, open_private
+from quantserve.core.errors import InputError
+from quantserve.core.files import exclusive_lock, open_private
 
 
 @dataclass

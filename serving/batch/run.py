@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import InputError
-from serving.batch.lines import BadLine, Request, error_line, read_request, response_line
-from serving.batch.output import Output, open_output
-from serving.errors import ServingError
-from serving.tls import client_context
+from quantserve.core.errors import InputError
+from quantserve.serving.batch.lines import BadLine, Request, error_line, read_request, response_line
+from quantserve.serving.batch.output import Output, open_output
+from quantserve.serving.errors import ServingError
+from quantserve.serving.tls import client_context
 
 if TYPE_CHECKING:
     import httpx

@@ -1,1 +1,1 @@
-"""One thin module per command of `python -m serving`."""
+"""One thin module per command of `quantserve serving`."""

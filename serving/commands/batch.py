@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from core.console import console, emit_json, progress
-from core.errors import UsageError
-from serving.batch.run import BatchOptions, count_lines, run_batch
-from serving.commands import parameters as p
-from serving.temporary import Address, temporary_server
+from quantserve.core.console import console, emit_json, progress
+from quantserve.core.errors import UsageError
+from quantserve.serving.batch.run import BatchOptions, count_lines, run_batch
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.temporary import Address, temporary_server
 
 _BATCH = BatchOptions()
 

@@ -10,13 +10,13 @@ from unicodedata import normalize
 
 import typer
 
-from core.console import console, emit_piece, styled
-from core.errors import UsageError
-from serving.chat import END_WORDS, Complete, Conversation, Message
-from serving.commands import parameters as p
-from serving.errors import ServingError
-from serving.offline import first_model
-from serving.tls import client_context
+from quantserve.core.console import console, emit_piece, styled
+from quantserve.core.errors import UsageError
+from quantserve.serving.chat import END_WORDS, Complete, Conversation, Message
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.errors import ServingError
+from quantserve.serving.offline import first_model
+from quantserve.serving.tls import client_context
 
 if TYPE_CHECKING:
     import openai  # takes a second to import; the other commands need not wait for it

@@ -8,13 +8,13 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from core.console import console, emit_json, styled
-from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.doctor import Finding, check_hardware, check_port, check_room, check_tools
-from serving.errors import HardwareError
-from serving.hardware import load_or_probe
-from serving.state import read_state
+from quantserve.core.console import console, emit_json, styled
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.doctor import Finding, check_hardware, check_port, check_room, check_tools
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware import load_or_probe
+from quantserve.serving.state import read_state
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COLOURS = {"good": "green", "warning": "yellow", "bad": "bold red"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.console import console, emit_json
-from serving.background import stop
-from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.state import read_state
+from quantserve.core.console import console, emit_json
+from quantserve.serving.background import stop
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.state import read_state
 
 
 def down(run_dir: p.RunDirOption = p.RUN.path) -> None:

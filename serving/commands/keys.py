@@ -12,12 +12,21 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from core.console import console, emit_json
-from core.errors import UsageError
-from core.files import exclusive_lock
-from serving.commands import parameters as p
-from serving.guard.keys import EVERYTHING, Key, KeyFile, KeysError, digest, new_secret, read_keys, write_keys
-from serving.guard.paths import SCOPES
+from quantserve.core.console import console, emit_json
+from quantserve.core.errors import UsageError
+from quantserve.core.files import exclusive_lock
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.guard.keys import (
+    EVERYTHING,
+    Key,
+    KeyFile,
+    KeysError,
+    digest,
+    new_secret,
+    read_keys,
+    write_keys,
+)
+from quantserve.serving.guard.paths import SCOPES
 
 app = typer.Typer(help="Make, show and revoke API keys.", no_args_is_help=True)
 
@@ -101,7 +110,7 @@ def revoke(
         known = read_keys(keys).keys
         kept = tuple(key for key in known if name not in (key.name, key.id))
         if len(kept) == len(known):
-            raise KeysError(f"{keys} has no key {name!r}", mend="python -m serving keys list shows them")
+            raise KeysError(f"{keys} has no key {name!r}", mend="quantserve serving keys list shows them")
         write_keys(keys, KeyFile(keys=kept))
     console.print(f"key {name!r} revoked", markup=False)
     emit_json({"revoked": name, "left": len(kept)})

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from core.console import emit_piece
-from core.errors import UsageError
-from core.logs import follow, read_tail
-from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.errors import NotRunning
+from quantserve.core.console import emit_piece
+from quantserve.core.errors import UsageError
+from quantserve.core.logs import follow, read_tail
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import NotRunning
 
 
 def logs(
@@ -27,7 +27,7 @@ def logs(
     """Show the end of the server's log, or follow it with -f."""
     log = log_of(RunDirectory(run_dir), of)
     if not log.is_file():
-        raise NotRunning(f"there is no log at {log}", mend="Start a server: python -m serving up TARGET")
+        raise NotRunning(f"there is no log at {log}", mend="Start a server: quantserve serving up TARGET")
     tail = read_tail(log).splitlines()[-lines:]
     emit_piece("\n".join(tail) + "\n")
     if follow_it:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from core.errors import UsageError
-from serving.adapters import parse_adapters
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.replicas.config import POLICIES
-from serving.state import ServerState, read_state
-from serving.tls import with_absolute_files
+from quantserve.core.errors import UsageError
+from quantserve.serving.adapters import parse_adapters
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.replicas.config import POLICIES
+from quantserve.serving.state import ServerState, read_state
+from quantserve.serving.tls import with_absolute_files
 
 SERVE = ServeOptions()
 LAUNCHER = LauncherOptions()

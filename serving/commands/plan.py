@@ -6,14 +6,14 @@ import sys
 
 from rich.table import Table
 
-from core.console import console, emit_json
-from core.sizes import binary_size
-from serving.command import Item, Plan
-from serving.commands import parameters as p
-from serving.commands.say import warn
-from serving.config import RunDirectory
-from serving.guard.settings import VARIABLE
-from serving.prepare import prepare
+from quantserve.core.console import console, emit_json
+from quantserve.core.sizes import binary_size
+from quantserve.serving.command import Item, Plan
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.commands.say import warn
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.guard.settings import VARIABLE
+from quantserve.serving.prepare import prepare
 
 
 def plan(

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from core.console import console
-from core.errors import UsageError
-from serving.background import request_options, start, stop
-from serving.commands import parameters as p
-from serving.commands.up import report
-from serving.config import RunDirectory
-from serving.errors import NotRunning
-from serving.prepare import resolved_target
-from serving.replicas.control import ask_to_roll
-from serving.state import read_state
+from quantserve.core.console import console
+from quantserve.core.errors import UsageError
+from quantserve.serving.background import request_options, start, stop
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.commands.up import report
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import NotRunning
+from quantserve.serving.prepare import resolved_target
+from quantserve.serving.replicas.control import ask_to_roll
+from quantserve.serving.state import read_state
 
 
 def restart(
@@ -33,7 +33,7 @@ def restart(
     with run.changing():
         running = read_state(run.state)
         if running is None:
-            raise NotRunning("no server is running", mend="Start one: python -m serving up TARGET")
+            raise NotRunning("no server is running", mend="Start one: quantserve serving up TARGET")
         chosen = target or Path(running.given_target or running.target)
         if rolling:
             if not running.replicas:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.console import console, styled
-from serving.command import Plan
+from quantserve.core.console import console, styled
+from quantserve.serving.command import Plan
 
 
 def warn(plan: Plan) -> None:

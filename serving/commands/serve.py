@@ -11,16 +11,16 @@ from typing import Annotated
 
 import typer
 
-from serving.commands import parameters as p
-from serving.commands.say import warn
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.guard.settings import VARIABLE, GuardSettings
-from serving.ports import url_of
-from serving.prepare import prepare, request_of, require_engine
-from serving.processes import start_ticks
-from serving.state import ServerState
-from serving.supervise.launcher import Launcher
-from serving.supervise.listener import Listener
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.commands.say import warn
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.guard.settings import VARIABLE, GuardSettings
+from quantserve.serving.ports import url_of
+from quantserve.serving.prepare import prepare, request_of, require_engine
+from quantserve.serving.processes import start_ticks
+from quantserve.serving.state import ServerState
+from quantserve.serving.supervise.launcher import Launcher
+from quantserve.serving.supervise.listener import Listener
 
 
 def serve(
@@ -63,7 +63,7 @@ def serve(
         log=log, ready_file=ready_file, die_with_parent=die_with_parent, ready_timeout_s=ready_timeout_s
     )
     if options.replicas > 1:
-        from serving.replicas.command import serve_replicas
+        from quantserve.serving.replicas.command import serve_replicas
 
         raise typer.Exit(serve_replicas(target, options, RunDirectory(run_dir), launcher, state_file))
     with Listener(host, port) as listener:

@@ -9,12 +9,12 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from core.console import console, emit_json, styled
-from serving.commands import parameters as p
-from serving.config import RunDirectory
-from serving.guard.internal import use_internal_key
-from serving.health import decode_probe, read_metrics
-from serving.state import ServerState, read_state
+from quantserve.core.console import console, emit_json, styled
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.health import decode_probe, read_metrics
+from quantserve.serving.state import ServerState, read_state
 
 _PROBE_TIMEOUT_S = 20.0
 
@@ -75,7 +75,7 @@ def describe(state: ServerState) -> dict[str, Any]:
 
 def _print(report: dict[str, Any]) -> None:
     if not report["running"]:
-        console.print("no server is running; start one: python -m serving up TARGET")
+        console.print("no server is running; start one: quantserve serving up TARGET")
         return
     table = Table(show_header=False, box=None)
     if report["ready"]:

@@ -12,22 +12,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from core.console import console, emit_json
-from core.errors import UsageError
-from core.files import exclusive_lock
-from serving.commands import parameters as p
-from serving.config import RunDirectory, ServeOptions
-from serving.hardware import load_or_probe
-from serving.prepare import prepare, require_engine
-from serving.profiles import load_profile
-from serving.tune import measure
-from serving.tune.decide import Rule
-from serving.tune.engines import Engines, serve_argv
-from serving.tune.journal import Journal
-from serving.tune.search import search
-from serving.tune.space import dimensions, with_changes
-from serving.tune.tuner import Instruments, Tuner
-from serving.tune.write import spell, write_profile
+from quantserve.core.console import console, emit_json
+from quantserve.core.errors import UsageError
+from quantserve.core.files import exclusive_lock
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.hardware import load_or_probe
+from quantserve.serving.prepare import prepare, require_engine
+from quantserve.serving.profiles import load_profile
+from quantserve.serving.tune import measure
+from quantserve.serving.tune.decide import Rule
+from quantserve.serving.tune.engines import Engines, serve_argv
+from quantserve.serving.tune.journal import Journal
+from quantserve.serving.tune.search import search
+from quantserve.serving.tune.space import dimensions, with_changes
+from quantserve.serving.tune.tuner import Instruments, Tuner
+from quantserve.serving.tune.write import spell, write_profile
 
 _WORK = measure.Work()
 
@@ -35,7 +35,7 @@ _WORK = measure.Work()
 def tune(
     target: p.TargetArgument,
     vllm_args: p.VllmArgument = None,
-    workload: Annotated[str, typer.Option(help="As python -m benchmarks takes it.")] = _WORK.workload,
+    workload: Annotated[str, typer.Option(help="As quantserve benchmarks takes it.")] = _WORK.workload,
     load: Annotated[str, typer.Option(help="closed:32 users, poisson:2 a second …")] = _WORK.load,
     requests: Annotated[int, typer.Option(min=10, help="Requests of one measurement.")] = _WORK.requests,
     slo: Annotated[
@@ -111,7 +111,7 @@ def tune(
         evidence = write_profile(path, tuned, found, circumstances)
         journal.remove()
     console.print(
-        f"{spell(found.changes)}: {path} (python -m serving up {target} --profile {path})", markup=False
+        f"{spell(found.changes)}: {path} (quantserve serving up {target} --profile {path})", markup=False
     )
     emit_json(
         {

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.console import console, emit_json
-from serving.background import answers, can_roll, same_server, start, stop, wait_ready
-from serving.commands import parameters as p
-from serving.commands.say import warn
-from serving.config import RunDirectory, ServeOptions
-from serving.guard.internal import use_internal_key
-from serving.ports import claim_port
-from serving.prepare import prepare
-from serving.replicas.control import ask_to_roll
-from serving.state import ServerState, read_state
+from quantserve.core.console import console, emit_json
+from quantserve.serving.background import answers, can_roll, same_server, start, stop, wait_ready
+from quantserve.serving.commands import parameters as p
+from quantserve.serving.commands.say import warn
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.ports import claim_port
+from quantserve.serving.prepare import prepare
+from quantserve.serving.replicas.control import ask_to_roll
+from quantserve.serving.state import ServerState, read_state
 
 
 def up(
@@ -66,7 +66,9 @@ def up(
 def check(target: Path, options: ServeOptions, run: RunDirectory) -> None:
     """Refuse what cannot work; nothing is started."""
     if options.replicas > 1:
-        from serving.replicas.command import check_replicas  # imports the HTTP server, which takes a while
+        from quantserve.serving.replicas.command import (
+            check_replicas,  # imports the HTTP server, which takes a while
+        )
 
         check_replicas(target, options, run)
     else:

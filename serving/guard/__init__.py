@@ -5,5 +5,5 @@ OpenAI's error shape with a 4xx status, an audit line and a metric. `serving pla
 its reason; the settings reach the engine's process in one environment variable.
 """
 
-MIDDLEWARE = "serving.guard.middleware.Guard"
+MIDDLEWARE = "quantserve.serving.guard.middleware.Guard"
 """Import path given to vLLM's --middleware."""

@@ -16,25 +16,25 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from core.origin import WHY, foreign
-from serving.guard.body import parse
-from serving.guard.bounds import audio_tokens, most_tokens
-from serving.guard.engine_errors import Context
-from serving.guard.exchange import Exchange, Scope, body_too_large
-from serving.guard.grammars import Compiler, constraints, every_tool_may_be_called
-from serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
-from serving.guard.keys import Key, KeyRing, digest
-from serving.guard.lora import OfferedAdapters
-from serving.guard.metering import Meter, salt_of
-from serving.guard.paths import LORA, Endpoint, PathTable
-from serving.guard.rates import RateLimits
-from serving.guard.refusal import Refusal
-from serving.guard.rules import Asked, Rules
-from serving.guard.settings import GuardSettings
-from serving.guard.slots import Slots
-from serving.guard.task_probe import INTERNAL
-from serving.guard.tool_schemas import self_contained
-from serving.guard.upload import boundary_of, read_fields
+from quantserve.core.origin import WHY, foreign
+from quantserve.serving.guard.body import parse
+from quantserve.serving.guard.bounds import audio_tokens, most_tokens
+from quantserve.serving.guard.engine_errors import Context
+from quantserve.serving.guard.exchange import Exchange, Scope, body_too_large
+from quantserve.serving.guard.grammars import Compiler, constraints, every_tool_may_be_called
+from quantserve.serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
+from quantserve.serving.guard.keys import Key, KeyRing, digest
+from quantserve.serving.guard.lora import OfferedAdapters
+from quantserve.serving.guard.metering import Meter, salt_of
+from quantserve.serving.guard.paths import LORA, Endpoint, PathTable
+from quantserve.serving.guard.rates import RateLimits
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.rules import Asked, Rules
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.guard.slots import Slots
+from quantserve.serving.guard.task_probe import INTERNAL
+from quantserve.serving.guard.tool_schemas import self_contained
+from quantserve.serving.guard.upload import boundary_of, read_fields
 
 SUPERVISOR = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
 _FRONT = FRONT_HEADER.lower().encode()

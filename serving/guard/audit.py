@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from core.errors import InputError
-from core.logs import PrivateLogFile
-from serving.guard.settings import Audit
+from quantserve.core.errors import InputError
+from quantserve.core.logs import PrivateLogFile
+from quantserve.serving.guard.settings import Audit
 
 _BATCH_S = 0.2
 _MOST_WAITING = 20_000

@@ -1,6 +1,6 @@
 """What the guard costs by itself: the same ASGI calls with and without it, without a socket or an engine.
 
-    python -m serving.guard.bench [--rounds 20000]
+    python -m quantserve.serving.guard.bench [--rounds 20000]
 
 An app that answers at once is called directly and through the guard in turn, on one event loop. What is
 printed is the difference in microseconds of processor time, which other programs do not disturb.
@@ -21,11 +21,11 @@ import typer
 from pydantic_core import to_json
 from rich.table import Table
 
-from core.console import console, emit_json, run_app
-from serving.guard.exchange import Message, Receive, Scope, Send
-from serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
-from serving.guard.middleware import Guard
-from serving.guard.settings import GuardSettings
+from quantserve.core.console import console, emit_json, run_app
+from quantserve.serving.guard.exchange import Message, Receive, Scope, Send
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.settings import GuardSettings
 
 _WORDS = "the quick brown fox jumps over the lazy dog "
 _EVENTS = 100

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from serving.guard.refusal import Refusal, bad_value, too_large
-from serving.guard.settings import Limits
+from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.settings import Limits
 
 _INT64 = 2**63
 _ADDRESS_FIELDS = frozenset(

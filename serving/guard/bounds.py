@@ -13,7 +13,7 @@ import json
 from typing import Any
 from unicodedata import is_normalized, normalize
 
-from serving.guard.settings import TokenBounds
+from quantserve.serving.guard.settings import TokenBounds
 
 _COMPLETIONS_DEFAULT = 16
 """Tokens of an answer of /v1/completions that does not say how many: OpenAI's number, and vLLM's."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.guard.refusal import Refusal, bad_value
-from serving.guard.tool_schemas import described
+from quantserve.serving.guard.refusal import Refusal, bad_value
+from quantserve.serving.guard.tool_schemas import described
 
 ENDPOINTS = frozenset({"chat", "responses", "messages"})
 _KINDS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from serving.guard.refusal import Refusal, bad_value
+from quantserve.serving.guard.refusal import Refusal, bad_value
 
 _FLAG = re.compile(r"`?--[a-z][a-z0-9-]{2,60}`?")
 _OURS = {

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from serving.guard.engine_errors import Context, translate
-from serving.guard.keys import Key
-from serving.guard.metering import Meter
-from serving.guard.rates import Reservation
-from serving.guard.refusal import Refusal
-from serving.guard.rules import Asked
+from quantserve.serving.guard.engine_errors import Context, translate
+from quantserve.serving.guard.keys import Key
+from quantserve.serving.guard.metering import Meter
+from quantserve.serving.guard.rates import Reservation
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.rules import Asked
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

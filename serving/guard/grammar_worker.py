@@ -1,6 +1,6 @@
 """Compiles one constraint after another with the engine's own library, for the guard that started it.
 
-    python -m serving.guard.grammar_worker TOKENIZER_DIRECTORY
+    python -m quantserve.serving.guard.grammar_worker TOKENIZER_DIRECTORY
 
 In comes one JSON line {"kind", "text", "cpu_s"} for each, out goes one {"problem"}: null where it compiles.
 Each is compiled in a fork, which has the tokenizer already. The kernel ends it when it takes more processor

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.guard.grammar_worker import TOO_LARGE, TOO_LONG, UNREADABLE
-from serving.guard.refusal import Refusal, bad_value, too_large
-from serving.guard.tool_schemas import described, parameters_of
+from quantserve.serving.guard.grammar_worker import TOO_LARGE, TOO_LONG, UNREADABLE
+from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.tool_schemas import described, parameters_of
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MODULE = "serving.guard.grammar_worker"
+_MODULE = "quantserve.serving.guard.grammar_worker"
 _PRELOAD = "LD_PRELOAD"
 _WORKERS = 2
 _MOST_WAITING = 64

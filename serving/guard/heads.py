@@ -13,8 +13,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.guard.refusal import Refusal
-from serving.guard.settings import Limits
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.settings import Limits
 
 _LINGER_S = 1.0
 """What is still coming is taken for so long: closed with bytes unread, the connection would be reset, and the

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
-from serving.guard.exchange import ASGIApp, Scope
+from quantserve.serving.guard.exchange import ASGIApp, Scope
 
 
 async def ask(

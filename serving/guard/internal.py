@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
-from core.files import private_folder
+from quantserve.core.files import private_folder
 
 INTERNAL_PREFIX = "qs-internal-"
 VARIABLE = "QUANTSERVE_INTERNAL_KEY"

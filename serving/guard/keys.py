@@ -18,9 +18,9 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from core.errors import InputError
-from core.files import write_json
-from serving.guard.paths import BY_NAME_ONLY, SCOPES
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.serving.guard.paths import BY_NAME_ONLY, SCOPES
 
 EVERYTHING = "*"
 _DUMMY = hashlib.sha256(b"no key").hexdigest()
@@ -113,7 +113,7 @@ def read_keys(path: Path) -> KeyFile:
     except FileNotFoundError as error:
         raise KeysError(
             f"there is no keys file {path}",
-            mend=f"Make one: python -m serving keys create NAME --keys {path}",
+            mend=f"Make one: quantserve serving keys create NAME --keys {path}",
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise KeysError(f"{path} cannot be read: {str(error).splitlines()[0]}", mend="Mend it") from error

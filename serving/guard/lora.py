@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from serving.adapters import WEIGHTS
-from serving.guard.refusal import Refusal, bad_value
-from serving.guard.settings import OfferedAdapter
+from quantserve.serving.adapters import WEIGHTS
+from quantserve.serving.guard.refusal import Refusal, bad_value
+from quantserve.serving.guard.settings import OfferedAdapter
 
 _LOAD = "/v1/load_lora_adapter"
 

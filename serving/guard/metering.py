@@ -18,7 +18,7 @@ import secrets
 from contextvars import ContextVar
 from typing import Any
 
-from core.errors import QuantserveError
+from quantserve.core.errors import QuantserveError
 
 CURRENT: ContextVar[Meter | None] = ContextVar("meter", default=None)
 _ATTACHED = "quantserve_metered"

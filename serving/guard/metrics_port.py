@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from core.origin import WHY, foreign, is_loopback
+from quantserve.core.origin import WHY, foreign, is_loopback
 
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 

@@ -14,18 +14,18 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from serving.guard import metrics
-from serving.guard.admission import SUPERVISOR, Admission, presented
-from serving.guard.audit import AuditLog
-from serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Message, Receive, Scope, Send
-from serving.guard.inner import ask
-from serving.guard.metering import CURRENT, attach
-from serving.guard.metrics_port import serve_metrics
-from serving.guard.paths import Endpoint, PathTable
-from serving.guard.redact import redact, redact_logs
-from serving.guard.refusal import Refusal
-from serving.guard.settings import GuardSettings, from_environment
-from serving.guard.supervisor import Supervisor
+from quantserve.serving.guard import metrics
+from quantserve.serving.guard.admission import SUPERVISOR, Admission, presented
+from quantserve.serving.guard.audit import AuditLog
+from quantserve.serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Message, Receive, Scope, Send
+from quantserve.serving.guard.inner import ask
+from quantserve.serving.guard.metering import CURRENT, attach
+from quantserve.serving.guard.metrics_port import serve_metrics
+from quantserve.serving.guard.paths import Endpoint, PathTable
+from quantserve.serving.guard.redact import redact, redact_logs
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.settings import GuardSettings, from_environment
+from quantserve.serving.guard.supervisor import Supervisor
 
 _LOG = logging.getLogger("uvicorn.error")
 _LEFT = 499

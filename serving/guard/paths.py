@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from core.errors import UsageError
-from serving.guard.refusal import Refusal
-from serving.model import TASKS, Task
+from quantserve.core.errors import UsageError
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.model import TASKS, Task
 
 Body = Literal["none", "json", "upload"]
 Methods = dict[str, "Endpoint"]

@@ -15,14 +15,22 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from core.errors import UsageError
-from core.origin import is_loopback
-from serving.command import Item, Plan
-from serving.guard import MIDDLEWARE
-from serving.guard.settings import MIB, VARIABLE, Artifact, Audit, GuardSettings, Limits, TokenBounds
-from serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
-from serving.guard.template import TemplateCost
-from serving.planning import features
+from quantserve.core.errors import UsageError
+from quantserve.core.origin import is_loopback
+from quantserve.serving.command import Item, Plan
+from quantserve.serving.guard import MIDDLEWARE
+from quantserve.serving.guard.settings import (
+    MIB,
+    VARIABLE,
+    Artifact,
+    Audit,
+    GuardSettings,
+    Limits,
+    TokenBounds,
+)
+from quantserve.serving.guard.task_probe import MIDDLEWARE as TASK_PROBE
+from quantserve.serving.guard.template import TemplateCost
+from quantserve.serving.planning import features
 
 _CHARS_PER_TOKEN = 16
 _MOST_BODY_BYTES = 32 * MIB
@@ -77,7 +85,7 @@ def require_keys(host: str, keys_file: str | None, default_file: Path) -> None:
     if keys_file is None and not is_loopback(host):
         raise GuardError(
             f"refusing to listen on {host or 'every address'} without keys: anyone could use the server",
-            mend=f"Make one with python -m serving keys create NAME --keys {default_file}, or use "
+            mend=f"Make one with quantserve serving keys create NAME --keys {default_file}, or use "
             "--host 127.0.0.1",
         )
 

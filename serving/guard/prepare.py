@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.files import sha256_file
-from quantize.artifact import MANIFEST
-from serving.command import Plan
-from serving.config import RunDirectory, ServeOptions
-from serving.guard.internal import use_internal_key
-from serving.guard.keys import digest, read_keys
-from serving.guard.paths import PathTable
-from serving.guard.planning import (
+from quantserve.core.files import sha256_file
+from quantserve.quantize.artifact import MANIFEST
+from quantserve.serving.command import Plan
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.guard.keys import digest, read_keys
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.guard.planning import (
     GuardInputs,
     host_of,
     plan_guard,
@@ -19,12 +19,12 @@ from serving.guard.planning import (
     require_keys,
     with_guard,
 )
-from serving.guard.settings import Artifact
-from serving.guard.template import measure
-from serving.model import read_chat_template
-from serving.planning.features import guided_by_ours
-from serving.processes import file_limit
-from serving.target import Target
+from quantserve.serving.guard.settings import Artifact
+from quantserve.serving.guard.template import measure
+from quantserve.serving.model import read_chat_template
+from quantserve.serving.planning.features import guided_by_ours
+from quantserve.serving.processes import file_limit
+from quantserve.serving.target import Target
 
 
 def guarded(plan: Plan, target: Target, options: ServeOptions, run: RunDirectory) -> Plan:

@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.guard.keys import Key
-from serving.guard.refusal import Refusal
+from quantserve.serving.guard.keys import Key
+from quantserve.serving.guard.refusal import Refusal
 
 _DAY_S = 86_400
 

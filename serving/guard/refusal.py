@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from serving.supervise.facts import Facts
+from quantserve.serving.supervise.facts import Facts
 
 
 class Refusal(Exception):

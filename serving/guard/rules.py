@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from serving.guard import conversations
-from serving.guard.body import check_tree
-from serving.guard.paths import Endpoint
-from serving.guard.refusal import Refusal, bad_value, too_large
-from serving.guard.settings import GuardSettings, Limits
+from quantserve.serving.guard import conversations
+from quantserve.serving.guard.body import check_tree
+from quantserve.serving.guard.paths import Endpoint
+from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.settings import GuardSettings, Limits
 
 _INT32 = 2**31 - 1
 _NAMES = ("model", "user", "request_id", "session_id", "cache_salt", "service_tier", "tool_call_parser")

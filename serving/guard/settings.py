@@ -10,8 +10,8 @@ import os
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import UsageError
-from serving.model import Task
+from quantserve.core.errors import UsageError
+from quantserve.serving.model import Task
 
 VARIABLE = "QUANTSERVE_GUARD"
 """Environment variable that carries the planned settings into the engine's process, as JSON."""
@@ -150,7 +150,7 @@ def from_environment() -> GuardSettings:
     """
     text = os.environ.get(VARIABLE)
     if text is None:
-        raise UsageError(f"{VARIABLE} is not set", mend="Start the engine by python -m serving serve or up")
+        raise UsageError(f"{VARIABLE} is not set", mend="Start the engine by quantserve serving serve or up")
     try:
         return GuardSettings.model_validate_json(text)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from serving.guard.refusal import Refusal, too_large
+from quantserve.serving.guard.refusal import Refusal, too_large
 
 _LONGEST_RETRY_S = 30
 _WEIGHT = 0.1

@@ -11,12 +11,12 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from serving.guard.exchange import Message, Scope, Send
-from serving.guard.refusal import Refusal, unavailable
-from serving.guard.settings import Artifact
-from serving.supervise.facts import Facts
-from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENING, Line, inherited
-from serving.supervise.metrics import FactsCollector
+from quantserve.serving.guard.exchange import Message, Scope, Send
+from quantserve.serving.guard.refusal import Refusal, unavailable
+from quantserve.serving.guard.settings import Artifact
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENING, Line, inherited
+from quantserve.serving.supervise.metrics import FactsCollector
 
 _CORE_WATCH_S = 0.2
 _ARRIVING_S = 0.2

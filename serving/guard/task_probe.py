@@ -14,13 +14,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from serving.guard.exchange import ASGIApp, Receive, Scope, Send
-from serving.guard.inner import ask
-from serving.guard.settings import GuardSettings, from_environment
+from quantserve.serving.guard.exchange import ASGIApp, Receive, Scope, Send
+from quantserve.serving.guard.inner import ask
+from quantserve.serving.guard.settings import GuardSettings, from_environment
 
 INTERNAL = "quantserve.internal"
 """Set in the scope by the guard, when the request came with the supervisor's own key."""
-MIDDLEWARE = "serving.guard.task_probe.TaskProbe"
+MIDDLEWARE = "quantserve.serving.guard.task_probe.TaskProbe"
 _PATH = "/v1/completions"
 _BOUNDARY = b"quantserve-probe"
 _RATE_HZ = 16_000

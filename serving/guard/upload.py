@@ -13,7 +13,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from serving.guard.refusal import Refusal, bad_value, too_large
+from quantserve.serving.guard.refusal import Refusal, bad_value, too_large
 
 _KIND = b"multipart/form-data"
 _MOST_PARTS = 64

@@ -5,7 +5,7 @@ number format; `load_or_probe()` keeps the result in a file until the machine ch
 frozen `Hardware`, the only thing `serving.command` knows about the machine.
 """
 
-from serving.hardware.facts import (
+from quantserve.serving.hardware.facts import (
     AttentionTrial,
     Cpu,
     GemmSpeed,
@@ -15,7 +15,7 @@ from serving.hardware.facts import (
     Libraries,
     Memory,
 )
-from serving.hardware.probe import load_or_probe, probe_machine
+from quantserve.serving.hardware.probe import load_or_probe, probe_machine
 
 __all__ = [
     "AttentionTrial",

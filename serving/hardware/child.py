@@ -1,6 +1,6 @@
 """The probe's child process: time matrix products and look at GPUs, one JSON line per finding.
 
-    python -m serving.hardware.child [isa_cap …]        "-" stands for no cap
+    python -m quantserve.serving.hardware.child [isa_cap …]        "-" stands for no cap
 
 torch is imported once and each trial forks from there, before torch has started a thread.
 """
@@ -16,8 +16,8 @@ import time
 from functools import partial
 from typing import Any
 
-from serving.amx import request_tiles
-from serving.hardware.trial import in_child
+from quantserve.serving.amx import request_tiles
+from quantserve.serving.hardware.trial import in_child
 
 _DTYPES = ("float32", "float16", "bfloat16")
 _ROWS = (1, 32, 128, 512)

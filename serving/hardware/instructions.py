@@ -11,9 +11,9 @@ import mmap
 import platform
 from functools import partial
 
-from serving.amx import request_tiles
-from serving.hardware.facts import Instruction
-from serving.hardware.trial import in_child
+from quantserve.serving.amx import request_tiles
+from quantserve.serving.hardware.facts import Instruction
+from quantserve.serving.hardware.trial import in_child
 
 _RET = "c3"
 # ldtilecfg (%rdi); tilezero %tmm0, 1, 2; <the product>; tilerelease

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.files import one_at_a_time, write_json
-from serving.errors import HardwareError
-from serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
-from serving.hardware.instructions import probe_instructions
-from serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
+from quantserve.core.files import one_at_a_time, write_json
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
+from quantserve.serving.hardware.instructions import probe_instructions
+from quantserve.serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CHILD_TIMEOUT_S = 120.0
@@ -69,7 +69,7 @@ def _run_child(caps: list[str]) -> list[dict[str, Any]]:
     environment["PYTHONPATH"] = str(_ROOT)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "serving.hardware.child", *caps],
+            [sys.executable, "-m", "quantserve.serving.hardware.child", *caps],
             env=environment,
             capture_output=True,
             text=True,

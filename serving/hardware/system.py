@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-from serving.hardware.facts import Cpu, Libraries, Memory
+from quantserve.serving.hardware.facts import Cpu, Libraries, Memory
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from serving.errors import HardwareError
-from serving.planning.items import Item, PlanInputs
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.planning.items import Item, PlanInputs
 
 # Head widths of vLLM 0.32's CPU kernel (v1/attention/backends/cpu_attn.py).
 _CPU_HEAD_WIDTHS = frozenset({32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os.path
 
-from serving import forking, zen
-from serving.dtype import DtypeChoice
-from serving.errors import HardwareError
-from serving.forking import BINDING, ONE_PROCESS
-from serving.forking import VARIABLE as FORK_SERVER
-from serving.hardware.system import format_id_list
-from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, require_split, splits, wanted_copies, wished_number
+from quantserve.serving import forking, zen
+from quantserve.serving.dtype import DtypeChoice
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.forking import BINDING, ONE_PROCESS
+from quantserve.serving.forking import VARIABLE as FORK_SERVER
+from quantserve.serving.hardware.system import format_id_list
+from quantserve.serving.planning.items import Item, PlanInputs
+from quantserve.serving.planning.parallel import Parallel, require_split, splits, wanted_copies, wished_number
 
 _SPLIT_FROM_BYTES = 2 << 30
 

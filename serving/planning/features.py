@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from serving.errors import HardwareError, TargetError
-from serving.planning.items import Item, PlanInputs
-from serving.planning.options import known_options
-from serving.planning.parallel import wanted_copies
+from quantserve.serving.errors import HardwareError, TargetError
+from quantserve.serving.planning.items import Item, PlanInputs
+from quantserve.serving.planning.options import known_options
+from quantserve.serving.planning.parallel import wanted_copies
 
 _NO_FAMILY = "hermes"
 """Reads the JSON of a demanded call, as most of vLLM's parsers do; no call is read from other text."""
@@ -34,7 +34,7 @@ def lora(inputs: PlanInputs) -> tuple[list[Item], list[Item]]:
     if inputs.profile.task != "generate":
         raise TargetError(
             f"LoRA adapters are for models that generate, not for profile {inputs.profile_name!r}",
-            mend="Leave out --lora, or merge the adapter: python -m quantize run --adapter",
+            mend="Leave out --lora, or merge the adapter: quantserve quantize run --adapter",
         )
     rank = max(adapter.rank for adapter in adapters)
     room = next(size for size in _RANKS if size >= rank)

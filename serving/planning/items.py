@@ -6,17 +6,17 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from serving.adapters import Adapter
-from serving.config import ServeOptions
-from serving.hardware.facts import Hardware
-from serving.kv import KvEstimate
-from serving.model import ModelFacts, Task
-from serving.planning.words import parse_flags
-from serving.profiles import Profile
-from serving.target import Target
-from serving.tls import Tls
+from quantserve.serving.adapters import Adapter
+from quantserve.serving.config import ServeOptions
+from quantserve.serving.hardware.facts import Hardware
+from quantserve.serving.kv import KvEstimate
+from quantserve.serving.model import ModelFacts, Task
+from quantserve.serving.planning.words import parse_flags
+from quantserve.serving.profiles import Profile
+from quantserve.serving.target import Target
+from quantserve.serving.tls import Tls
 
-ENGINE_MODULE = "serving.vllm_server"
+ENGINE_MODULE = "quantserve.serving.vllm_server"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from core.errors import UsageError
-from core.sizes import binary_size
-from serving.dtype import DtypeChoice
-from serving.errors import HardwareError, NotEnoughMemory
-from serving.kv import KvEstimate, KvLayout, block_tokens, kv_bytes_for, kv_estimate
-from serving.memory import (
+from quantserve.core.errors import UsageError
+from quantserve.core.sizes import binary_size
+from quantserve.serving.dtype import DtypeChoice
+from quantserve.serving.errors import HardwareError, NotEnoughMemory
+from quantserve.serving.kv import KvEstimate, KvLayout, block_tokens, kv_bytes_for, kv_estimate
+from quantserve.serving.memory import (
     FIXED_BYTES,
     FIXED_GPU_BYTES,
     GIB,
@@ -19,8 +19,8 @@ from serving.memory import (
     nf4_in_memory,
     weights_in_memory,
 )
-from serving.planning.items import Item, PlanInputs
-from serving.planning.parallel import Parallel, candidates, wanted_copies
+from quantserve.serving.planning.items import Item, PlanInputs
+from quantserve.serving.planning.parallel import Parallel, candidates, wanted_copies
 
 _COMFORTABLE_REQUESTS = 4
 _SHORTEST_LENGTH = 2048

@@ -1,7 +1,7 @@
 """Does vLLM have an option of that name? Its list for the pinned release comes with the program. Pure.
 
 A wrong name is found here at once, with the nearest right one, and not by an engine that fails to start.
-After a new release: .venvs/serving/bin/python -m serving.planning.options
+After a new release: .venvs/serving/bin/python -m quantserve.serving.planning.options
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 from functools import cache
 from pathlib import Path
 
-from core.errors import UsageError
-from core.files import write_json
-from serving.profiles import nearest
+from quantserve.core.errors import UsageError
+from quantserve.core.files import write_json
+from quantserve.serving.profiles import nearest
 
 _FILE = Path(__file__).with_name("vllm_options.json")
 
@@ -70,7 +70,7 @@ _NOT_PASSED_ON = {
     ),
     "--config": "its file could say anything; write the options after -- or under vllm: in a profile",
     "--model": "the model is serving's first argument, whose files were checked",
-    "--api-key": "the guard's keys are the only ones: python -m serving keys create NAME",
+    "--api-key": "the guard's keys are the only ones: quantserve serving keys create NAME",
     **dict.fromkeys(
         ("--allowed-origins", "--allowed-methods", "--allowed-headers", "--allow-credentials"),
         "which pages may ask is the guard's to say: allowed_origins in the file of --guard",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from serving.errors import HardwareError
-from serving.hardware.facts import Hardware
-from serving.planning.items import Item, PlanInputs
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.hardware.facts import Hardware
+from quantserve.serving.planning.items import Item, PlanInputs
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from serving.errors import ProfileError
-from serving.model import ModelFacts, Task
-from serving.planning.items import Item, PlanInputs
+from quantserve.serving.errors import ProfileError
+from quantserve.serving.model import ModelFacts, Task
+from quantserve.serving.planning.items import Item, PlanInputs
 
 PROFILE_OF: dict[Task, str] = {
     "embed": "embedding",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import UsageError
+from quantserve.core.errors import UsageError
 
 
 def parse_words(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,7 @@ A profile states wishes (batch size, share of memory, queue length); `serving.co
 against the hardware and the model. Anything vLLM takes can be passed through under `vllm:`.
 """
 
-from serving.profiles.read import load_profile, nearest, profile_names
-from serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
+from quantserve.serving.profiles.read import load_profile, nearest, profile_names
+from quantserve.serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
 
 __all__ = ["KvWishes", "LoraWishes", "Profile", "Speculation", "load_profile", "nearest", "profile_names"]

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from serving.config import RunDirectory
-from serving.errors import ProfileError
-from serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import ProfileError
+from quantserve.serving.profiles.schema import KvWishes, LoraWishes, Profile, Speculation
 
 _FOLDER = Path(__file__).parent
 TUNED = RunDirectory().path / "profiles"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.model import Task
+from quantserve.serving.model import Task
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 from aiohttp import HttpVersion11, web
 
-from serving.guard.exchange import body_too_large
-from serving.guard.paths import Endpoint
-from serving.guard.refusal import Refusal
-from serving.guard.settings import MIB, Limits
+from quantserve.serving.guard.exchange import body_too_large
+from quantserve.serving.guard.paths import Endpoint
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.settings import MIB, Limits
 
 _LIMITS = Limits.model_validate({})
 _MOST_JSON_BYTES = 32 * MIB

@@ -8,20 +8,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import UsageError
-from serving.background import serve_argv
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.guard.internal import use_internal_key
-from serving.ports import claim_port, url_of
-from serving.prepare import request_of
-from serving.processes import start_ticks
-from serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
-from serving.replicas.fitting import Fit, fit_replicas
-from serving.replicas.replica import ServeArgv
-from serving.replicas.say import say
-from serving.replicas.settings import Settings
-from serving.replicas.supervisor import Supervisor
-from serving.state import ServerState
+from quantserve.core.errors import UsageError
+from quantserve.serving.background import serve_argv
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.ports import claim_port, url_of
+from quantserve.serving.prepare import request_of
+from quantserve.serving.processes import start_ticks
+from quantserve.serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
+from quantserve.serving.replicas.fitting import Fit, fit_replicas
+from quantserve.serving.replicas.replica import ServeArgv
+from quantserve.serving.replicas.say import say
+from quantserve.serving.replicas.settings import Settings
+from quantserve.serving.replicas.supervisor import Supervisor
+from quantserve.serving.state import ServerState
 
 
 def check_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fit:

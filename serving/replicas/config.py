@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.config import PART_RESTARTS, RestartOptions, ServeOptions
+from quantserve.serving.config import PART_RESTARTS, RestartOptions, ServeOptions
 
 POLICIES = (
     "cache_aware",

@@ -13,11 +13,11 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.console import console
-from core.files import write_json
-from serving.config import RunDirectory
-from serving.errors import NotRunning, ServingError
-from serving.state import ServerState, read_state
+from quantserve.core.console import console
+from quantserve.core.files import write_json
+from quantserve.serving.config import RunDirectory
+from quantserve.serving.errors import NotRunning, ServingError
+from quantserve.serving.state import ServerState, read_state
 
 SIGNAL = signal.SIGUSR1
 _POLL_S = 0.2

@@ -7,22 +7,22 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.errors import UsageError
-from core.sizes import binary_size
-from serving.command import Plan, PlanInputs, make_plan, parse_flags
-from serving.config import LOOPBACK, RunDirectory, ServeOptions
-from serving.errors import NotEnoughMemory
-from serving.forking import BINDING
-from serving.guard.planning import require_keys
-from serving.hardware import Hardware
-from serving.hardware.system import read_memory
-from serving.memory import FIXED_BYTES
-from serving.prepare import plan_inputs, resolved_target
-from serving.profiles import Profile
-from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
-from serving.target import Target
-from serving.tls import REFRESH, Tls, without_tls
-from serving.waiting import VARIABLE as WAIT_VARIABLE
+from quantserve.core.errors import UsageError
+from quantserve.core.sizes import binary_size
+from quantserve.serving.command import Plan, PlanInputs, make_plan, parse_flags
+from quantserve.serving.config import LOOPBACK, RunDirectory, ServeOptions
+from quantserve.serving.errors import NotEnoughMemory
+from quantserve.serving.forking import BINDING
+from quantserve.serving.guard.planning import require_keys
+from quantserve.serving.hardware import Hardware
+from quantserve.serving.hardware.system import read_memory
+from quantserve.serving.memory import FIXED_BYTES
+from quantserve.serving.prepare import plan_inputs, resolved_target
+from quantserve.serving.profiles import Profile
+from quantserve.serving.replicas.shares import Lane, gpu_lanes, visible_gpus
+from quantserve.serving.target import Target
+from quantserve.serving.tls import REFRESH, Tls, without_tls
+from quantserve.serving.waiting import VARIABLE as WAIT_VARIABLE
 
 _OWN_ADDRESS = ("--host", "--port", "--uds", "--data-parallel-size", "--api-server-count")
 _DEVICES = ("--tensor-parallel-size", "--pipeline-parallel-size")

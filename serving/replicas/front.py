@@ -22,17 +22,17 @@ from multidict import CIMultiDict
 from prometheus_client import generate_latest
 from yarl import URL
 
-from core.origin import WHY, foreign
-from serving.guard.internal import FRONT_HEADER, front_headers
-from serving.guard.paths import Endpoint, PathTable
-from serving.guard.refusal import Refusal, bad_value
-from serving.replicas import metrics
-from serving.replicas.affinity import beginning_of, parse, session_of
-from serving.replicas.bodies import Held
-from serving.replicas.config import STICKY, FrontOptions
-from serving.replicas.picking import Picker
-from serving.replicas.public_port import refused
-from serving.supervise.restarts import pause_s
+from quantserve.core.origin import WHY, foreign
+from quantserve.serving.guard.internal import FRONT_HEADER, front_headers
+from quantserve.serving.guard.paths import Endpoint, PathTable
+from quantserve.serving.guard.refusal import Refusal, bad_value
+from quantserve.serving.replicas import metrics
+from quantserve.serving.replicas.affinity import beginning_of, parse, session_of
+from quantserve.serving.replicas.bodies import Held
+from quantserve.serving.replicas.config import STICKY, FrontOptions
+from quantserve.serving.replicas.picking import Picker
+from quantserve.serving.replicas.public_port import refused
+from quantserve.serving.supervise.restarts import pause_s
 
 _HOP_BY_HOP = frozenset(
     {

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from serving.config import LOOPBACK
-from serving.ports import url_of
-from serving.replicas.affinity import tokens_of
+from quantserve.serving.config import LOOPBACK
+from quantserve.serving.ports import url_of
+from quantserve.serving.replicas.affinity import tokens_of
 
 _TICKET = "X-Request-ID"
 _SESSION = "X-Session-ID"

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import http_exceptions, web
 from aiohttp.http import RawRequestMessage
 
-from serving.guard.refusal import Refusal
-from serving.ports import BACKLOG, listen_on
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.ports import BACKLOG, listen_on
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _UNREADABLE = (http_exceptions.HttpProcessingError, web.RequestPayloadError)

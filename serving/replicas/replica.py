@@ -1,4 +1,4 @@
-"""One replica: a whole `python -m serving serve` on loopback, in its own folder run/replica-K/."""
+"""One replica: a whole `quantserve serving serve` on loopback, in its own folder run/replica-K/."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 
 import yaml
 
-from core.errors import UsageError
-from core.files import open_private, private_folder, write_text
-from core.logs import last_words, read_tail
-from core.origin import is_loopback
-from serving.config import LOOPBACK, RunDirectory, ServeOptions
-from serving.errors import EngineDied, EngineNotReady, PortTaken
-from serving.guard.planning import read_user_settings
-from serving.hardware.system import format_id_list
-from serving.ports import claim_port, url_of
-from serving.processes import signal_group
-from serving.replicas.fitting import Fit, lane_profile
-from serving.replicas.picking import Window
-from serving.replicas.shares import Lane
-from serving.state import ServerState, read_state
-from serving.supervise.cause import Death, cause
+from quantserve.core.errors import UsageError
+from quantserve.core.files import open_private, private_folder, write_text
+from quantserve.core.logs import last_words, read_tail
+from quantserve.core.origin import is_loopback
+from quantserve.serving.config import LOOPBACK, RunDirectory, ServeOptions
+from quantserve.serving.errors import EngineDied, EngineNotReady, PortTaken
+from quantserve.serving.guard.planning import read_user_settings
+from quantserve.serving.hardware.system import format_id_list
+from quantserve.serving.ports import claim_port, url_of
+from quantserve.serving.processes import signal_group
+from quantserve.serving.replicas.fitting import Fit, lane_profile
+from quantserve.serving.replicas.picking import Window
+from quantserve.serving.replicas.shares import Lane
+from quantserve.serving.state import ServerState, read_state
+from quantserve.serving.supervise.cause import Death, cause
 
 _ROOT = Path(__file__).resolve().parents[2]
 ServeArgv = Callable[[Path, ServeOptions, RunDirectory, float], list[str]]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from core.errors import QuantserveError
-from serving.replicas import metrics
-from serving.replicas.fitting import Fit
-from serving.replicas.front import Front
-from serving.replicas.replica import Replica
-from serving.replicas.router_keeper import RouterKeeper
-from serving.replicas.say import say
-from serving.replicas.settings import Settings
-from serving.replicas.shares import Lane
-from serving.supervise.orphans import Reaper
-from serving.supervise.restarts import Restarts
+from quantserve.core.errors import QuantserveError
+from quantserve.serving.replicas import metrics
+from quantserve.serving.replicas.fitting import Fit
+from quantserve.serving.replicas.front import Front
+from quantserve.serving.replicas.replica import Replica
+from quantserve.serving.replicas.router_keeper import RouterKeeper
+from quantserve.serving.replicas.say import say
+from quantserve.serving.replicas.settings import Settings
+from quantserve.serving.replicas.shares import Lane
+from quantserve.serving.supervise.orphans import Reaper
+from quantserve.serving.supervise.restarts import Restarts
 
 
 class ReplicaKeeper:

@@ -6,17 +6,17 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import QuantserveError
-from serving.errors import EngineDied
-from serving.replicas import metrics
-from serving.replicas.control import Roll
-from serving.replicas.fitting import Fit, fit_again, fits_beside
-from serving.replicas.say import say
-from serving.replicas.shares import Lane
+from quantserve.core.errors import QuantserveError
+from quantserve.serving.errors import EngineDied
+from quantserve.serving.replicas import metrics
+from quantserve.serving.replicas.control import Roll
+from quantserve.serving.replicas.fitting import Fit, fit_again, fits_beside
+from quantserve.serving.replicas.say import say
+from quantserve.serving.replicas.shares import Lane
 
 if TYPE_CHECKING:
-    from serving.replicas.replica import Replica
-    from serving.replicas.supervisor import Supervisor
+    from quantserve.serving.replicas.replica import Replica
+    from quantserve.serving.replicas.supervisor import Supervisor
 
 
 def spare_lane(lanes: tuple[Lane, ...], used: list[Lane], old: Lane, *, room: bool) -> Lane | None:

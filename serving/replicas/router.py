@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 import aiohttp
 
-from serving.config import LOOPBACK
-from serving.errors import ServingError
-from serving.replicas.config import RouterOptions
+from quantserve.serving.config import LOOPBACK
+from quantserve.serving.errors import ServingError
+from quantserve.serving.replicas.config import RouterOptions
 
 _ADMIN_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 def router_argv(options: RouterOptions, port: int, metrics_port: int, parent: int) -> list[str]:
     """Return the command line. It starts with no workers, for it waits minutes for one that is away."""
-    words = [sys.executable, "-m", "serving.replicas.router_process", str(parent)]
+    words = [sys.executable, "-m", "quantserve.serving.replicas.router_process", str(parent)]
     values = {
         "--host": LOOPBACK,
         "--port": port,

@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.files import open_private
-from core.logs import read_tail, telling_line
-from serving.config import LOOPBACK
-from serving.errors import EngineDied, ServingError
-from serving.ports import claim_port, url_of
-from serving.replicas import metrics
-from serving.replicas.front import Front
-from serving.replicas.replica import Replica
-from serving.replicas.router import RouterClient, router_argv
-from serving.replicas.say import say
-from serving.replicas.settings import Settings
-from serving.supervise.orphans import Reaper
-from serving.supervise.restarts import Restarts
+from quantserve.core.files import open_private
+from quantserve.core.logs import read_tail, telling_line
+from quantserve.serving.config import LOOPBACK
+from quantserve.serving.errors import EngineDied, ServingError
+from quantserve.serving.ports import claim_port, url_of
+from quantserve.serving.replicas import metrics
+from quantserve.serving.replicas.front import Front
+from quantserve.serving.replicas.replica import Replica
+from quantserve.serving.replicas.router import RouterClient, router_argv
+from quantserve.serving.replicas.say import say
+from quantserve.serving.replicas.settings import Settings
+from quantserve.serving.supervise.orphans import Reaper
+from quantserve.serving.supervise.restarts import Restarts
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,6 +1,6 @@
 """The router's process: vllm-router, ended by the kernel with the supervisor.
 
-python -m serving.replicas.router_process SUPERVISOR_PID <vllm-router flags>
+python -m quantserve.serving.replicas.router_process SUPERVISOR_PID <vllm-router flags>
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from serving.processes import die_with_parent
+from quantserve.serving.processes import die_with_parent
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from core.console import console
+from quantserve.core.console import console
 
 
 def say(text: str) -> None:

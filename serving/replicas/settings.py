@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.background import serve_argv
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptions
-from serving.replicas.replica import ServeArgv
+from quantserve.serving.background import serve_argv
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.replicas.config import FrontOptions, RouterOptions, SupervisorOptions
+from quantserve.serving.replicas.replica import ServeArgv
 
 
 @dataclass(frozen=True)

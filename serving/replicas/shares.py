@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.errors import HardwareError
+from quantserve.serving.errors import HardwareError
 
 
 @dataclass(frozen=True)

@@ -14,25 +14,25 @@ from pathlib import Path
 
 from aiohttp import web
 
-from core.errors import EXIT_INTERRUPTED
-from core.files import write_json
-from serving.errors import EngineDied
-from serving.guard.paths import PathTable
-from serving.guard.planning import read_user_settings
-from serving.health import decode_probe
-from serving.processes import die_with_parent
-from serving.replicas.control import SIGNAL, read_request
-from serving.replicas.fitting import Fit
-from serving.replicas.front import Front
-from serving.replicas.public_port import listen
-from serving.replicas.replica import Replica
-from serving.replicas.replica_keeper import ReplicaKeeper
-from serving.replicas.rolling import roll
-from serving.replicas.router_keeper import RouterKeeper
-from serving.replicas.say import say
-from serving.replicas.settings import Settings
-from serving.state import ServerState, remove_state, write_state
-from serving.supervise.orphans import Reaper
+from quantserve.core.errors import EXIT_INTERRUPTED
+from quantserve.core.files import write_json
+from quantserve.serving.errors import EngineDied
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.guard.planning import read_user_settings
+from quantserve.serving.health import decode_probe
+from quantserve.serving.processes import die_with_parent
+from quantserve.serving.replicas.control import SIGNAL, read_request
+from quantserve.serving.replicas.fitting import Fit
+from quantserve.serving.replicas.front import Front
+from quantserve.serving.replicas.public_port import listen
+from quantserve.serving.replicas.replica import Replica
+from quantserve.serving.replicas.replica_keeper import ReplicaKeeper
+from quantserve.serving.replicas.rolling import roll
+from quantserve.serving.replicas.router_keeper import RouterKeeper
+from quantserve.serving.replicas.say import say
+from quantserve.serving.replicas.settings import Settings
+from quantserve.serving.state import ServerState, remove_state, write_state
+from quantserve.serving.supervise.orphans import Reaper
 
 _PROBE_TIMEOUT_S = 60.0
 

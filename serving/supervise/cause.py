@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.logs import last_raised, telling_line
+from quantserve.core.logs import last_raised, telling_line
 
 _CORE = re.compile(r"^\((?:EngineCore|Worker|DPCoordinator)\w*(?: \w+=\d+)+ ?\)")
 _WORKER_DIED = re.compile(r"Worker proc (\S+) died unexpectedly \(exit code: (-\d+)\)")
@@ -26,7 +26,7 @@ _LAST_LINES = 40
 _SIGNALS = {
     signal.SIGKILL: "out of memory?",
     signal.SIGSEGV: "a fault in native code",
-    signal.SIGILL: "an instruction this processor lacks; see python -m serving doctor",
+    signal.SIGILL: "an instruction this processor lacks; see quantserve serving doctor",
     signal.SIGBUS: "a full disk or too little shared memory?",
     signal.SIGABRT: "native code gave up",
     signal.SIGFPE: "native code divided by zero",

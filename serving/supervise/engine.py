@@ -15,12 +15,19 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import IO, Any
 
-from core.files import open_private, private_folder
-from core.logs import read_tail
-from serving.processes import end_group, group_alive, signal_group
-from serving.supervise.cause import Death, cause, oom_kills
-from serving.supervise.facts import Facts
-from serving.supervise.line import DRAINED, ENDED, LINE_VARIABLE, LISTENER_VARIABLE, LISTENING, Line
+from quantserve.core.files import open_private, private_folder
+from quantserve.core.logs import read_tail
+from quantserve.serving.processes import end_group, group_alive, signal_group
+from quantserve.serving.supervise.cause import Death, cause, oom_kills
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.supervise.line import (
+    DRAINED,
+    ENDED,
+    LINE_VARIABLE,
+    LISTENER_VARIABLE,
+    LISTENING,
+    Line,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _UMASK = 0o077

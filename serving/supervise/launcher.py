@@ -13,21 +13,21 @@ import signal
 import time
 from pathlib import Path
 
-from core.console import console
-from core.errors import EXIT_INTERRUPTED
-from core.files import write_json
-from serving.config import LauncherOptions
-from serving.errors import EngineDied, EngineFailed, EngineHung, EngineNotReady, RestartsExhausted
-from serving.health import DecodeProbe, decode_probe, read_metrics, read_metrics_text
-from serving.processes import adopt_orphans, die_with_parent, signal_group
-from serving.state import LastProbe, ServerState, remove_state, write_state
-from serving.supervise.engine import Engine
-from serving.supervise.facts import Facts
-from serving.supervise.hang import Round, failures_in_a_row, work_done
-from serving.supervise.listener import Listener
-from serving.supervise.orphans import Reaper
-from serving.supervise.restarts import Restarts
-from serving.supervise.signals import StopAsked, StopSignals
+from quantserve.core.console import console
+from quantserve.core.errors import EXIT_INTERRUPTED
+from quantserve.core.files import write_json
+from quantserve.serving.config import LauncherOptions
+from quantserve.serving.errors import EngineDied, EngineFailed, EngineHung, EngineNotReady, RestartsExhausted
+from quantserve.serving.health import DecodeProbe, decode_probe, read_metrics, read_metrics_text
+from quantserve.serving.processes import adopt_orphans, die_with_parent, signal_group
+from quantserve.serving.state import LastProbe, ServerState, remove_state, write_state
+from quantserve.serving.supervise.engine import Engine
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.supervise.hang import Round, failures_in_a_row, work_done
+from quantserve.serving.supervise.listener import Listener
+from quantserve.serving.supervise.orphans import Reaper
+from quantserve.serving.supervise.restarts import Restarts
+from quantserve.serving.supervise.signals import StopAsked, StopSignals
 
 _TICK_S = 0.05
 _RETRY_PROBE_S = 0.5

@@ -15,7 +15,7 @@ import contextlib
 import os
 import socket
 
-from serving.supervise.facts import Facts
+from quantserve.serving.supervise.facts import Facts
 
 LINE_VARIABLE = "QUANTSERVE_LINE_FD"
 LISTENER_VARIABLE = "QUANTSERVE_LISTEN_FD"

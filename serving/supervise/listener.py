@@ -10,11 +10,11 @@ import math
 import time
 from dataclasses import replace
 
-from serving.guard.settings import GuardSettings
-from serving.ports import listen_on
-from serving.supervise.facts import Facts
-from serving.supervise.standin import StandIn
-from serving.tls import Tls
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.ports import listen_on
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.supervise.standin import StandIn
+from quantserve.serving.tls import Tls
 
 
 class Listener:

@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.guard.settings import Artifact
-from serving.supervise.facts import Facts
+from quantserve.serving.guard.settings import Artifact
+from quantserve.serving.supervise.facts import Facts
 
 
 class FactsCollector(Collector):

@@ -16,7 +16,7 @@ class Reaper:
     def __init__(self, grace_s: float) -> None:
         """Start it; `grace_s` is what a group gets between SIGTERM and SIGKILL."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving.reaper", str(grace_s)],
+            [sys.executable, "-m", "quantserve.serving.reaper", str(grace_s)],
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.config import RestartOptions
+from quantserve.serving.config import RestartOptions
 
 _MOST_DOUBLINGS = 30
 

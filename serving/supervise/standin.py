@@ -15,13 +15,13 @@ from collections.abc import Callable
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from core.origin import foreign
-from serving.guard.exchange import Receive, Scope, Send
-from serving.guard.refusal import unavailable
-from serving.guard.settings import GuardSettings
-from serving.supervise.facts import Facts
-from serving.supervise.metrics import FactsCollector
-from serving.tls import Tls
+from quantserve.core.origin import foreign
+from quantserve.serving.guard.exchange import Receive, Scope, Send
+from quantserve.serving.guard.refusal import unavailable
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.supervise.facts import Facts
+from quantserve.serving.supervise.metrics import FactsCollector
+from quantserve.serving.tls import Tls
 
 _BODY_LIMIT_BYTES = 32 << 20
 _BODY_TIMEOUT_S = 2.0

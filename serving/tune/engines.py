@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from core.errors import ResourceError
-from core.files import open_private, write_text
-from core.logs import read_tail, telling_line
-from serving.errors import EngineDied, EngineNotReady
-from serving.profiles import Profile
-from serving.tune.write import profile_yaml
+from quantserve.core.errors import ResourceError
+from quantserve.core.files import open_private, write_text
+from quantserve.core.logs import read_tail, telling_line
+from quantserve.serving.errors import EngineDied, EngineNotReady
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.write import profile_yaml
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.1
@@ -44,7 +44,7 @@ def serve_argv(target: Path, run: Path, vllm_args: tuple[str, ...]) -> Argv:
     """Return the maker of commands that serve `target` on spare ports as children of this process."""
 
     def argv(profile: Path, ready: Path, log: Path) -> list[str]:
-        words = [sys.executable, "-m", "serving", "serve", str(target), "--port", "0"]
+        words = [sys.executable, "-m", "quantserve.serving", "serve", str(target), "--port", "0"]
         words += ["--profile", str(profile), "--ready-file", str(ready), "--log", str(log)]
         words += ["--run-dir", str(run), "--die-with-parent", "--private"]
         return [*words, "--", *vllm_args] if vllm_args else words

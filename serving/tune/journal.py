@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serving.tune.decide import gain
-from serving.tune.search import Comparison
-from serving.tune.space import Changes
-from serving.tune.write import from_json, to_json
+from quantserve.serving.tune.decide import gain
+from quantserve.serving.tune.search import Comparison
+from quantserve.serving.tune.space import Changes
+from quantserve.serving.tune.write import from_json, to_json
 
 
 class Journal:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import UsageError
-from serving.errors import ServingError
-from serving.tune.engines import Running
+from quantserve.core.errors import UsageError
+from quantserve.serving.errors import ServingError
+from quantserve.serving.tune.engines import Running
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 1800.0
@@ -54,7 +54,7 @@ def bench_python() -> str:
 
 def argv(engine: Running, work: Work, seed: int, out: Path) -> list[str]:
     """Return the benchmark's command. Pure but for the interpreter's path."""
-    words = [bench_python(), "-m", "benchmarks", "run", "--base-url", engine.base_url]
+    words = [bench_python(), "-m", "quantserve.benchmarks", "run", "--base-url", engine.base_url]
     words += ["--model", engine.model, "--pid", str(engine.pid), "--workload", work.workload]
     words += ["--load", work.load, "--requests", str(work.requests), "--seed", str(seed)]
     words += ["--slo", work.slo] if work.slo else []

@@ -11,9 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from serving.profiles import Profile
-from serving.tune.decide import Gain, Verdict
-from serving.tune.space import Changes, Dimension, Value, candidates, onward, value_of, with_changes
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.decide import Gain, Verdict
+from quantserve.serving.tune.space import (
+    Changes,
+    Dimension,
+    Value,
+    candidates,
+    onward,
+    value_of,
+    with_changes,
+)
 
 
 @dataclass(frozen=True)

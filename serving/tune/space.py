@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.hardware.facts import Cpu
-from serving.hardware.system import format_id_list
-from serving.profiles import Profile
+from quantserve.serving.hardware.facts import Cpu
+from quantserve.serving.hardware.system import format_id_list
+from quantserve.serving.profiles import Profile
 
 Value = str | int | float | bool | None
 Changes = dict[str, Value]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.console import console
-from serving.errors import EngineDied, EngineNotReady
-from serving.profiles import Profile
-from serving.tune.decide import Gain, Rule, Verdict, gain, judge
-from serving.tune.engines import Running
-from serving.tune.journal import Journal
-from serving.tune.search import Comparison
-from serving.tune.space import Changes, with_changes
-from serving.tune.write import line_of
+from quantserve.core.console import console
+from quantserve.serving.errors import EngineDied, EngineNotReady
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.decide import Gain, Rule, Verdict, gain, judge
+from quantserve.serving.tune.engines import Running
+from quantserve.serving.tune.journal import Journal
+from quantserve.serving.tune.search import Comparison
+from quantserve.serving.tune.space import Changes, with_changes
+from quantserve.serving.tune.write import line_of
 
 CONFIRM = Rule(first_look=5, most_pairs=8)
 """The last comparison looks later and asks more often."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from core.files import write_json, write_text
-from serving.profiles import Profile
-from serving.tune.decide import Verdict
-from serving.tune.search import Comparison, Found
-from serving.tune.space import Changes
+from quantserve.core.files import write_json, write_text
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.decide import Verdict
+from quantserve.serving.tune.search import Comparison, Found
+from quantserve.serving.tune.space import Changes
 
 
 def profile_yaml(profile: Profile) -> str:
@@ -42,7 +42,9 @@ def line_of(one: Comparison) -> str:
 
 def comments(found: Found, circumstances: dict[str, Any]) -> str:
     """Return the evidence as YAML comments."""
-    lines = ["Written by: python -m serving tune. Every measurement stands in the JSON file beside this one."]
+    lines = [
+        "Written by: quantserve serving tune. Every measurement stands in the JSON file beside this one."
+    ]
     lines += [f"{name}: {value}" for name, value in circumstances.items()]
     if found.confirmed is not None:
         kept = "taken" if found.changes else "not taken: the default stays"

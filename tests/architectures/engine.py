@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from serving.amx import request_tiles
+from quantserve.serving.amx import request_tiles
 
 request_tiles()
 

@@ -33,7 +33,7 @@ to the most."""
 def engine(like: Path, log: Path) -> Iterator[Program]:
     """Yield the program that loads checkpoints, under the flags and variables planned for one of them."""
     done = subprocess.run(
-        [PYTHON, "-m", "serving", "plan", str(like), "--json"],
+        [PYTHON, "-m", "quantserve.serving", "plan", str(like), "--json"],
         cwd=log.parent,
         env={**os.environ, **ENVIRONMENT},
         capture_output=True,

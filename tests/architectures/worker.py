@@ -34,13 +34,13 @@ os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"
 import torch
 from transformers.utils import logging as transformers_logging
 
-import quantize.preflight
-import quantize.run
-from core.errors import InputError, QuantserveError, UsageError
-from quantize.api import quantize as make
-from quantize.calibration import corpus
-from quantize.methods import METHODS
-from quantize.worker.job import Job
+import quantserve.quantize.preflight
+import quantserve.quantize.run
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.quantize.api import quantize as make
+from quantserve.quantize.calibration import corpus
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.worker.job import Job
 from tests.architectures.checkpoints import write
 from tests.architectures.judge import Judge
 from tests.architectures.shapes import all_shapes
@@ -183,10 +183,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     work_in_this_process()
-    vars(sys.modules["quantize.run"])["refuse_unserved"] = lambda model, run_dir: (
+    vars(sys.modules["quantserve.quantize.run"])["refuse_unserved"] = lambda model, run_dir: (
         None
     )  # test_engine asks the engine itself
-    vars(quantize.preflight)["gemm_flops"] = lambda: 1e11  # nobody reads the estimate
+    vars(quantserve.quantize.preflight)["gemm_flops"] = lambda: 1e11  # nobody reads the estimate
     folder = Path(sys.argv[1])
     for line in sys.stdin:
         task = json.loads(line)

@@ -128,7 +128,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(home: Home, tmp_pat
         port = re.findall(rb"port (\d+)", holder.stdout.readline())[0].decode()
         current = next((home.path / "artifacts").glob("*/current"))
         serving = str(ROOT / ".venvs" / "serving" / "bin" / "python")
-        command = [serving, "-m", "serving", "serve", str(current), "--port", port]
+        command = [serving, "-m", "quantserve.serving", "serve", str(current), "--port", port]
         done = subprocess.run(
             command, cwd=home.path, capture_output=True, text=True, check=False, timeout=120
         )

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from core.files import write_json
-from quantize.gate.client import Client
-from quantize.gate.config import GateConfig
-from quantize.gate.engine import running
+from quantserve.core.files import write_json
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.engine import running
 from tests.programs import ROOT, last_json
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -34,9 +34,17 @@ change a lead by a quarter; twice that is no near-tie."""
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default model quantized with the defaults, as `make up` does it."""
     home = tmp_path_factory.mktemp("readme")
-    model = last_json(QUANTIZE, "-m", "quantize", "model", cwd=home)
+    model = last_json(QUANTIZE, "-m", "quantserve.quantize", "model", cwd=home)
     made = last_json(
-        QUANTIZE, "-m", "quantize", "run", "--model", model["directory"], "--method", "int8", cwd=home
+        QUANTIZE,
+        "-m",
+        "quantserve.quantize",
+        "run",
+        "--model",
+        model["directory"],
+        "--method",
+        "int8",
+        cwd=home,
     )
     return home / str(made["artifact"])
 

@@ -49,7 +49,7 @@ def make(home: Path) -> Make:
     """Quantize the default model as users do; the same method again is unchanged."""
 
     def run(case: str) -> dict[str, Any]:
-        words = ("-m", "quantize", "run", "--model", str(MODEL), "--name", case.replace(" ", "-"))
+        words = ("-m", "quantserve.quantize", "run", "--model", str(MODEL), "--name", case.replace(" ", "-"))
         return last_json(QUANTIZE, *words, *METHODS[case][0], cwd=home)
 
     return run
@@ -61,7 +61,7 @@ def test_the_gate_measures_it_on_its_kernel_and_quality_holds(
 ) -> None:
     made = make(case)
     folder = ("--run-dir", f"run-{case.replace(' ', '-')}")
-    words = ("-m", "quantize", "gate", made["artifact"], "--base", str(MODEL), *folder)
+    words = ("-m", "quantserve.quantize", "gate", made["artifact"], "--base", str(MODEL), *folder)
     _, kernel, most = METHODS[case]
     verdicts = (0, 3, 4, 5)
     judged = last_json(QUANTIZE, *words, "--max-ppl-increase", str(most), cwd=home, allowed=verdicts)

@@ -55,7 +55,9 @@ def asked(made: Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts:
     directories = {case: made[case]["directory"] for case in KERNELS}
     # A tiny model needs no more memory, and nothing is compiled for one prompt.
     small = ("--gpu-memory-utilization", "0.1", "--kv-cache-memory-bytes", "100000000", "--enforce-eager")
-    plan = last_json(PYTHON, "-m", "serving", "plan", directories["gptq"], "--json", "--", *small, cwd=home)
+    plan = last_json(
+        PYTHON, "-m", "quantserve.serving", "plan", directories["gptq"], "--json", "--", *small, cwd=home
+    )
     (home / "flags.json").write_text(json.dumps(plan["argv"][3:]), encoding="utf-8")
     words = [_PROGRAMS / "load_with_vllm.py", "flags.json", json.dumps(PROMPT), *directories.values()]
     told = last_json(PYTHON, *words, cwd=home, env={**plan["env"], "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from quantize.gate.kernel import read_evidence
-from quantize.methods.formats import Format
+from quantserve.quantize.gate.kernel import read_evidence
+from quantserve.quantize.methods.formats import Format
 from tests.gpu.conftest import Record
 from tests.gpu.dummy_llama import VOCABULARY, write_dummy_llama
 from tests.gpu.speed import output_speeds
@@ -61,7 +61,7 @@ def serving(case: Case, home: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     if not model.is_dir():
         write_dummy_llama(model, case.method)
     ready, log = home / f"{name}.json", home / f"{name}.log"
-    words = ["-m", "serving", "serve", str(model), "--port", "0", "--private", "--die-with-parent"]
+    words = ["-m", "quantserve.serving", "serve", str(model), "--port", "0", "--private", "--die-with-parent"]
     words += ["--profile", case.profile, "--run-dir", str(home / "run"), "--log", str(log)]
     words += ["--ready-file", str(ready), "--", "--load-format", "dummy", *case.flags]
     process = subprocess.Popen(
@@ -102,7 +102,9 @@ def figures(case: Case, home: Path) -> dict[str, Any]:
 
 def test_the_probe_sees_the_gpu_and_the_plan_follows_it(home: Path, device: str, record: Record) -> None:
     model = write_dummy_llama(home / "planned", None)
-    plan = last_json(PYTHON, "-m", "serving", "plan", model, "--json", "--run-dir", "run", cwd=home)
+    plan = last_json(
+        PYTHON, "-m", "quantserve.serving", "plan", model, "--json", "--run-dir", "run", cwd=home
+    )
     hardware = json.loads((home / "run/hardware.json").read_text(encoding="utf-8"))
     record("probe", {"gpus": hardware["gpus"], "probe_s": hardware["probe_s"]})
     gpu = hardware["gpus"][0]
@@ -124,7 +126,7 @@ def test_an_fp8_cache_holds_twice_the_tokens(home: Path) -> None:
     model = home / "16-bit"
     if not model.is_dir():
         write_dummy_llama(model, None)
-    common = ("-m", "serving", "plan", str(model), "--json", "--run-dir", str(home / "run"))
+    common = ("-m", "quantserve.serving", "plan", str(model), "--json", "--run-dir", str(home / "run"))
     plain = last_json(PYTHON, *common, cwd=ROOT)
     half = last_json(PYTHON, *common, "--", "--kv-cache-dtype", "fp8", cwd=ROOT)
     assert half["kv"]["tokens"] == pytest.approx(2 * plain["kv"]["tokens"], rel=1e-3)

@@ -16,7 +16,7 @@ ENGINE_SIDE = {"vllm"}
 ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "quantize": {"core"},
-    "serving": {"core", "quantize.artifact"},
+    "serving": {"core", "quantserve.quantize.artifact"},
     "rag": {"core"},
     "benchmarks": {"core"},
     "deploy": {"core"},
@@ -50,7 +50,7 @@ def violations(package: str) -> list[str]:
         where = str(path.relative_to(ROOT))
         permitted = ALLOWED[package] | {package} | ALLOWED_IN_FILE.get(where, set())
         ours = {module for module in modules_imported(path) if module.split(".")[0] in OURS}
-        # `from quantize import artifact` shows as quantize too: the parent alone is harmless
+        # `from quantserve.quantize import artifact` shows as quantize too: the parent alone is harmless
         parents = {name.rpartition(".")[0] for name in permitted if "." in name}
         found += [
             f"{where}: {module}"
@@ -97,4 +97,6 @@ def test_deploy_local_runs_before_any_environment_exists() -> None:
         for module in modules_imported(path):
             top = module.split(".")[0]
             assert top in sys.stdlib_module_names | {"core", "deploy"}, f"{path}: {module}"
-            assert top != "core" or not module.startswith("core.console"), f"{path}: core.console needs rich"
+            assert top != "core" or not module.startswith("quantserve.core.console"), (
+                f"{path}: core.console needs rich"
+            )

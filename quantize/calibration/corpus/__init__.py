@@ -1,7 +1,7 @@
 """English and Korean text of our own making, in two sets that share no passage.
 
 In: nothing; the sets ship as `calibration.jsonl` and `evaluation.jsonl` beside this file. Out: documents
-to calibrate on, and documents kept apart to measure perplexity on. `python -m quantize.calibration.corpus`
+to calibrate on, and documents kept apart to measure perplexity on. `python -m quantserve.quantize.calibration.corpus`
 checks the hand-written `sources/` and assembles both files from them.
 """
 
@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from quantize.calibration.documents import Document
+    from quantserve.quantize.calibration.documents import Document
 
 SetName = Literal["calibration", "evaluation"]
 Language = Literal["en", "ko"]

@@ -1,4 +1,4 @@
-"""Check the sources and assemble both sets: `python -m quantize.calibration.corpus [--check]`.
+"""Check the sources and assemble both sets: `python -m quantserve.quantize.calibration.corpus [--check]`.
 
 Writes `calibration.jsonl`, `evaluation.jsonl` and `README.md`, the same bytes from the same sources;
 with `--check` writes nothing and fails when a file differs from what the sources give.
@@ -12,10 +12,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from core.errors import InputError, QuantserveError
-from core.files import write_text
-from quantize.calibration.corpus.checks import SHINGLE_WORDS, faults, overlaps
-from quantize.calibration.corpus.reading import Source, read_set
+from quantserve.core.errors import InputError, QuantserveError
+from quantserve.core.files import write_text
+from quantserve.quantize.calibration.corpus.checks import SHINGLE_WORDS, faults, overlaps
+from quantserve.quantize.calibration.corpus.reading import Source, read_set
 
 FOLDER = Path(__file__).parent
 SETS = ("calibration", "evaluation")
@@ -28,7 +28,7 @@ on by default; `evaluation.jsonl` is what the gate measures on and nothing ever 
 words in a row occur in two documents, neither within a set nor across the two.
 
 Each line is `{{"id", "language", "kind", "text"}}` or, for chats, `{{"id", "language", "kind", "messages"}}`.
-To change the text, edit `sources/SET/LANGUAGE/KIND.md` and run `python -m quantize.calibration.corpus`,
+To change the text, edit `sources/SET/LANGUAGE/KIND.md` and run `python -m quantserve.quantize.calibration.corpus`,
 which checks the sources and writes both files and this page.
 
 {tables}
@@ -80,7 +80,9 @@ def build(folder: Path = FOLDER) -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the generated files; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m quantize.calibration.corpus", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m quantserve.quantize.calibration.corpus", description=__doc__
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     check = parser.parse_args(arguments).check
     try:

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from quantize.calibration.corpus.reading import Source
+from quantserve.quantize.calibration.corpus.reading import Source
 
 SHINGLE_WORDS = 8
 MIN_CHARACTERS = 60

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import InputError
+from quantserve.core.errors import InputError
 
 ROLES = ("system", "user", "assistant")
 _NAME = re.compile(r"(?P<kind>[a-z_]+)(?:-\d+)?(?P<chat>\.chat)?\.md")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from quantize.gate.facts import Fact
+from quantserve.quantize.gate.facts import Fact
 
 _UNITS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),

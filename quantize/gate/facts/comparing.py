@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize.gate.answers import Answer, malformed
-from quantize.gate.facts import Fact
-from quantize.gate.facts.checking import right
-from quantize.gate.facts.paired import Divergence, Paired, diverge, pair
+from quantserve.quantize.gate.answers import Answer, malformed
+from quantserve.quantize.gate.facts import Fact
+from quantserve.quantize.gate.facts.checking import right
+from quantserve.quantize.gate.facts.paired import Divergence, Paired, diverge, pair
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Score a model on the tuning set, for whoever searches a recipe. The verdict's set is not reachable here.
 
-from quantize.gate.facts.tuning import endpoint, score
+from quantserve.quantize.gate.facts.tuning import endpoint, score
 score(endpoint("http://127.0.0.1:8000", "SmolLM2-135M-Instruct"), ["en"]).right
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from quantize.gate.client import Client
-from quantize.gate.facts import Fact, facts
-from quantize.gate.facts.checking import right
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.facts import Fact, facts
+from quantserve.quantize.gate.facts.checking import right
 
 MAX_TOKENS = 32
 """Most tokens of an answer, as the gate asks: what is not said by then counts as not said."""

@@ -12,11 +12,11 @@ import torch
 from gptqmodel import BACKEND
 from gptqmodel.quantization.config import FORMAT, AWQConfig, GPTQConfig
 
-from quantize.config import AwqOptions, GptqOptions
-from quantize.methods.gptqmodel import driver, scale_search
-from quantize.methods.gptqmodel.half import faster_half
-from quantize.methods.gptqmodel.layout import finish
-from quantize.worker.job import Job, Report
+from quantserve.quantize.config import AwqOptions, GptqOptions
+from quantserve.quantize.methods.gptqmodel import driver, scale_search
+from quantserve.quantize.methods.gptqmodel.half import faster_half
+from quantserve.quantize.methods.gptqmodel.layout import finish
+from quantserve.quantize.worker.job import Job, Report
 
 
 def quantize(

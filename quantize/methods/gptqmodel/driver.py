@@ -11,7 +11,7 @@ import torch
 from gptqmodel import BACKEND, GPTQModel
 from gptqmodel.quantization.config import BaseQuantizeConfig
 
-from quantize.worker.job import Job, Report
+from quantserve.quantize.worker.job import Job, Report
 
 _BATCH_SEQUENCES = 4
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.files import write_json
-from quantize.methods.assemble import BEYOND_FLOAT16
-from quantize.methods.checkpoint import INDEX, copy_companions, storable
-from quantize.worker.job import Job
+from quantserve.core.files import write_json
+from quantserve.quantize.methods.assemble import BEYOND_FLOAT16
+from quantserve.quantize.methods.checkpoint import INDEX, copy_companions, storable
+from quantserve.quantize.worker.job import Job
 
 # What GPTQModel saved is replaced by the base's own, byte for byte.
 _REPLACED = ("tokenizer*", "special_tokens_map.json", "chat_template.jinja", "generation_config.json")

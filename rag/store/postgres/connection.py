@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from core.errors import UsageError
-from rag.errors import IndexReplaced, StoreUnavailable
+from quantserve.core.errors import UsageError
+from quantserve.rag.errors import IndexReplaced, StoreUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

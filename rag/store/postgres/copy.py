@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from rag.store.chunks import Chunk, ChunkReader, digest_of
-from rag.store.generation import Generation
-from rag.store.manifest import MANIFEST
-from rag.store.postgres.connection import engine_of
-from rag.store.postgres.generation import COLUMNS, HNSW_EF_CONSTRUCTION, HNSW_M, table_of, vector_store
-from rag.store.vectors import FLAT_MAX_CHUNKS
-from rag.store.words import WORDS_FOLDER
+from quantserve.rag.store.chunks import Chunk, ChunkReader, digest_of
+from quantserve.rag.store.generation import Generation
+from quantserve.rag.store.manifest import MANIFEST
+from quantserve.rag.store.postgres.connection import engine_of
+from quantserve.rag.store.postgres.generation import (
+    COLUMNS,
+    HNSW_EF_CONSTRUCTION,
+    HNSW_M,
+    table_of,
+    vector_store,
+)
+from quantserve.rag.store.vectors import FLAT_MAX_CHUNKS
+from quantserve.rag.store.words import WORDS_FOLDER
 
 if TYPE_CHECKING:
     from llama_index.core.schema import TextNode
 
-    from rag.store.base import Floats
+    from quantserve.rag.store.base import Floats
 
 _BATCH = 500
 _PIECE_BYTES = 16 << 20

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Integer, any_, cast, text
 
-from rag.errors import IndexMismatch
-from rag.store.base import Floats, Rows
-from rag.store.chunks import Chunk
-from rag.store.manifest import IndexManifest
-from rag.store.postgres.connection import SCHEMA, async_engine_of, engine_of, translated
-from rag.store.vectors import FLAT_MAX_CHUNKS
-from rag.store.words import WORDS_FOLDER, WordIndex
+from quantserve.rag.errors import IndexMismatch
+from quantserve.rag.store.base import Floats, Rows
+from quantserve.rag.store.chunks import Chunk
+from quantserve.rag.store.manifest import IndexManifest
+from quantserve.rag.store.postgres.connection import SCHEMA, async_engine_of, engine_of, translated
+from quantserve.rag.store.vectors import FLAT_MAX_CHUNKS
+from quantserve.rag.store.words import WORDS_FOLDER, WordIndex
 
 if TYPE_CHECKING:
     from llama_index.vector_stores.postgres import PGVectorStore
@@ -162,7 +162,7 @@ class PostgresGeneration:
         if query.size != self.manifest.dimension:
             raise IndexMismatch(
                 f"the index's vectors have {self.manifest.dimension} numbers, the question's {query.size}",
-                mend="Index again: python -m rag index; or name the model the index was made with",
+                mend="Index again: quantserve rag index; or name the model the index was made with",
             )
         if k < 1 or (among is not None and not len(among)):
             return []

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from sqlalchemy import text
 
-from core.files import Locked
-from rag.errors import IndexMismatch, NoIndex, StoreUnavailable
-from rag.store.manifest import IndexManifest
-from rag.store.postgres.connection import SCHEMA, engine_of, parse_address, translated
-from rag.store.postgres.copy import copy_generation
-from rag.store.postgres.generation import PostgresGeneration, generation_name
+from quantserve.core.files import Locked
+from quantserve.rag.errors import IndexMismatch, NoIndex, StoreUnavailable
+from quantserve.rag.store.manifest import IndexManifest
+from quantserve.rag.store.postgres.connection import SCHEMA, engine_of, parse_address, translated
+from quantserve.rag.store.postgres.copy import copy_generation
+from quantserve.rag.store.postgres.generation import PostgresGeneration, generation_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -85,7 +85,7 @@ class PostgresStore:
         """
         generation = self.current()
         if generation is None:
-            raise NoIndex(f"{self} holds no index", mend="Make one: python -m rag index PATH")
+            raise NoIndex(f"{self} holds no index", mend="Make one: quantserve rag index PATH")
         return generation
 
     def stamp(self) -> str:

@@ -7,8 +7,8 @@ import random
 from time import perf_counter
 from typing import Any
 
-from benchmarks.client import fleet
-from benchmarks.plan import Shard, Target, Task, Turn
+from quantserve.benchmarks.client import fleet
+from quantserve.benchmarks.plan import Shard, Target, Task, Turn
 
 
 def tasks(count: int, low: int, high: int | None = None, at: list[float] | None = None) -> list[Task]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks import servers
-from benchmarks.peers import commands
-from benchmarks.plan import Task, Turn
-from benchmarks.records import Record
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.peers import commands
+from quantserve.benchmarks.plan import Task, Turn
+from quantserve.benchmarks.records import Record
 from tests.integration.benchmarks.driving import drive
 
 

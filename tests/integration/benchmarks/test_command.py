@@ -19,7 +19,11 @@ CODES = {"valid": 0, "not valid": 7, "not known": 8}
 
 def bench(*argv: str, codes: Collection[int] = (0,)) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *argv], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "quantserve.benchmarks", *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode in codes, done.stderr
     assert "Traceback" not in done.stderr
@@ -147,7 +151,11 @@ def test_conversations_send_what_was_answered(start_fake: Start, tmp_path: Path)
 )
 def test_bad_input_is_one_line(argv: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *argv], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "quantserve.benchmarks", *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode in {1, 2}
     assert "Traceback" not in done.stderr

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.metrics.compute import point
-from benchmarks.plan import Task, Turn
-from benchmarks.records import Failure
+from quantserve.benchmarks.metrics.compute import point
+from quantserve.benchmarks.plan import Task, Turn
+from quantserve.benchmarks.records import Failure
 from tests.integration.benchmarks.conftest import Start
 from tests.integration.benchmarks.driving import drive, tasks
 
@@ -78,8 +78,8 @@ def test_a_run_that_ends_cuts_off_what_is_under_way(start_fake: Start) -> None:
     import asyncio
     from time import perf_counter
 
-    from benchmarks.client import fleet
-    from benchmarks.plan import Shard, Target
+    from quantserve.benchmarks.client import fleet
+    from quantserve.benchmarks.plan import Shard, Target
 
     fake = start_fake(ttft_ms=60_000)
     shard = Shard(

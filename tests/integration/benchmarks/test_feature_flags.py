@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from benchmarks.programs.features import FEATURES
+from quantserve.benchmarks.programs.features import FEATURES
 from tests.programs import PYTHON, told_by
 from tests.tiny_llama import write_tiny_llama
 
@@ -16,11 +16,11 @@ LONGEST = 4096
 
 def planned(model: Path, flags: tuple[str, ...]) -> list[str]:
     """Return the flags of vLLM's server that the launcher would give it."""
-    argv = [PYTHON, "-m", "serving", "plan", str(model), "--profile", "cpu", "--json"]
+    argv = [PYTHON, "-m", "quantserve.serving", "plan", str(model), "--profile", "cpu", "--json"]
     done = subprocess.run([*argv, "--", *flags], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     words: list[str] = json.loads(done.stdout)["argv"]
-    return words[words.index("serving.vllm_server") + 1 :]
+    return words[words.index("quantserve.serving.vllm_server") + 1 :]
 
 
 def test_vllm_takes_the_flags_of_every_feature(tmp_path: Path) -> None:

@@ -26,7 +26,16 @@ def bench(folder: Path, *argv: str, ours_ms: float, plain_ms: float = 4) -> subp
     launcher.write_text(text)
     launcher.chmod(0o755)
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", argv[0], str(target), *argv[1:], "--out", str(folder / "runs")],
+        [
+            sys.executable,
+            "-m",
+            "quantserve.benchmarks",
+            argv[0],
+            str(target),
+            *argv[1:],
+            "--out",
+            str(folder / "runs"),
+        ],
         capture_output=True,
         text=True,
         timeout=120,

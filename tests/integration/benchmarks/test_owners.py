@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.observe import owners
-from benchmarks.observe.owners import Owners, owners_of
+from quantserve.benchmarks.observe import owners
+from quantserve.benchmarks.observe.owners import Owners, owners_of
 from tests.integration.benchmarks.conftest import Start
 
 FORWARDER = """

@@ -52,7 +52,7 @@ def checkpoint(path: Path, **manifest: Any) -> Path:
 def bench(launcher: Path, out: Path, *argv: str) -> tuple[Path, dict[str, Any]]:
     env = {**os.environ, "QUANTSERVE_SERVING_PYTHON": str(launcher)}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *argv, "--out", str(out), "--seed", "5"],
+        [sys.executable, "-m", "quantserve.benchmarks", *argv, "--out", str(out), "--seed", "5"],
         capture_output=True,
         text=True,
         timeout=180,
@@ -117,10 +117,12 @@ def test_results_names_the_command_of_every_run(launcher: Path, tmp_path: Path) 
     run, _ = bench(launcher, tmp_path / "runs", "peers", str(base), "--only", "quantserve", "--quick")
     out = tmp_path / "results.md"
     subprocess.run(
-        [sys.executable, "-m", "benchmarks", "results", str(run), "--out", str(out)], check=True, timeout=60
+        [sys.executable, "-m", "quantserve.benchmarks", "results", str(run), "--out", str(out)],
+        check=True,
+        timeout=60,
     )
     text = out.read_text()
-    assert "python -m benchmarks peers" in text
+    assert "quantserve benchmarks peers" in text
     assert "| quantserve |" in text
 
 
@@ -136,7 +138,17 @@ def words(process: psutil.Process) -> list[str]:
 def test_no_server_outlives_the_program(launcher: Path, tmp_path: Path, how: signal.Signals) -> None:
     base = checkpoint(tmp_path / "slow-base")
     env = {**os.environ, "QUANTSERVE_SERVING_PYTHON": str(launcher)}
-    argv = [sys.executable, "-m", "benchmarks", "peers", str(base), "--only", "quantserve", "--users", "1"]
+    argv = [
+        sys.executable,
+        "-m",
+        "quantserve.benchmarks",
+        "peers",
+        str(base),
+        "--only",
+        "quantserve",
+        "--users",
+        "1",
+    ]
     argv += ["--workload", "synthetic:prompt=8,output=200", "--out", str(tmp_path / "runs")]
     program = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     root = psutil.Process(program.pid)

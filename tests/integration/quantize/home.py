@@ -30,7 +30,7 @@ class Home:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         search = os.pathsep.join(filter(None, [self.path_first, str(ROOT)]))
         return subprocess.Popen(
-            [PYTHON, "-m", "quantize", *arguments],
+            [PYTHON, "-m", "quantserve.quantize", *arguments],
             cwd=self.path,
             env={**os.environ, "PYTHONPATH": search, **NO_ENGINE, **environment},
             stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from serving.amx import request_tiles
+from quantserve.serving.amx import request_tiles
 
 request_tiles()
 

@@ -20,9 +20,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from quantize.methods import packing
-from quantize.methods.grid import GridOptions
-from quantize.methods.rounding import Quantized, round_to_nearest
+from quantserve.quantize.methods import packing
+from quantserve.quantize.methods.grid import GridOptions
+from quantserve.quantize.methods.rounding import Quantized, round_to_nearest
 
 SIZE = 32
 

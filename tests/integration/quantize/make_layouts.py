@@ -22,17 +22,17 @@ from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_in
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from quantize.calibration.documents import Document, Group
-from quantize.methods import find, grid, make_options
-from quantize.methods.grid import GridOptions, choose
-from quantize.methods.layer_files import LayerFiles
-from quantize.methods.moments import Inputs, output_loss
-from quantize.methods.rounding import round_to_nearest, round_with_feedback
-from quantize.methods.run_method import quantize
-from quantize.methods.scaling import awq_scale
-from quantize.models.checks import check_checkpoint
-from quantize.models.inspect import inspect
-from quantize.worker.job import Job
+from quantserve.quantize.calibration.documents import Document, Group
+from quantserve.quantize.methods import find, grid, make_options
+from quantserve.quantize.methods.grid import GridOptions, choose
+from quantserve.quantize.methods.layer_files import LayerFiles
+from quantserve.quantize.methods.moments import Inputs, output_loss
+from quantserve.quantize.methods.rounding import round_to_nearest, round_with_feedback
+from quantserve.quantize.methods.run_method import quantize
+from quantserve.quantize.methods.scaling import awq_scale
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.models.inspect import inspect
+from quantserve.quantize.worker.job import Job
 from tests.integration.quantize.load_with_transformers import dequantize
 from tests.integration.quantize.make_layouts_cases import CASES, PROMPT
 

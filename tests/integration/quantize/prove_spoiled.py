@@ -17,14 +17,14 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import load_file, save_file
 
-from quantize.artifact import read_manifest
-from quantize.methods import METHODS
-from quantize.methods.assemble import read_config, stored_dtype
-from quantize.methods.keep import KEPT_BITS
-from quantize.methods.recipes import layout_of
-from quantize.models.checks import check_checkpoint
-from quantize.models.inspect import inspect
-from quantize.proof.prove import ProofFailed, prove
+from quantserve.quantize.artifact import read_manifest
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.methods.assemble import read_config, stored_dtype
+from quantserve.quantize.methods.keep import KEPT_BITS
+from quantserve.quantize.methods.recipes import layout_of
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.models.inspect import inspect
+from quantserve.quantize.proof.prove import ProofFailed, prove
 
 Tensors = dict[str, torch.Tensor]
 LAYER = "model.layers.1"

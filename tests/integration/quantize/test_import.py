@@ -88,7 +88,7 @@ def test_a_quantized_checkpoint_is_not_quantized_again(home: Home) -> None:
 def test_reordered_columns_are_refused_with_the_conversion(home: Home) -> None:
     status, _, err = home.call("import", "hub/autogptq", "--target", "cpu")
     assert status == 2
-    assert "python -m quantize import hub/autogptq --requantize" in " ".join(err.split())
+    assert "quantserve quantize import hub/autogptq --requantize" in " ".join(err.split())
     assert not (home.path / "artifacts" / "autogptq").exists()
 
 
@@ -104,7 +104,7 @@ def test_the_conversion_gives_static_order_near_the_weights_it_began_with(home: 
 
 def test_dequantizing_follows_the_order_on_disk(home: Home) -> None:
     done = subprocess.run(
-        [PYTHON, "-m", "quantize.importing", "hub/autogptq", "plain"],
+        [PYTHON, "-m", "quantserve.quantize.importing", "hub/autogptq", "plain"],
         cwd=home.path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

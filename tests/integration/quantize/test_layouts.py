@@ -89,7 +89,7 @@ def asked(home: Path, made: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
     first, *_ = directories.values()
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     plan = subprocess.run(
-        [SERVING, "-m", "serving", "plan", first, "--json"],
+        [SERVING, "-m", "quantserve.serving", "plan", first, "--json"],
         cwd=home,
         env=variables,
         capture_output=True,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantize.gate.config import GateConfig, Measurement
-from quantize.models.source import content_hash
+from quantserve.quantize.artifact import Manifest, Parent, file_records, now, write_manifest
+from quantserve.quantize.gate.config import GateConfig, Measurement
+from quantserve.quantize.models.source import content_hash
 from tests.integration.quantize_gate.fake_serving import ASKED
 
 Make = Callable[..., Path]

@@ -32,7 +32,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from quantize.gate.facts import verdict_facts
+from quantserve.quantize.gate.facts import verdict_facts
 
 VOCABULARY = 1000
 ASKED = 40

@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from quantize.gate.config import GateConfig, Measurement
-from quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.gate.config import GateConfig, Measurement
+from quantserve.quantize.gate.run import Limits, gate_artifact
 
 SMALL = Measurement(
     passages=6,

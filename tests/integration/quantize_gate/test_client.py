@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from quantize.gate.client import Client
-from quantize.gate.errors import BadReply, EngineFailed
+from quantserve.quantize.gate.client import Client
+from quantserve.quantize.gate.errors import BadReply, EngineFailed
 from tests.integration.quantize_gate.fake_serving import start
 
 Connect = Callable[..., Client]

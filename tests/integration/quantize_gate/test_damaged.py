@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import file_records, read_manifest, write_manifest
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits, gate_artifact
-from quantize.gate.verdict import Verdict
+from quantserve.quantize.artifact import file_records, read_manifest, write_manifest
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.gate.verdict import Verdict
 from tests.integration.quantize_gate.conftest import Make
 from tests.integration.quantize_gate.test_gate import starts
 

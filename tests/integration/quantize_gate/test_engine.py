@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantize.models.source import content_hash
+from quantserve.quantize.artifact import Manifest, Parent, file_records, now, write_manifest
+from quantserve.quantize.models.source import content_hash
 from tests.tiny_llama import write_tiny_llama
 
 pytestmark = pytest.mark.engine

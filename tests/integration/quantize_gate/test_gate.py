@@ -13,9 +13,9 @@ import psutil
 import pytest
 import typer
 
-from core.errors import InputError
-from core.files import sha256_file
-from quantize.artifact import (
+from quantserve.core.errors import InputError
+from quantserve.core.files import sha256_file
+from quantserve.quantize.artifact import (
     ArtifactError,
     FileRecord,
     check_files,
@@ -23,12 +23,12 @@ from quantize.artifact import (
     read_report,
     write_manifest,
 )
-from quantize.gate.command import gate as gate_command
-from quantize.gate.config import GateConfig
-from quantize.gate.errors import GateError, TasksFailed
-from quantize.gate.run import Limits, gate_artifact
-from quantize.gate.tasks import TaskPlan
-from quantize.gate.verdict import Verdict
+from quantserve.quantize.gate.command import gate as gate_command
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.errors import GateError, TasksFailed
+from quantserve.quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.gate.tasks import TaskPlan
+from quantserve.quantize.gate.verdict import Verdict
 from tests.integration.quantize_gate.conftest import Make
 
 KEYS = {
@@ -213,7 +213,7 @@ def test_engines_that_do_not_fit_together_take_turns(
 def test_taking_turns_both_are_measured_on_the_tokens_of_the_base(
     config: GateConfig, make_artifact: Make, monkeypatch: pytest.MonkeyPatch, reads: int
 ) -> None:
-    monkeypatch.setattr("quantize.gate.room.available_bytes", lambda: 0)
+    monkeypatch.setattr("quantserve.quantize.gate.room.available_bytes", lambda: 0)
 
     report = gate_artifact(make_artifact(reads=reads), None, config, Limits()).report
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits, gate_artifact
-from quantize.gate.verdict import Verdict
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.gate.verdict import Verdict
 from tests.integration.quantize_gate.conftest import Make
 from tests.integration.quantize_gate.test_gate import forget_what_was_found, starts
 

@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def auto(home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     done = subprocess.run(
-        [PYTHON, "-m", "quantize", "auto", "--model", "models/tiny", *words],
+        [PYTHON, "-m", "quantserve.quantize", "auto", "--model", "models/tiny", *words],
         cwd=home,
         env={**os.environ, "PYTHONPATH": str(ROOT), "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
         capture_output=True,
@@ -78,7 +78,7 @@ def test_the_first_step_within_the_goal_is_chosen_and_a_second_run_finds_it(home
 
 def test_the_benchmark_prints_every_figure_and_which_targets_they_meet(home: Path) -> None:
     done = subprocess.run(
-        [PYTHON, "-m", "quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
+        [PYTHON, "-m", "quantserve.quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
         cwd=home,
         env={**os.environ, "PYTHONPATH": str(ROOT), "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
         capture_output=True,

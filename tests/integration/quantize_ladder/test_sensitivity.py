@@ -18,8 +18,8 @@ PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from quantize.config import CalibrationOptions
-from quantize.ladder.sensitivity import layer_losses
+from quantserve.quantize.config import CalibrationOptions
+from quantserve.quantize.ladder.sensitivity import layer_losses
 print(json.dumps(layer_losses(Path("tiny"), CalibrationOptions(), Path("run"))))
 """
 

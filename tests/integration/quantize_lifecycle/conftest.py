@@ -21,7 +21,7 @@ PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Program:
-    """`python -m quantize` in a folder of its own."""
+    """`quantserve quantize` in a folder of its own."""
 
     path: Path
     environment: dict[str, str]
@@ -29,7 +29,7 @@ class Program:
     def __call__(self, *arguments: str | Path, **environment: str) -> tuple[int, dict[str, Any], str]:
         """Return the exit status, the last line's JSON and what people saw, on one line."""
         done = subprocess.run(
-            [PYTHON, "-m", "quantize", *arguments],
+            [PYTHON, "-m", "quantserve.quantize", *arguments],
             cwd=self.path,
             env={**self.environment, **environment},
             capture_output=True,

@@ -16,9 +16,9 @@ LOAD = """
 import json
 from dataclasses import asdict
 from pathlib import Path
-from core.errors import QuantserveError
-from quantize.calibration.sources import load
-from quantize.config import CalibrationOptions
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.calibration.sources import load
+from quantserve.quantize.config import CalibrationOptions
 
 def loaded(sources):
     options = CalibrationOptions(tuple(sources), sequences=4, sequence_tokens=64)

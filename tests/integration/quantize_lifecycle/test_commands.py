@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from quantize.artifact import promote
+from quantserve.quantize.artifact import promote
 from tests.integration.quantize_lifecycle.conftest import Program
 from tests.unit.quantize.made import make_artifact
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.models.checks import check_checkpoint
+from quantserve.quantize.models.checks import check_checkpoint
 from tests.integration.quantize_lifecycle.conftest import Program
 from tests.unit.quantize.checkpoints import make_checkpoint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import check_files, read_manifest, read_report
+from quantserve.quantize.artifact import check_files, read_manifest, read_report
 from tests.fakes.hub import FakeHub
 from tests.integration.quantize_lifecycle.conftest import Program
 from tests.unit.quantize.made import make_artifact
@@ -94,8 +94,8 @@ def pulled(program: Program, *references: str) -> list[str]:
 PULLS = """
 import json
 from pathlib import Path
-from core.errors import QuantserveError
-from quantize.lifecycle.hub import pull
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.lifecycle.hub import pull
 
 def pulled(reference):
     try:
@@ -167,7 +167,7 @@ def test_what_is_not_there_is_said(program: Program, hub: FakeHub) -> None:
     hub.put("models", "o/plain", {"config.json": b"{}"})
     absent, plain, revision, nonsense = pulled(program, "o/absent", "o/plain", "o/plain@v9", "a/b/c")
     assert "The hub has no artifact o/absent" in absent
-    assert "python -m quantize model o/plain" in plain
+    assert "quantserve quantize model o/plain" in plain
     assert "not in that revision" in revision
     assert "is not a hub id" in nonsense
 

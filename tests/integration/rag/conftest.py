@@ -19,11 +19,11 @@ import psycopg2
 import pytest
 from fpdf import FPDF
 
-from rag.config import EmbeddingConfig, RagConfig
-from rag.embedding.backend import Embedder, load_embedder
-from rag.embedding.unpack import unpack
-from rag.ingest import index_paths
-from rag.store.postgres.connection import engine_of
+from quantserve.rag.config import EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import Embedder, load_embedder
+from quantserve.rag.embedding.unpack import unpack
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.store.postgres.connection import engine_of
 from tests.fakes.openai_server import Behaviour, FakeServer
 
 ROOT = Path(__file__).parents[3]
@@ -104,10 +104,10 @@ def documents(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rag(tmp_path: Path, embedding_model: Path) -> Rag:
-    """Run `python -m rag` with its index under tmp_path."""
+    """Run `quantserve rag` with its index under tmp_path."""
 
     def run(*arguments: str | Path, stdin: str | None = None, timeout_s: float = 120, **env: str) -> Ran:
-        command = [sys.executable, "-m", "rag", *map(str, arguments)]
+        command = [sys.executable, "-m", "quantserve.rag", *map(str, arguments)]
         if arguments[0] not in ("embedding-model",):
             command += ["--index-dir", str(tmp_path / "index")]
         done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag.config import EmbeddingConfig
+from quantserve.rag.config import EmbeddingConfig
 
 DIMENSION = 16
 

@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from core.console import emit_json
-from rag.answer import Answer, Answerer
-from rag.config import AnswerConfig, AnswerMode, CacheConfig, EmbeddingConfig, RagConfig
-from rag.embedding.backend import load_embedder
-from rag.ingest import index_paths
-from rag.llm import ModelServer
-from rag.retrieve import Searcher
-from rag.store.generation import IndexStore
+from quantserve.core.console import emit_json
+from quantserve.rag.answer import Answer, Answerer
+from quantserve.rag.config import AnswerConfig, AnswerMode, CacheConfig, EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import load_embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.llm import ModelServer
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.generation import IndexStore
 
 ROOT = Path(__file__).parents[3]
 INJECTIONS = ROOT / "tests/data/rag/injections.jsonl"

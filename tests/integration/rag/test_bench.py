@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import servers
-from benchmarks.errors import BadOption
-from benchmarks.programs import rag, rag_report
-from benchmarks.programs.common import RunOptions
-from benchmarks.store import Run
-from rag.config import RagConfig
+from quantserve.benchmarks import servers
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.programs import rag, rag_report
+from quantserve.benchmarks.programs.common import RunOptions
+from quantserve.benchmarks.store import Run
+from quantserve.rag.config import RagConfig
 from tests.fakes.openai_server import FakeServer
 
 pytestmark = pytest.mark.usefixtures("indexed")

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.errors import InputError
-from rag.config import RagConfig, SplitConfig
-from rag.ingest import index_paths, remove_documents
-from rag.loaders.isolated import IsolatedReader
-from rag.store.base import Index, open_store
-from rag.store.words import words_of
+from quantserve.core.errors import InputError
+from quantserve.rag.config import RagConfig, SplitConfig
+from quantserve.rag.ingest import index_paths, remove_documents
+from quantserve.rag.loaders.isolated import IsolatedReader
+from quantserve.rag.store.base import Index, open_store
+from quantserve.rag.store.words import words_of
 from tests.integration.rag.fake_model import HashEmbedder, fake_model, vector_of
 
 NAMES = st.sampled_from(["a.txt", "b.md", "deep/c.txt", "d.csv"])
@@ -27,12 +27,12 @@ WORDS = ("lighthouse", "harbour", "keeper", "storm", "발전기", "회의실", "
 SENTENCES = st.lists(st.sampled_from(WORDS), min_size=3, max_size=6).map(lambda words: " ".join(words) + ".")
 TEXTS = st.lists(SENTENCES, min_size=1, max_size=6).map("\n\n".join)
 CRASHES = (
-    "rag.ingest.build.Build._keep",
-    "rag.ingest.build.Build._write_vectors",
-    "rag.store.vector_writer.VectorWriter.finish",
-    "rag.store.words.write_words",
-    "rag.ingest.build.write_json",
-    "rag.store.generation.point_symlink",
+    "quantserve.rag.ingest.build.Build._keep",
+    "quantserve.rag.ingest.build.Build._write_vectors",
+    "quantserve.rag.store.vector_writer.VectorWriter.finish",
+    "quantserve.rag.store.words.write_words",
+    "quantserve.rag.ingest.build.write_json",
+    "quantserve.rag.store.generation.point_symlink",
     "tests.integration.rag.fake_model.HashEmbedder.embed_passages",
 )
 THEN = st.sampled_from(["index", "index", "index", "nothing", *CRASHES])
@@ -191,7 +191,7 @@ def test_the_same_holds_in_the_shared_store(database: str, tmp_path: Path) -> No
     indexed()
     write("b.txt", "등대 발전기", "회의실 연차")
     before = dict(documents)
-    for point in ("rag.store.words.write_words", "rag.store.postgres.copy._copy_words"):
+    for point in ("quantserve.rag.store.words.write_words", "quantserve.rag.store.postgres.copy._copy_words"):
         with patch(point, side_effect=Crash), pytest.raises(Crash):
             index_paths([folder], config, load_model=HashEmbedder, reader=READER)
     check(open_store(config).open(), {path: text for path, text in before.items() if path.endswith("a.txt")})

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from rag.config import EmbeddingConfig, RagConfig
-from rag.embedding.backend import Embedder, fingerprint, load_embedder
-from rag.embedding.int8 import int8_graph
-from rag.embedding.trial import try_backend
-from rag.errors import IndexMismatch, ServerUnavailable
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
+from quantserve.rag.config import EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import Embedder, fingerprint, load_embedder
+from quantserve.rag.embedding.int8 import int8_graph
+from quantserve.rag.embedding.trial import try_backend
+from quantserve.rag.errors import IndexMismatch, ServerUnavailable
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
 
 TEXTS = [
     "양자화는 가중치를 4비트로 줄인다.",

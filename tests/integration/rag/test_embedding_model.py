@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag.config import EmbeddingConfig
-from rag.embedding.backend import Embedder, fingerprint
-from rag.embedding.unpack import source_of, unpack
-from rag.errors import EmbeddingModelError
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.backend import Embedder, fingerprint
+from quantserve.rag.embedding.unpack import source_of, unpack
+from quantserve.rag.errors import EmbeddingModelError
 
 SENTENCES = [
     "양자화는 가중치를 4비트로 줄인다.",
@@ -75,8 +75,8 @@ print(json.dumps({"query": model.query(texts).tolist(), "passage": model.passage
 _LLAMA_INDEX = """
 import json, sys
 from pathlib import Path
-from rag.config import EmbeddingConfig
-from rag.embedding.backend import load_embedder
+from quantserve.rag.config import EmbeddingConfig
+from quantserve.rag.embedding.backend import load_embedder
 texts = json.load(sys.stdin)
 model = load_embedder(EmbeddingConfig(model=Path(sys.argv[1]), backend="huggingface"))
 queries, passages = model.embed_queries(texts[:5]), model.embed_passages(texts)

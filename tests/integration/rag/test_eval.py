@@ -1,4 +1,4 @@
-"""`python -m rag eval` as users run it, on a small index with known answers."""
+"""`quantserve rag eval` as users run it, on a small index with known answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.trust.calibration import calibration_of
+from quantserve.rag.config import RagConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.trust.calibration import calibration_of
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import Rag
 

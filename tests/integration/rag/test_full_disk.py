@@ -14,10 +14,10 @@ from tests.integration.rag.conftest import ROOT
 _INDEX = """
 import resource, subprocess, sys
 from pathlib import Path
-from core.errors import ResourceError
-from rag.config import RagConfig
-from rag.ingest import index_paths
-from rag.store.base import open_store
+from quantserve.core.errors import ResourceError
+from quantserve.rag.config import RagConfig
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 root, index, kind, *sizes = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]
@@ -90,7 +90,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(
     document = tmp_path / "a.txt"
     document.write_text("x")
     (tmp_path / "disk").mkdir()
-    command = [*prefix, sys.executable, "-m", "rag", "index", str(document)]
+    command = [*prefix, sys.executable, "-m", "quantserve.rag", "index", str(document)]
     environment = {**os.environ, "DISK": str(tmp_path / "disk")}
     done = subprocess.run(
         [*command, "--index-dir", str(tmp_path / index)],

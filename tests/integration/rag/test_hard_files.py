@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import InputError
-from rag.config import RagConfig
-from rag.ingest import index_paths
-from rag.ingest.names import upload_name
-from rag.store.base import open_store
+from quantserve.core.errors import InputError
+from quantserve.rag.config import RagConfig
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.ingest.names import upload_name
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.conftest import ROOT, write_pdf
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
@@ -66,8 +66,8 @@ def test_every_bad_file_is_named_and_stops_nothing(light: RagConfig, folder: Pat
 _INDEX_CSV = """
 import json, re, sys
 from pathlib import Path
-from rag.config import RagConfig, SplitConfig
-from rag.ingest import index_paths
+from quantserve.rag.config import RagConfig, SplitConfig
+from quantserve.rag.ingest import index_paths
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 root = Path(sys.argv[1])

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from core.files import Locked
-from rag.config import EmbeddingConfig, RagConfig, RetrieveConfig, SplitConfig
-from rag.embedding.backend import Embedder
-from rag.errors import IndexMismatch, NoIndex
-from rag.ingest import IndexReport, index_paths
-from rag.retrieve import Searcher
-from rag.store.base import open_store
+from quantserve.core.errors import InputError
+from quantserve.core.files import Locked
+from quantserve.rag.config import EmbeddingConfig, RagConfig, RetrieveConfig, SplitConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.errors import IndexMismatch, NoIndex
+from quantserve.rag.ingest import IndexReport, index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.conftest import ROOT, Rag, write_pdf
 
 
@@ -158,7 +158,7 @@ def test_a_question_by_another_model_is_refused(indexed: IndexReport, stored: Ra
 
 
 def test_no_index_says_how_to_make_one(stored: RagConfig) -> None:
-    with pytest.raises(NoIndex, match="python -m rag index"):
+    with pytest.raises(NoIndex, match="quantserve rag index"):
         Searcher.open(stored)
 
 
@@ -167,7 +167,7 @@ def test_llama_index_retrieves_through_it(
 ) -> None:
     from llama_index.core.postprocessor import SimilarityPostprocessor
 
-    from rag.retrieve.llama import RagRetriever
+    from quantserve.rag.retrieve.llama import RagRetriever
 
     nodes = RagRetriever(searcher(stored, embedder)).retrieve("Where are the spare bulbs?")
     assert nodes[0].metadata["page"] == 2
@@ -182,7 +182,15 @@ def test_kill_9_leaves_the_last_generation_and_the_next_run_finishes(
             f"Document {number}. " + f"A sentence about topic {number}. " * 60
         )
     process = subprocess.Popen(
-        [sys.executable, "-m", "rag", "index", str(documents), "--index-dir", str(stored.index_dir)],
+        [
+            sys.executable,
+            "-m",
+            "quantserve.rag",
+            "index",
+            str(documents),
+            "--index-dir",
+            str(stored.index_dir),
+        ],
         cwd=ROOT,
         env={**os.environ, "EMBED_MODEL": str(stored.embedding.model)},
         stderr=subprocess.DEVNULL,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import RagConfig, ReadConfig
-from rag.errors import UnreadableDocument
-from rag.ingest import index_paths
-from rag.loaders.isolated import IsolatedReader
+from quantserve.rag.config import RagConfig, ReadConfig
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.loaders.isolated import IsolatedReader
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 

@@ -11,11 +11,11 @@ from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 from llama_index.llms.openai_like import OpenAILike
 
-from rag.config import RagConfig, RetrieveConfig, RetrieveMode
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.retrieve.llama import as_query_engine, as_retriever
+from quantserve.rag.config import RagConfig, RetrieveConfig, RetrieveMode
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.retrieve.llama import as_query_engine, as_retriever
 from tests.fakes.openai_server import Behaviour, FakeServer
 
 BULBS = "Where are the spare bulbs?"

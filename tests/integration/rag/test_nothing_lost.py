@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from core.console import console
-from core.errors import InputError
-from rag.commands.index import index
-from rag.config import RagConfig
-from rag.ingest import IndexReport, index_paths
-from rag.ingest.report import passed_over
-from rag.store.base import open_store
+from quantserve.core.console import console
+from quantserve.core.errors import InputError
+from quantserve.rag.commands.index import index
+from quantserve.rag.config import RagConfig
+from quantserve.rag.ingest import IndexReport, index_paths
+from quantserve.rag.ingest.report import passed_over
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 
@@ -115,7 +115,9 @@ def test_the_command_lists_it_for_people_and_programs(
     folder.mkdir()
     (folder / "a.txt").write_text("hi there")
     (folder / "x.epub").write_bytes(b"PK")
-    monkeypatch.setattr("rag.ingest.index_paths", functools.partial(index_paths, load_model=HashEmbedder))
+    monkeypatch.setattr(
+        "quantserve.rag.ingest.index_paths", functools.partial(index_paths, load_model=HashEmbedder)
+    )
     model, backend = light.embedding.model, light.embedding.backend
     with console.capture() as shown:
         index(

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from rag.config import RagConfig, RerankConfig, RetrieveConfig
-from rag.errors import RerankFailed
-from rag.ingest import index_paths
-from rag.rerank.base import load_reranker, rerank_in_time
-from rag.retrieve import Searcher
+from quantserve.rag.config import RagConfig, RerankConfig, RetrieveConfig
+from quantserve.rag.errors import RerankFailed
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.rerank.base import load_reranker, rerank_in_time
+from quantserve.rag.retrieve import Searcher
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 TEXTS = ["the lamp", "a storm comes", "spare bulbs are kept in the cellar", "visitors on sundays", "fog"]

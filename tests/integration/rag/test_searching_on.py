@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import RagConfig, RetrieveConfig, RetrieveMode
-from rag.errors import NoIndex
-from rag.ingest import index_paths
-from rag.retrieve import Condition, Filters, Searcher
-from rag.store.base import open_store
+from quantserve.rag.config import RagConfig, RetrieveConfig, RetrieveMode
+from quantserve.rag.errors import NoIndex
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Condition, Filters, Searcher
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.fake_model import HashEmbedder, fake_model
 
 

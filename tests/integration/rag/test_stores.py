@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import UsageError
-from core.files import Locked, write_json
-from rag.config import RagConfig
-from rag.errors import IndexMismatch, NoIndex, StoreUnavailable
-from rag.retrieve.filters import Condition, Filters
-from rag.store.base import Store, open_store
-from rag.store.chunks import Chunk, ChunkWriter
-from rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings
-from rag.store.vector_writer import VectorWriter
-from rag.store.words import words_of, write_words
+from quantserve.core.errors import UsageError
+from quantserve.core.files import Locked, write_json
+from quantserve.rag.config import RagConfig
+from quantserve.rag.errors import IndexMismatch, NoIndex, StoreUnavailable
+from quantserve.rag.retrieve.filters import Condition, Filters
+from quantserve.rag.store.base import Store, open_store
+from quantserve.rag.store.chunks import Chunk, ChunkWriter
+from quantserve.rag.store.manifest import MANIFEST, FileEntry, IndexManifest, Settings
+from quantserve.rag.store.vector_writer import VectorWriter
+from quantserve.rag.store.words import words_of, write_words
 from tests.integration.rag.conftest import ROOT, Rag
 
 TEXTS = ("양자화한 모델의 크기", "search by words", "회의실 예약", "a\0b")
@@ -167,8 +167,8 @@ def test_an_empty_store_says_how_to_fill_it(store: Store) -> None:
 _DIE = """
 import os, signal, sys
 from pathlib import Path
-from rag.config import RagConfig
-from rag.store.base import open_store
+from quantserve.rag.config import RagConfig
+from quantserve.rag.store.base import open_store
 from tests.integration.rag.test_stores import build
 
 target, attribute = sys.argv[1].rsplit(":")
@@ -185,13 +185,13 @@ POINTS = {
     "faiss": (
         "tests.integration.rag.test_stores:write_words",
         "tests.integration.rag.test_stores:write_json",
-        "rag.store.generation:point_symlink",
+        "quantserve.rag.store.generation:point_symlink",
     ),
     "postgres": (
         "tests.integration.rag.test_stores:write_json",
-        "rag.store.postgres.copy:_copy_words",
+        "quantserve.rag.store.postgres.copy:_copy_words",
         "llama_index.vector_stores.postgres:PGVectorStore.add",
-        "rag.store.postgres.store:PostgresStore._swap",
+        "quantserve.rag.store.postgres.store:PostgresStore._swap",
     ),
 }
 
@@ -221,7 +221,7 @@ def test_kill_9_at_any_point_leaves_the_last_generation(stored: RagConfig) -> No
 def test_what_killed_writers_left_in_the_database_is_removed(database: str) -> None:
     from sqlalchemy import text
 
-    from rag.store.postgres.connection import engine_of
+    from quantserve.rag.store.postgres.connection import engine_of
 
     store = open_store(RagConfig(store=database))
     for number in range(4):
@@ -241,7 +241,7 @@ def test_a_writer_that_lost_its_lock_cannot_publish(database: str) -> None:
     """Its connection dies while it builds; another writer may have published since."""
     from sqlalchemy import text
 
-    from rag.store.postgres.connection import engine_of
+    from quantserve.rag.store.postgres.connection import engine_of
 
     store = open_store(RagConfig(store=database))
     good = publish(store, "good")
@@ -264,7 +264,7 @@ def test_above_the_exact_limit_an_hnsw_index_answers_and_filters_stay_exact(
 ) -> None:
     from sqlalchemy import text
 
-    from rag.store.postgres.connection import engine_of
+    from quantserve.rag.store.postgres.connection import engine_of
 
     for module in ("copy", "generation"):
         monkeypatch.setattr(f"rag.store.postgres.{module}.FLAT_MAX_CHUNKS", 100)

@@ -12,8 +12,8 @@ import json
 import os
 import sys
 
-from serving import zen
-from serving.hardware.system import find_libraries
+from quantserve.serving import zen
+from quantserve.serving.hardware.system import find_libraries
 
 CALLS = 20_000
 

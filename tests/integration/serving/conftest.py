@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.files import one_at_a_time
+from quantserve.core.files import one_at_a_time
 from tests.conftest import SHARED
 from tests.programs import PYTHON, ROOT
 
@@ -56,7 +56,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving() -> Serving:
     def call(*words: str | Path, stdin: str = "", timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PYTHON, "-m", "serving", *map(str, words)],
+            [PYTHON, "-m", "quantserve.serving", *map(str, words)],
             cwd=ROOT,
             input=stdin,
             capture_output=True,
@@ -91,7 +91,9 @@ class Server:
             "--die-with-parent",
             *more,
         ]
-        self.process = subprocess.Popen([PYTHON, "-m", "serving", *words], cwd=ROOT, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [PYTHON, "-m", "quantserve.serving", *words], cwd=ROOT, stderr=subprocess.PIPE
+        )
         ready = wait_for(lambda: ready_file.is_file() or self.process.poll() is not None, READY_TIMEOUT_S)
         if not ready or not ready_file.is_file():
             self.process.kill()

@@ -88,7 +88,7 @@ def main(folder: Path, size_bytes: int, batched_tokens: int) -> None:
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     from vllm import LLM
 
-    from serving.planning.options import read_from_engine
+    from quantserve.serving.planning.options import read_from_engine
 
     found: dict[str, int] = {}
     for name in SHAPES:

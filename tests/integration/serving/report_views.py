@@ -81,8 +81,8 @@ BESIDE: dict[str, dict[str, dict[str, Any]]] = {
 
 def main() -> None:
     os.environ.update({"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "CRITICAL"})
-    from serving.inspect_model import view_of
-    from serving.inspection import words_of
+    from quantserve.serving.inspect_model import view_of
+    from quantserve.serving.inspection import words_of
 
     said: dict[str, dict[str, Any]] = {}
     for name, config in CONFIGS.items():

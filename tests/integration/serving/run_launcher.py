@@ -13,17 +13,17 @@ from pathlib import Path
 
 import typer
 
-from core.console import run_app
-from serving.config import LauncherOptions, ProbeOptions, RestartOptions
-from serving.guard.internal import use_internal_key
-from serving.guard.keys import digest
-from serving.guard.settings import VARIABLE, GuardSettings
-from serving.ports import url_of
-from serving.processes import start_ticks
-from serving.state import ServerState
-from serving.supervise.launcher import Launcher
-from serving.supervise.listener import Listener
-from serving.tls import Tls
+from quantserve.core.console import run_app
+from quantserve.serving.config import LauncherOptions, ProbeOptions, RestartOptions
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.guard.keys import digest
+from quantserve.serving.guard.settings import VARIABLE, GuardSettings
+from quantserve.serving.ports import url_of
+from quantserve.serving.processes import start_ticks
+from quantserve.serving.state import ServerState
+from quantserve.serving.supervise.launcher import Launcher
+from quantserve.serving.supervise.listener import Listener
+from quantserve.serving.tls import Tls
 
 ENGINE = Path(__file__).with_name("fake_engine.py")
 app = typer.Typer()

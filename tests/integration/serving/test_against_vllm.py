@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from serving.guard.keys import KeyFile, write_keys
-from serving.guard.middleware import Guard
-from serving.guard.paths import ALLOWED
-from serving.guard.settings import GuardSettings
-from serving.kv import KvLayout, block_tokens, kv_estimate
-from serving.model import read_model_facts
-from serving.planning.options import known_options
+from quantserve.serving.guard.keys import KeyFile, write_keys
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.paths import ALLOWED
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.kv import KvLayout, block_tokens, kv_estimate
+from quantserve.serving.model import read_model_facts
+from quantserve.serving.planning.options import known_options
 from tests.integration.serving.guard.app import METHODS
 from tests.integration.serving.guard.test_doors import Behind, call
 from tests.programs import told_by

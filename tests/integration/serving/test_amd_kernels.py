@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.hardware.system import read_cpuinfo
+from quantserve.serving.hardware.system import read_cpuinfo
 from tests.programs import told_by
 
 pytestmark = pytest.mark.engine

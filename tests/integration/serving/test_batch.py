@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from serving import offline
-from serving.__main__ import app
-from serving.batch.run import BatchOptions, BatchResult, run_batch
-from serving.errors import NotRunning, ServingError
+from quantserve.serving import offline
+from quantserve.serving.__main__ import app
+from quantserve.serving.batch.run import BatchOptions, BatchResult, run_batch
+from quantserve.serving.errors import NotRunning, ServingError
 from tests.fakes.openai_server import Behaviour, FakeServer
 
 FAST = BatchOptions(concurrency=4, retries=2, timeout_s=20)
@@ -159,6 +159,8 @@ def test_no_server_says_how_to_start_one() -> None:
 
 
 def test_importing_the_package_and_its_lists_is_light() -> None:
-    program = "import sys; import serving; from serving import offline; print('openai' in sys.modules)"
+    program = (
+        "import sys; import serving; from quantserve.serving import offline; print('openai' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from serving import offline
+from quantserve.serving import offline
 from tests.integration.serving.conftest import Server, started_together
 from tests.programs import ROOT
 
@@ -26,7 +26,7 @@ def e5_small() -> Path:
     """The default embedding model, unpacked where it is not yet (seven seconds)."""
     directory = ROOT / "models" / MODEL
     if not (directory / "modules.json").is_file():
-        words = [sys.executable, "-m", "rag", "embedding-model"]
+        words = [sys.executable, "-m", "quantserve.rag", "embedding-model"]
         subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=180)
     return directory
 

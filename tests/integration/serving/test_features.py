@@ -12,7 +12,7 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
 from tests.integration.serving.conftest import Server, Serving
 
 pytestmark = pytest.mark.engine

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import Manifest, file_records, now, write_manifest
+from quantserve.quantize.artifact import Manifest, file_records, now, write_manifest
 from tests.integration.serving.conftest import Serving
 from tests.programs import ROOT
 
@@ -75,11 +75,11 @@ def test_artifact_with_a_changed_byte_is_refused(serving: Serving, artifact: Pat
 def test_a_python_without_the_engine_says_which_to_take(
     tiny_model: Path, run_dir: Path, command: tuple[str, ...]
 ) -> None:
-    words = [sys.executable, "-m", "serving", *command, str(tiny_model), "--run-dir", str(run_dir)]
+    words = [sys.executable, "-m", "quantserve.serving", *command, str(tiny_model), "--run-dir", str(run_dir)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert " ".join(done.stderr.split()).endswith(
-        "vLLM is not in this Python. Run it by .venvs/serving/bin/python -m serving, after make setup"
+        "vLLM is not in this Python. Run it by .venvs/serving/bin/quantserve serving, after make setup"
     )
 
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving import offline
-from serving.hardware.system import find_libraries
+from quantserve.serving import offline
+from quantserve.serving.hardware.system import find_libraries
 from tests.programs import PYTHON, ROOT, told_by
 
 pytestmark = pytest.mark.engine
@@ -37,7 +37,7 @@ def batch(tiny_model: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFact
     body = {"prompt": [5, 6, 7, 8] * 20, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
     lines = [{"custom_id": f"id-{number}", "url": "/v1/completions", "body": body} for number in range(6)]
     source.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    words = [PYTHON, "-m", "serving", "batch", source, out, tiny_model, "--profile", profile]
+    words = [PYTHON, "-m", "quantserve.serving", "batch", source, out, tiny_model, "--profile", profile]
     process = subprocess.Popen(
         [*map(str, words), "--run-dir", str(run_dir)],
         cwd=ROOT,
@@ -67,7 +67,7 @@ def accepted(url: str) -> tuple[float, float]:
 def test_draft_model_that_is_the_model_itself_guesses_right(
     tiny_model: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.temporary.sys.executable", PYTHON)
+    monkeypatch.setattr("quantserve.serving.temporary.sys.executable", PYTHON)
     profile = tmp_path / "draft.yaml"
     wish = f"speculation: {{method: draft_model, tokens: 3, draft: {tiny_model}}}\n"
     profile.write_text(HEAD + wish, encoding="utf-8")

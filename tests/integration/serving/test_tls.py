@@ -11,8 +11,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.replicas.public_port import listen
-from serving.tls import Tls, client_context
+from quantserve.serving.replicas.public_port import listen
+from quantserve.serving.tls import Tls, client_context
 from tests.integration.serving.certificates import make_certificate
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.launched import Launched
@@ -141,8 +141,8 @@ def test_replicas_are_started_without_tls_and_their_supervisor_has_it(
     script = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from serving.config import RunDirectory, ServeOptions\n"
-        "from serving.replicas.fitting import fit_replicas\n"
+        "from quantserve.serving.config import RunDirectory, ServeOptions\n"
+        "from quantserve.serving.replicas.fitting import fit_replicas\n"
         "words = ('--ssl-certfile', sys.argv[2], '--ssl-keyfile', sys.argv[3], '--seed', '1')\n"
         "options = ServeOptions(replicas=2, vllm_args=words)\n"
         "fit = fit_replicas(Path(sys.argv[1]), options, RunDirectory(Path(sys.argv[4])))\n"

@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
-from serving.errors import EngineDied
-from serving.profiles import Profile
-from serving.tune.engines import Engines
-from serving.tune.measure import Work, figures, score
+from quantserve.serving.errors import EngineDied
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.engines import Engines
+from quantserve.serving.tune.measure import Work, figures, score
 from tests.programs import ROOT
 
 

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from core.files import write_json
-from serving.ports import claim_port
-from serving.profiles import load_profile
+from quantserve.core.files import write_json
+from quantserve.serving.ports import claim_port
+from quantserve.serving.profiles import load_profile
 from tests.fakes_load.behaviour import Knobs
 from tests.fakes_load.server import serve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.records import Record
+from quantserve.benchmarks.records import Record
 
 
 def record(

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.client.trouble import Seen, malformed
-from benchmarks.errors import ServerUnusable, TargetMissed
-from benchmarks.metrics.paired import paired_ratio, typical
-from benchmarks.peers.guarded import Planned, bare
-from benchmarks.programs import guard, serving, soak
-from benchmarks.programs.soak import SoakOptions, Window, halves
+from quantserve.benchmarks.client.trouble import Seen, malformed
+from quantserve.benchmarks.errors import ServerUnusable, TargetMissed
+from quantserve.benchmarks.metrics.paired import paired_ratio, typical
+from quantserve.benchmarks.peers.guarded import Planned, bare
+from quantserve.benchmarks.programs import guard, serving, soak
+from quantserve.benchmarks.programs.soak import SoakOptions, Window, halves
 
 
 def point(subject: str, users: int, *speeds: float) -> dict[str, Any]:

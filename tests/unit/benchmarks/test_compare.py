@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from benchmarks.compare.change import batch_means, change
-from benchmarks.compare.command import match
-from benchmarks.compare.limits import parse
-from benchmarks.errors import BadOption
-from benchmarks.metrics.compute import Slo
-from benchmarks.records import Record
+from quantserve.benchmarks.compare.change import batch_means, change
+from quantserve.benchmarks.compare.command import match
+from quantserve.benchmarks.compare.limits import parse
+from quantserve.benchmarks.errors import BadOption
+from quantserve.benchmarks.metrics.compute import Slo
+from quantserve.benchmarks.records import Record
 from tests.unit.benchmarks.build import failed, record
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.metrics.compute import Slo, point, rates, window_s
+from quantserve.benchmarks.metrics.compute import Slo, point, rates, window_s
 from tests.unit.benchmarks.build import failed, record
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.plan import Task, Turn
-from benchmarks.programs.crosscheck import sections
-from benchmarks.programs.instruments import Job, from_guidellm, from_vllm
-from benchmarks.servers import Server
-from benchmarks.store import Run
+from quantserve.benchmarks.plan import Task, Turn
+from quantserve.benchmarks.programs.crosscheck import sections
+from quantserve.benchmarks.programs.instruments import Job, from_guidellm, from_vllm
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Run
 
 
 def test_both_others_are_asked_for_the_same_lengths() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metrics import latency
+from quantserve.benchmarks.metrics import latency
 from tests.unit.benchmarks.build import failed, record
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.errors import BadOption, BadRun
-from benchmarks.load import arrivals, sweep
-from benchmarks.load.spec import parse
+from quantserve.benchmarks.errors import BadOption, BadRun
+from quantserve.benchmarks.load import arrivals, sweep
+from quantserve.benchmarks.load.spec import parse
 
 
 def test_constant_is_evenly_spaced() -> None:

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from benchmarks.observe import gpu, processes, prometheus
-from benchmarks.observe.summary import summarise
+from quantserve.benchmarks.observe import gpu, processes, prometheus
+from quantserve.benchmarks.observe.summary import summarise
 
 
 def test_known_series_are_read_and_engines_added_up() -> None:

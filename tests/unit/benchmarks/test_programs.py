@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cells import Cell
-from benchmarks.errors import BadOption, BadRun
-from benchmarks.peers import build_llama, commands
-from benchmarks.programs.artifacts import facts
-from benchmarks.programs.common import parse_slo
-from benchmarks.programs.quant import cost_per_million, faster_where, known_pairs
-from benchmarks.report.slots import Stay, lanes, usefulness
-from benchmarks.report.table import Table
-from benchmarks.servers import public
-from benchmarks.store import Measured
-from core.speed import SpeedPair, crossover
+from quantserve.benchmarks.cells import Cell
+from quantserve.benchmarks.errors import BadOption, BadRun
+from quantserve.benchmarks.peers import build_llama, commands
+from quantserve.benchmarks.programs.artifacts import facts
+from quantserve.benchmarks.programs.common import parse_slo
+from quantserve.benchmarks.programs.quant import cost_per_million, faster_where, known_pairs
+from quantserve.benchmarks.report.slots import Stay, lanes, usefulness
+from quantserve.benchmarks.report.table import Table
+from quantserve.benchmarks.servers import public
+from quantserve.benchmarks.store import Measured
+from quantserve.core.speed import SpeedPair, crossover
 from tests.unit.benchmarks.build import record
 
 CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.programs.corpus import exact_neighbours, made_vectors, measure_corpus
-from benchmarks.programs.retrieval import search_table, sections, target_rows, targets_met
-from benchmarks.report.results import chapter
-from benchmarks.report.write import write
-from benchmarks.servers import ROOT
-from benchmarks.store import Run
+from quantserve.benchmarks.programs.corpus import exact_neighbours, made_vectors, measure_corpus
+from quantserve.benchmarks.programs.retrieval import search_table, sections, target_rows, targets_met
+from quantserve.benchmarks.report.results import chapter
+from quantserve.benchmarks.report.write import write
+from quantserve.benchmarks.servers import ROOT
+from quantserve.benchmarks.store import Run
 
 EMBEDDING = {"chosen": "onnx-int8", "backends": {"onnx-int8": {"passages_per_s": 21.0, "query_ms_p50": 11.0}}}
 SEARCH = {

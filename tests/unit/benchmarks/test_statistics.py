@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.metrics.statistics import (
+from quantserve.benchmarks.metrics.statistics import (
     effective_count,
     interval,
     mean_interval,

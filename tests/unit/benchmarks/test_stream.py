@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.client.stream import events, parse
-from benchmarks.records import Failure
+from quantserve.benchmarks.client.stream import events, parse
+from quantserve.benchmarks.records import Failure
 
 
 def data(value: Any) -> bytes:

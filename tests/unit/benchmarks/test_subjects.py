@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.errors import ServerUnusable
-from benchmarks.measure import Bench
-from benchmarks.programs import subjects
-from benchmarks.programs.common import RunOptions
-from benchmarks.programs.subjects import Subject, alternate
-from benchmarks.servers import Server
-from benchmarks.store import Run
+from quantserve.benchmarks.errors import ServerUnusable
+from quantserve.benchmarks.measure import Bench
+from quantserve.benchmarks.programs import subjects
+from quantserve.benchmarks.programs.common import RunOptions
+from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.servers import Server
+from quantserve.benchmarks.store import Run
 
 
 @pytest.fixture

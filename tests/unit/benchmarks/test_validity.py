@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record
-from benchmarks.validity import Evidence, Reason, Verdict, judge, judge_steady, unknown, verdict
+from quantserve.benchmarks.records import Record
+from quantserve.benchmarks.validity import Evidence, Reason, Verdict, judge, judge_steady, unknown, verdict
 from tests.unit.benchmarks.build import failed, record
 
 

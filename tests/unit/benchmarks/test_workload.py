@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.errors import BadOption, BadRun
-from benchmarks.workload import files
-from benchmarks.workload.spec import parse
-from benchmarks.workload.synthetic import Spread, Synthetic, make
+from quantserve.benchmarks.errors import BadOption, BadRun
+from quantserve.benchmarks.workload import files
+from quantserve.benchmarks.workload.spec import parse
+from quantserve.benchmarks.workload.synthetic import Spread, Synthetic, make
 
 
 def words(text: str | list[dict[str, Any]]) -> int:

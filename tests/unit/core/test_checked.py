@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from core.checked import Checked, Range
-from core.errors import UsageError
+from quantserve.core.checked import Checked, Range
+from quantserve.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.checkpoints import artifact_name, find_weights, hub_id, model_id, model_name, tensor_infos
-from core.errors import InputError, UsageError
+from quantserve.core.checkpoints import (
+    artifact_name,
+    find_weights,
+    hub_id,
+    model_id,
+    model_name,
+    tensor_infos,
+)
+from quantserve.core.errors import InputError, UsageError
 from tests.unit.quantize.checkpoints import safetensors_bytes
 
 INDEX = "model.safetensors.index.json"

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import typer
-from core.console import console, emit_json, run_app
-from core.errors import InputError, ResourceError
+from quantserve.core.console import console, emit_json, run_app
+from quantserve.core.errors import InputError, ResourceError
 app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def main(kind: str) -> None:

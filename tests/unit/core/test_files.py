@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ResourceError
-from core.files import (
+from quantserve.core.errors import ResourceError
+from quantserve.core.files import (
     Locked,
     exclusive_lock,
     point_symlink,
@@ -70,7 +70,7 @@ def test_staged_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_killed_writers_staging_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from core.files import staged_directory\n"
+        "import sys, time; from pathlib import Path; from quantserve.core.files import staged_directory\n"
         "with staged_directory(Path(sys.argv[1])) as s:\n"
         "    (s / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
     )

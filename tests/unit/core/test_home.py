@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.home import found_at_home, generated, home
+from quantserve.core.home import found_at_home, generated, home
 from tests.programs import ROOT
 
 PYTHONS = {
@@ -96,7 +96,7 @@ def test_each_program_keeps_its_files_there_by_itself(
 
 def test_what_make_runs_works_there_too(apart: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from deploy.local.environments import HOME; print(HOME)"],
+        [sys.executable, "-c", "from quantserve.deploy.local.environments import HOME; print(HOME)"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InputError
-from core.files import write_json
-from core.json_input import MAX_DEPTH, BadJson, parse_json, read_json_object
+from quantserve.core.errors import InputError
+from quantserve.core.files import write_json
+from quantserve.core.json_input import MAX_DEPTH, BadJson, parse_json, read_json_object
 
 DEEP = MAX_DEPTH + 1
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.logs import follow, telling_line
+from quantserve.core.logs import follow, telling_line
 
 PREFIX = "(EngineCore pid=9) ERROR 11-22 09:01:38 [core.py:1512] "
 

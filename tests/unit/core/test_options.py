@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from core.options import spread
+from quantserve.core.options import spread
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.files import (
+from quantserve.core.files import (
     exclusive_lock,
     one_at_a_time,
     open_private,
@@ -23,19 +23,19 @@ from core.files import (
     write_json,
     write_text,
 )
-from core.logs import PrivateLogFile
-from rag.cache.table import AnswerTable
-from rag.config import CacheConfig
-from rag.server.config import LogConfig
-from rag.server.keys import create_key as create_rag_key
-from rag.server.keys import revoke_key
-from rag.server.request_log import RequestLog
-from rag.store.generation import IndexStore
-from serving.batch.output import open_output
-from serving.guard.audit import AuditLog
-from serving.guard.internal import use_internal_key
-from serving.guard.keys import KeyFile, write_keys
-from serving.guard.settings import Audit
+from quantserve.core.logs import PrivateLogFile
+from quantserve.rag.cache.table import AnswerTable
+from quantserve.rag.config import CacheConfig
+from quantserve.rag.server.config import LogConfig
+from quantserve.rag.server.keys import create_key as create_rag_key
+from quantserve.rag.server.keys import revoke_key
+from quantserve.rag.server.request_log import RequestLog
+from quantserve.rag.store.generation import IndexStore
+from quantserve.serving.batch.output import open_output
+from quantserve.serving.guard.audit import AuditLog
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.guard.keys import KeyFile, write_keys
+from quantserve.serving.guard.settings import Audit
 
 ROOT = Path(__file__).parents[3]
 

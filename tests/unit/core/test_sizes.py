@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.sizes import binary_size, decimal_size
+from quantserve.core.sizes import binary_size, decimal_size
 
 
 @pytest.mark.parametrize(

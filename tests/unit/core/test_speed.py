@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.speed import SpeedPair, crossover, sentence
+from quantserve.core.speed import SpeedPair, crossover, sentence
 
 
 def pairs(*ratios: float) -> list[SpeedPair]:

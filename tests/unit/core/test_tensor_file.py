@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from core.errors import InputError
-from core.tensor_file import TensorInfo, read_tensor_infos
+from quantserve.core.errors import InputError
+from quantserve.core.tensor_file import TensorInfo, read_tensor_infos
 
 A = {"dtype": "F16", "shape": [2, 2], "data_offsets": [0, 8]}
 B = {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.progress import ProgressColumn, TaskID
 from rich.table import Table
 
-from core import console as ours
-from core.console import PlainConsole, emit_json, styled
-from core.terminal import one_line, printable
+from quantserve.core import console as ours
+from quantserve.core.console import PlainConsole, emit_json, styled
+from quantserve.core.terminal import one_line, printable
 
 HOSTILE = "[/path/to] [bold]x[/] :smile: \x1b[2J\x1b]0;title\x07 \x9b31m \u202eabc\u202c \r over \udce9"
 SHOWN = "[/path/to] [bold]x[/] :smile: \\x1b[2J\\x1b]0;title\\x07 \\x9b31m \\u202eabc\\u202c \\r over \\udce9"

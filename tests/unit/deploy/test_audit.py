@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from deploy.local import audit
-from deploy.local.audit import AuditFailed, Result
+from quantserve.core.errors import InputError
+from quantserve.deploy.local import audit
+from quantserve.deploy.local.audit import AuditFailed, Result
 from tests.programs import ROOT
 
 FOUND = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import browser
+from quantserve.deploy.local import browser
 
 
 def test_a_browser_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ print("\\n".join(missing))
         ("deploy", []),
         (
             "benchmarks",
-            [f"benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],
+            [f"quantserve.benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],
         ),
     ],
 )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import deploy
-from benchmarks.errors import NotKnown, NotValid
-from benchmarks.metrics.statistics import QUANTILES, effective_count, needed
-from benchmarks.programs import guard, serving
-from benchmarks.programs.retrieval import TARGETS
-from benchmarks.validity import Limits
-from rag.config import AnswerConfig, CacheConfig, RetryConfig
+from quantserve import deploy
+from quantserve.benchmarks.errors import NotKnown, NotValid
+from quantserve.benchmarks.metrics.statistics import QUANTILES, effective_count, needed
+from quantserve.benchmarks.programs import guard, serving
+from quantserve.benchmarks.programs.retrieval import TARGETS
+from quantserve.benchmarks.validity import Limits
+from quantserve.rag.config import AnswerConfig, CacheConfig, RetryConfig
 from tests.unit.docs.texts import DOCUMENTS, ROOT, SAMPLES, name
 
 NOT_THERE = re.compile(

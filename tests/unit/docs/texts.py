@@ -12,10 +12,10 @@ from typing import Any
 
 import typer
 
-import benchmarks.__main__
-import quantize.__main__
-import rag.__main__
-import serving.__main__
+import quantserve.benchmarks.__main__
+import quantserve.quantize.__main__
+import quantserve.rag.__main__
+import quantserve.serving.__main__
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,10 +26,10 @@ SAMPLES = [
     if path.suffix in {".md", ".txt", ".html", ".csv"}
 ]
 PROGRAMS = {
-    "quantize": quantize.__main__.app,
-    "serving": serving.__main__.app,
-    "rag": rag.__main__.app,
-    "benchmarks": benchmarks.__main__.app,
+    "quantize": quantserve.quantize.__main__.app,
+    "serving": quantserve.serving.__main__.app,
+    "rag": quantserve.rag.__main__.app,
+    "benchmarks": quantserve.benchmarks.__main__.app,
 }
 _FENCE = re.compile(r"^```.*?\n(.*?)^```", re.M | re.S)
 _SPAN = re.compile(r"`([^`\n]+)`")

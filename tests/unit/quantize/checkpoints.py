@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from quantize.models.checks import Checkpoint
-from quantize.models.structure import Structure
+from quantserve.quantize.models.checks import Checkpoint
+from quantserve.quantize.models.structure import Structure
 
 TENSORS = {
     "model.embed_tokens.weight": (96, 64),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from quantize.artifact import Manifest, file_records, write_manifest
+from quantserve.quantize.artifact import Manifest, file_records, write_manifest
 from tests.unit.quantize.checkpoints import make_checkpoint
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import InputError
-from quantize.config import CalibrationOptions, GptqOptions
-from quantize.key import content_key, parameters
-from quantize.methods import find
-from quantize.models.adapters import check_adapter
+from quantserve.core.errors import InputError
+from quantserve.quantize.config import CalibrationOptions, GptqOptions
+from quantserve.quantize.key import content_key, parameters
+from quantserve.quantize.methods import find
+from quantserve.quantize.models.adapters import check_adapter
 from tests.unit.quantize.checkpoints import safetensors_bytes
 
 

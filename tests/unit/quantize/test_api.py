@@ -1,4 +1,4 @@
-"""`from quantize import quantize, gate, promote`: light to import, and in step with the command line."""
+"""`from quantserve.quantize import quantize, gate, promote`: light to import, and in step with the command line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-import quantize
-from core.errors import UsageError
-from quantize import api
-from quantize.config import CalibrationOptions, RunOptions
-from quantize.gate import command as gate_command
-from quantize.gate import run as gate_run
-from quantize.gate.config import GateConfig
-from quantize.gate.run import Limits
-from quantize.lifecycle import NotAccepted
-from quantize.methods import METHODS
-from quantize.run_command import run as run_command
+from quantserve import quantize
+from quantserve.core.errors import UsageError
+from quantserve.quantize import api
+from quantserve.quantize.config import CalibrationOptions, RunOptions
+from quantserve.quantize.gate import command as gate_command
+from quantserve.quantize.gate import run as gate_run
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.run import Limits
+from quantserve.quantize.lifecycle import NotAccepted
+from quantserve.quantize.methods import METHODS
+from quantserve.quantize.run_command import run as run_command
 from tests.unit.quantize.made import make_artifact
 
 HEAVY = ("torch", "transformers", "numpy", "httpx", "typer", "pydantic", "huggingface_hub")
@@ -31,7 +31,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, quantize\n"
         f"print([name for name in {HEAVY} if name in sys.modules])\n"
-        "from quantize import gate, promote, quantize\n"
+        "from quantserve.quantize import gate, promote, quantize\n"
         "print(callable(quantize), callable(gate), callable(promote), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -39,7 +39,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_gate_is_the_package_and_can_be_called() -> None:
-    package = sys.modules["quantize.gate"]
+    package = sys.modules["quantserve.quantize.gate"]
     assert inspect.ismodule(package)
     assert id(package) == id(quantize.gate)
     assert callable(quantize.gate)
@@ -68,7 +68,7 @@ def test_gate_knows_every_option_of_the_command_line() -> None:
 
 def test_options_reach_the_run_they_are_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("quantize.run.run", lambda *arguments: seen.extend(arguments))
+    monkeypatch.setattr("quantserve.quantize.run.run", lambda *arguments: seen.extend(arguments))
     api.quantize(
         "models/x",
         method="awq",
@@ -88,7 +88,7 @@ def test_options_reach_the_run_they_are_meant_for(monkeypatch: pytest.MonkeyPatc
 
 def test_defaults_are_the_command_line_s(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("quantize.run.run", lambda *arguments: seen.extend(arguments))
+    monkeypatch.setattr("quantserve.quantize.run.run", lambda *arguments: seen.extend(arguments))
     api.quantize(target="cpu")
     assert seen == [
         METHODS["gptq"],

@@ -5,25 +5,25 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from core.errors import InputError, UsageError
-from quantize.artifact import Calibration, CalibrationPart
-from quantize.calibration import builtin, corpus
-from quantize.calibration.documents import Document, from_row, pieces, plain
-from quantize.calibration.files import read
-from quantize.calibration.findings import Warned, judge
-from quantize.calibration.languages import shares
-from quantize.calibration.overlap import (
+from quantserve.core.errors import InputError, UsageError
+from quantserve.quantize.artifact import Calibration, CalibrationPart
+from quantserve.quantize.calibration import builtin, corpus
+from quantserve.quantize.calibration.documents import Document, from_row, pieces, plain
+from quantserve.quantize.calibration.files import read
+from quantserve.quantize.calibration.findings import Warned, judge
+from quantserve.quantize.calibration.languages import shares
+from quantserve.quantize.calibration.overlap import (
     EvaluationOverlap,
     evaluation_documents,
     refuse_overlap,
     without_near_duplicates,
 )
-from quantize.calibration.recall import recall
-from quantize.calibration.sampling import draw
-from quantize.calibration.sources import Text, load, parse_languages
-from quantize.calibration.spec import Spec, parse
-from quantize.calibration.words import runs
-from quantize.config import CalibrationOptions
+from quantserve.quantize.calibration.recall import recall
+from quantserve.quantize.calibration.sampling import draw
+from quantserve.quantize.calibration.sources import Text, load, parse_languages
+from quantserve.quantize.calibration.spec import Spec, parse
+from quantserve.quantize.calibration.words import runs
+from quantserve.quantize.config import CalibrationOptions
 
 WORDS = [f"word{i}" for i in range(400)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.models.checks import CheckpointError, check_checkpoint
+from quantserve.quantize.models.checks import CheckpointError, check_checkpoint
 from tests.unit.quantize.checkpoints import TENSORS, make_checkpoint, safetensors_bytes
 
 
@@ -85,7 +85,7 @@ def test_a_directory_without_config_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_names_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="python -m quantize model"):
+    with pytest.raises(CheckpointError, match="quantserve quantize model"):
         check_checkpoint(tmp_path / "absent")
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from quantize.models.companions import companions, copy_companions
-from quantize.models.source import content_hash
+from quantserve.core.errors import InputError
+from quantserve.quantize.models.companions import companions, copy_companions
+from quantserve.quantize.models.source import content_hash
 from tests.unit.quantize.checkpoints import make_checkpoint, safetensors_bytes
 
 CARRIED = [

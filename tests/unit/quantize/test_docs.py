@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import typer
 
-from quantize import config
-from quantize.__main__ import app
-from quantize.calibration import findings
-from quantize.calibration.spec import BUILT_IN, KNOWN
-from quantize.options_table import PAGE, descriptions, table, with_tables
+from quantserve.quantize import config
+from quantserve.quantize.__main__ import app
+from quantserve.quantize.calibration import findings
+from quantserve.quantize.calibration.spec import BUILT_IN, KNOWN
+from quantserve.quantize.options_table import PAGE, descriptions, table, with_tables
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def page() -> str:
 
 
 def test_the_options_tables_are_those_of_the_dataclasses(page: str) -> None:
-    assert with_tables(page) == page, "run: python -m quantize.options_table"
+    assert with_tables(page) == page, "run: python -m quantserve.quantize.options_table"
 
 
 OPTIONS = [cls for cls in vars(config).values() if dataclasses.is_dataclass(cls) and isinstance(cls, type)]

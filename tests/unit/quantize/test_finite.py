@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantize.models.checks import CheckpointError
-from quantize.models.finite import beyond_float16
+from quantserve.quantize.models.checks import CheckpointError
+from quantserve.quantize.models.finite import beyond_float16
 
 NAN, INF = float("nan"), float("inf")
 
@@ -111,7 +111,9 @@ def test_a_file_is_read_once_and_again_after_a_change(
 ) -> None:
     path = write(tmp_path / "f", "F32", PACK["F32"]([1e5]), 1)
     assert beyond_float16([path], tmp_path / "run") == ("w",)
-    monkeypatch.setattr("quantize.models.finite._read_file", lambda path: pytest.fail("it was read again"))
+    monkeypatch.setattr(
+        "quantserve.quantize.models.finite._read_file", lambda path: pytest.fail("it was read again")
+    )
     assert beyond_float16([path], tmp_path / "run") == ("w",)
     monkeypatch.undo()
     write(path, "F32", PACK["F32"]([1.0, 2.0]), 2)
@@ -132,6 +134,6 @@ def test_an_empty_tensor_is_fine(tmp_path: Path) -> None:
 def test_a_tensor_larger_than_a_piece_is_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quantize.models.finite._CHUNK_BYTES", 8)
+    monkeypatch.setattr("quantserve.quantize.models.finite._CHUNK_BYTES", 8)
     with pytest.raises(CheckpointError, match="NaN or infinite"):
         beyond(tmp_path, "F32", [1.0] * 20 + [NAN])

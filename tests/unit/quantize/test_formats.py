@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from quantize.methods.formats import LAYOUTS, Format, Layout, choose_format, settings, settle_layout
+from quantserve.quantize.methods.formats import (
+    LAYOUTS,
+    Format,
+    Layout,
+    choose_format,
+    settings,
+    settle_layout,
+)
 
 DOWN = "model.layers.0.mlp.down_proj"
 UP = "model.layers.0.mlp.up_proj"

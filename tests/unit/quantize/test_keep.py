@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import UsageError
-from quantize.methods.keep import widths_of
+from quantserve.core.errors import UsageError
+from quantserve.quantize.methods.keep import widths_of
 
 NAMES = [
     f"model.layers.{layer}.{part}"

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from core.files import Locked, exclusive_lock, point_symlink
-from quantize import artifact, lifecycle
-from quantize.artifact import ArtifactError, Manifest, file_records, promote, rollback, write_manifest
+from quantserve.core.files import Locked, exclusive_lock, point_symlink
+from quantserve.quantize import artifact, lifecycle
+from quantserve.quantize.artifact import (
+    ArtifactError,
+    Manifest,
+    file_records,
+    promote,
+    rollback,
+    write_manifest,
+)
 
 Make = Callable[..., Path]
 

@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError, UsageError
-from core.files import Locked, exclusive_lock
-from quantize.artifact import ArtifactError, check_files, file_records, promote, read_manifest, read_report
-from quantize.lifecycle.compare import Row, compare
-from quantize.lifecycle.export import export
-from quantize.lifecycle.gc import collect
-from quantize.lifecycle.places import find_artifacts
-from quantize.lifecycle.verify import problems
+from quantserve.core.errors import InputError, UsageError
+from quantserve.core.files import Locked, exclusive_lock
+from quantserve.quantize.artifact import (
+    ArtifactError,
+    check_files,
+    file_records,
+    promote,
+    read_manifest,
+    read_report,
+)
+from quantserve.quantize.lifecycle.compare import Row, compare
+from quantserve.quantize.lifecycle.export import export
+from quantserve.quantize.lifecycle.gc import collect
+from quantserve.quantize.lifecycle.places import find_artifacts
+from quantserve.quantize.lifecycle.verify import problems
 from tests.unit.quantize.made import make_artifact
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quantize.artifact import SCHEMA_VERSION, ArtifactError, read_manifest
+from quantserve.quantize.artifact import SCHEMA_VERSION, ArtifactError, read_manifest
 
 FROZEN = Path(__file__).with_name("manifests")
 

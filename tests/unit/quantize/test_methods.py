@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from quantize.config import AwqOptions, CalibrationOptions, GptqOptions
-from quantize.key import content_key, parameters, version_name
-from quantize.methods import find, make_options
-from quantize.models.checks import check_checkpoint
-from quantize.preflight import check_shapes
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import AwqOptions, CalibrationOptions, GptqOptions
+from quantserve.quantize.key import content_key, parameters, version_name
+from quantserve.quantize.methods import find, make_options
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.preflight import check_shapes
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 GPTQ = find("gptq")

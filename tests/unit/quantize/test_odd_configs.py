@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import QuantserveError
-from quantize.config import CalibrationOptions, GptqOptions, Int8Options
-from quantize.estimate import estimate
-from quantize.importing.recognise import recognise, refuse_imported
-from quantize.models.checks import check_checkpoint
-from quantize.preflight import check_shapes
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.config import CalibrationOptions, GptqOptions, Int8Options
+from quantserve.quantize.estimate import estimate
+from quantserve.quantize.importing.recognise import recognise, refuse_imported
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.preflight import check_shapes
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 
-from core.errors import InputError
-from quantize.calibration.documents import Document, Group
-from quantize.calibration.pack import Packed, pack, quotas
+from quantserve.core.errors import InputError
+from quantserve.quantize.calibration.documents import Document, Group
+from quantserve.quantize.calibration.pack import Packed, pack, quotas
 
 
 class Characters:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ResourceError
-from quantize import preflight as module
-from quantize.config import (
+from quantserve.core.errors import ResourceError
+from quantserve.quantize import preflight as module
+from quantserve.quantize.config import (
     AwqOptions,
     BitsAndBytesOptions,
     CalibrationOptions,
@@ -14,10 +14,10 @@ from quantize.config import (
     Int8Options,
     RtnOptions,
 )
-from quantize.estimate import Needs, estimate
-from quantize.methods import Options
-from quantize.models.checks import Checkpoint, TensorInfo, check_checkpoint
-from quantize.preflight import check_resources, preflight
+from quantserve.quantize.estimate import Needs, estimate
+from quantserve.quantize.methods import Options
+from quantserve.quantize.models.checks import Checkpoint, TensorInfo, check_checkpoint
+from quantserve.quantize.preflight import check_resources, preflight
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 SMALL = CalibrationOptions(sequences=1, sequence_tokens=1000)
@@ -100,7 +100,7 @@ def test_the_figures_are_said_beside_what_there_is(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(module, "available_memory_bytes", lambda: 16 * 10**9)
     monkeypatch.setattr(module, "gemm_flops", lambda: 1e11)
     said: list[str] = []
-    monkeypatch.setattr("quantize.preflight.console.print", lambda text, **_: said.append(text))
+    monkeypatch.setattr("quantserve.quantize.preflight.console.print", lambda text, **_: said.append(text))
     needs = Needs(memory_bytes=1_440_000_000, disk_bytes=120_000_000, operations=0.0)
     preflight(needs, tmp_path / "not" / "yet", device="cpu", force=False)
     preflight(needs, tmp_path, device="cuda", force=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from quantize.importing.recognise import recognise, refuse_imported
-from quantize.models.checks import CheckpointError, check_checkpoint
+from quantserve.quantize.importing.recognise import recognise, refuse_imported
+from quantserve.quantize.models.checks import CheckpointError, check_checkpoint
 from tests.unit.quantize.checkpoints import make_checkpoint, safetensors_bytes
 
 AUTOGPTQ = {

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from time import time
 
-from quantize.stages import finished_result, sweep, tidy, work_folder
+from quantserve.quantize.stages import finished_result, sweep, tidy, work_folder
 
 
 def test_a_result_counts_only_beside_its_checkpoint(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import UsageError
-from quantize.config import GptqOptions
-from quantize.methods import find, make_options
-from quantize.methods.targets import check_target
+from quantserve.core.errors import UsageError
+from quantserve.quantize.config import GptqOptions
+from quantserve.quantize.methods import find, make_options
+from quantserve.quantize.methods.targets import check_target
 
 
 @pytest.mark.parametrize("bits", [2, 8])

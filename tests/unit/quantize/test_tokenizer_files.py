@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from quantize.models.checks import CheckpointError
-from quantize.models.tokenizer import check_tokenizer, load_tokenizer
+from quantserve.quantize.models.checks import CheckpointError
+from quantserve.quantize.models.tokenizer import check_tokenizer, load_tokenizer
 from tests.tiny_llama import write_tokenizer
 
 
@@ -133,7 +133,7 @@ def train_pieces(path: Path) -> None:
 
 def test_the_check_needs_no_transformers_where_there_is_a_fast_tokenizer(directory: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from quantize.models.tokenizer import check_tokenizer; "
+        "import sys; from pathlib import Path; from quantserve.quantize.models.tokenizer import check_tokenizer; "
         f"check_tokenizer(Path({str(directory)!r})); sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from quantize.calibration.corpus.__main__ import build
-from quantize.calibration.corpus.checks import faults, overlaps, shingles
-from quantize.calibration.corpus.reading import Source, read_set
+from quantserve.core.errors import InputError
+from quantserve.quantize.calibration.corpus.__main__ import build
+from quantserve.quantize.calibration.corpus.checks import faults, overlaps, shingles
+from quantserve.quantize.calibration.corpus.reading import Source, read_set
 
 ENGLISH = "A plain English sentence that is long enough to be taken for a document of the set."
 

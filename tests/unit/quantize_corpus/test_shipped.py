@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from quantize.calibration import corpus
-from quantize.calibration.corpus import SetName
-from quantize.calibration.corpus.__main__ import FOLDER, build
+from quantserve.quantize.calibration import corpus
+from quantserve.quantize.calibration.corpus import SetName
+from quantserve.quantize.calibration.corpus.__main__ import FOLDER, build
 
 SETS: tuple[SetName, ...] = ("calibration", "evaluation")
 
@@ -35,7 +35,7 @@ def test_rebuilding_gives_the_same_bytes() -> None:
 
 
 def test_the_program_says_that_nothing_is_out_of_date() -> None:
-    command = [sys.executable, "-m", "quantize.calibration.corpus", "--check"]
+    command = [sys.executable, "-m", "quantserve.quantize.calibration.corpus", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.endswith("Up to date\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantize.gate.scores import Passage
+from quantserve.quantize.gate.scores import Passage
 
 Position = tuple[float, dict[int, float]]
 """Probability of the actual token, and the best tokens with theirs, best first."""

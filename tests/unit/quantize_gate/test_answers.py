@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.gate.answers import Answer, compare, length_ratio, problems, repetition, same_prompts
+from quantserve.quantize.gate.answers import Answer, compare, length_ratio, problems, repetition, same_prompts
 
 LOOP = "I am a model and " * 10
 

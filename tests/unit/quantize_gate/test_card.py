@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from quantize.artifact import Calibration, Manifest, Parent
-from quantize.gate.card import card
+from quantserve.quantize.artifact import Calibration, Manifest, Parent
+from quantserve.quantize.gate.card import card
 
 REPORT: dict[str, Any] = {
     "verdict": "ACCEPT",

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from quantize.artifact import Manifest, check_files, file_records, now, read_manifest, write_manifest
-from quantize.gate.finite import not_finite
+from quantserve.quantize.artifact import (
+    Manifest,
+    check_files,
+    file_records,
+    now,
+    read_manifest,
+    write_manifest,
+)
+from quantserve.quantize.gate.finite import not_finite
 from tests.damage import FILES, WEIGHTS, damage
 from tests.tiny_llama import write_tiny_llama
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import Calibration
-from quantize.calibration.corpus import Entry
-from quantize.calibration.overlap import EvaluationOverlap
-from quantize.gate.config import Measurement
-from quantize.gate.evaluation import Evaluation, Extract, bundled, choose, overlap_checked
+from quantserve.quantize.artifact import Calibration
+from quantserve.quantize.calibration.corpus import Entry
+from quantserve.quantize.calibration.overlap import EvaluationOverlap
+from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.gate.evaluation import Evaluation, Extract, bundled, choose, overlap_checked
 
 WORDS = [f"word{i}" for i in range(400)]
 ENTRIES = [

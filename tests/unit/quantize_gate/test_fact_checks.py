@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from quantize.gate.answers import Answer
-from quantize.gate.check import Check
-from quantize.gate.fact_checks import fact_checks
-from quantize.gate.facts import Fact
-from quantize.gate.facts.comparing import FactFindings, compare_facts
-from quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.answers import Answer
+from quantserve.quantize.gate.check import Check
+from quantserve.quantize.gate.fact_checks import fact_checks
+from quantserve.quantize.gate.facts import Fact
+from quantserve.quantize.gate.facts.comparing import FactFindings, compare_facts
+from quantserve.quantize.gate.thresholds import Thresholds
 
 LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1, max_divergence=0.05)
 RIGHT, WRONG = "Paris", "Rome"

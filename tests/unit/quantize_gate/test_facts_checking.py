@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.gate.facts import Fact, Rule
-from quantize.gate.facts.checking import right
+from quantserve.quantize.gate.facts import Fact, Rule
+from quantserve.quantize.gate.facts.checking import right
 
 
 def fact(

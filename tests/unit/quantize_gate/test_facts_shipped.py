@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import quantize
-from quantize.calibration import builtin, corpus
-from quantize.calibration.documents import plain
-from quantize.gate.answers import QUESTIONS
-from quantize.gate.facts import SETS, SetName, facts, verdict_facts
-from quantize.gate.facts.checking import right
+from quantserve import quantize
+from quantserve.quantize.calibration import builtin, corpus
+from quantserve.quantize.calibration.documents import plain
+from quantserve.quantize.gate.answers import QUESTIONS
+from quantserve.quantize.gate.facts import SETS, SetName, facts, verdict_facts
+from quantserve.quantize.gate.facts.checking import right
 
 ROOT = Path(quantize.__file__).resolve().parent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from quantize.gate.facts import facts
-from quantize.gate.facts.tuning import endpoint, score
+from quantserve.quantize.gate.facts import facts
+from quantserve.quantize.gate.facts.tuning import endpoint, score
 from tests.integration.quantize_gate.fake_serving import start
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quantize.gate.figures import agreements, compare_passages, divergences, resampled_means
+from quantserve.quantize.gate.figures import agreements, compare_passages, divergences, resampled_means
 from tests.unit.quantize_gate.passages import passage
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from quantize.gate.finite import not_finite
+from quantserve.quantize.gate.finite import not_finite
 
 FLOATS = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -42,7 +42,7 @@ def test_codes_are_not_taken_for_floats(tmp_path: Path) -> None:
 
 
 def test_every_file_and_all_of_a_long_tensor_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantize.gate.finite._CHUNK_BYTES", 16)
+    monkeypatch.setattr("quantserve.quantize.gate.finite._CHUNK_BYTES", 16)
     save_file({"good": torch.ones(9)}, tmp_path / "model-00001-of-00002.safetensors")
     long = torch.ones(9)
     long[8] = float("nan")

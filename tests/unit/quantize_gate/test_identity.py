@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quantize.gate.identity import differences, read_identity
+from quantserve.quantize.gate.identity import differences, read_identity
 
 
 def directory(path: Path, **files: Any) -> Path:

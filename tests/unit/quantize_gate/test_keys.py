@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import FileRecord, Manifest
-from quantize.gate import keys
-from quantize.gate.config import Measurement
-from quantize.gate.tasks import TaskPlan
-from quantize.gate.thresholds import thresholds_for
+from quantserve.quantize.artifact import FileRecord, Manifest
+from quantserve.quantize.gate import keys
+from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.gate.tasks import TaskPlan
+from quantserve.quantize.gate.thresholds import thresholds_for
 
 MANIFEST = Manifest(
     name="m",

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from quantize.gate.facts.comparing import FactFindings, Mark, Reply
-from quantize.gate.facts.paired import Divergence
-from quantize.gate.figures import Estimate
-from quantize.gate.thresholds import Thresholds, thresholds_for
-from quantize.gate.verdict import Findings, Verdict, judge
+from quantserve.quantize.gate.facts.comparing import FactFindings, Mark, Reply
+from quantserve.quantize.gate.facts.paired import Divergence
+from quantserve.quantize.gate.figures import Estimate
+from quantserve.quantize.gate.thresholds import Thresholds, thresholds_for
+from quantserve.quantize.gate.verdict import Findings, Verdict, judge
 from tests.unit.quantize_gate.test_verdict import FINE, QUALITY
 
 INT8, FOUR_BITS = thresholds_for(8, 135e6), thresholds_for(4, 135e6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.gate.facts.paired import Divergence, Paired, diverge, p_of_losses, pair
+from quantserve.quantize.gate.facts.paired import Divergence, Paired, diverge, p_of_losses, pair
 
 
 @pytest.mark.parametrize(

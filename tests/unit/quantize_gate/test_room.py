@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize.gate.room import available_bytes, decide
+from quantserve.quantize.gate.room import available_bytes, decide
 
 GB = 10**9
 ARGV = ["python", "--kv-cache-memory-bytes", str(2 * GB)]

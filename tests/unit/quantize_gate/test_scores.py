@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize.gate.errors import BadReply
-from quantize.gate.scores import pack, parse_passage, unpack
+from quantserve.quantize.gate.errors import BadReply
+from quantserve.quantize.gate.scores import pack, parse_passage, unpack
 from tests.unit.quantize_gate.passages import passage
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from quantize.gate.speed import Round, Speed, pairs, totals
+from quantserve.quantize.gate.speed import Round, Speed, pairs, totals
 
 
 def one_round(*seconds: float) -> Round:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from quantize.gate.config import GateConfig
-from quantize.gate.errors import TasksFailed
-from quantize.gate.tasks import (
+from quantserve.quantize.gate.config import GateConfig
+from quantserve.quantize.gate.errors import TasksFailed
+from quantserve.quantize.gate.tasks import (
     TaskPair,
     TaskPlan,
     TaskScores,

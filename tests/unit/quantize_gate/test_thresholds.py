@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.gate.run import Limits
-from quantize.gate.thresholds import thresholds_for
+from quantserve.quantize.gate.run import Limits
+from quantserve.quantize.gate.thresholds import thresholds_for
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])

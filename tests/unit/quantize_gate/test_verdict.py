@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from core.speed import SpeedPair
-from quantize.gate.answers import Answer, compare
-from quantize.gate.check import Fault
-from quantize.gate.figures import Estimate, LanguageQuality, Quality
-from quantize.gate.kernel import KernelEvidence
-from quantize.gate.tasks import TaskPair
-from quantize.gate.thresholds import Thresholds
-from quantize.gate.tool_calls import compare_calls
-from quantize.gate.verdict import Findings, Verdict, judge, reasons
+from quantserve.core.speed import SpeedPair
+from quantserve.quantize.gate.answers import Answer, compare
+from quantserve.quantize.gate.check import Fault
+from quantserve.quantize.gate.figures import Estimate, LanguageQuality, Quality
+from quantserve.quantize.gate.kernel import KernelEvidence
+from quantserve.quantize.gate.tasks import TaskPair
+from quantserve.quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.tool_calls import compare_calls
+from quantserve.quantize.gate.verdict import Findings, Verdict, judge, reasons
 
 LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1)
 QUALITY = Quality(

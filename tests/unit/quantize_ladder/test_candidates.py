@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from quantize.ladder.candidates import Candidate, candidates, fitting_groups, with_kept, worst_layers
-from quantize.methods import METHODS, make_options
+from quantserve.quantize.ladder.candidates import (
+    Candidate,
+    candidates,
+    fitting_groups,
+    with_kept,
+    worst_layers,
+)
+from quantserve.quantize.methods import METHODS, make_options
 
 ALL = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
 

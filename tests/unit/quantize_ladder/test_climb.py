@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from core.errors import ResourceError, UsageError
-from quantize.artifact import Manifest, now
-from quantize.gate.run import Limits
-from quantize.ladder.candidates import Candidate
-from quantize.ladder.climb import climb
-from quantize.ladder.command import summary
-from quantize.ladder.decide import Goal
-from quantize.ladder.steps import Doing
+from quantserve.core.errors import ResourceError, UsageError
+from quantserve.quantize.artifact import Manifest, now
+from quantserve.quantize.gate.run import Limits
+from quantserve.quantize.ladder.candidates import Candidate
+from quantserve.quantize.ladder.climb import climb
+from quantserve.quantize.ladder.command import summary
+from quantserve.quantize.ladder.decide import Goal
+from quantserve.quantize.ladder.steps import Doing
 
 LADDER = (
     Candidate("rtn", {"group_size": 64}),

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from quantize.ladder.candidates import Candidate
-from quantize.ladder.decide import Goal, Step, decide, dominates, hopeless, pareto, satisfies
+from quantserve.quantize.ladder.candidates import Candidate
+from quantserve.quantize.ladder.decide import Goal, Step, decide, dominates, hopeless, pareto, satisfies
 
 
 def step(method: str, ppl: float, size: float, batch: float, verdict: str = "ACCEPT") -> Step:

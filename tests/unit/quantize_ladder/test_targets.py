@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from quantize.ladder.candidates import Candidate
-from quantize.ladder.decide import Step
-from quantize.ladder.targets import GIB, check_targets
+from quantserve.quantize.ladder.candidates import Candidate
+from quantserve.quantize.ladder.decide import Step
+from quantserve.quantize.ladder.targets import GIB, check_targets
 
 
 def step(method: str, ppl: float, top1: float, seconds: float, batch: float) -> Step:

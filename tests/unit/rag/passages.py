@@ -1,7 +1,7 @@
 """Passages for tests that need no index."""
 
-from rag.retrieve import Passage
-from rag.store.chunks import Chunk
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.store.chunks import Chunk
 
 
 def passage(text: str, heading: str = "", similarity: float = 0.9) -> Passage:

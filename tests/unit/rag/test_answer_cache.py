@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag.cache import AnswerCache, Scope
-from rag.config import CacheConfig
+from quantserve.rag.cache import AnswerCache, Scope
+from quantserve.rag.config import CacheConfig
 
 SCOPE = Scope("index-1", "model-1", 3, {"top_k": 4})
 AXES = np.eye(4, dtype=np.float32)

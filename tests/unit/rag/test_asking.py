@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rag.trust.asking import asked_part
-from rag.trust.loanwords import is_known_loanword, korean_sounds
-from rag.trust.names import names_in
+from quantserve.rag.trust.asking import asked_part
+from quantserve.rag.trust.loanwords import is_known_loanword, korean_sounds
+from quantserve.rag.trust.names import names_in
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.claims import Prover, read
-from rag.claims.proof import whole_sentences
+from quantserve.rag.claims import Prover, read
+from quantserve.rag.claims.proof import whole_sentences
 
 DATA = Path(__file__).parents[2] / "data" / "rag"
 

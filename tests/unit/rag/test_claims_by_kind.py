@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.claims import Prover, read
+from quantserve.rag.claims import Prover, read
 
 CHARGED = "The customer is charged 5 dollars."
 NOTIFY = "You must notify us within 30 days."

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from typer.testing import CliRunner
 
-from core.checked import Range
-from core.errors import UsageError
-from rag import config as configuration
-from rag.config import AnswerConfig, CacheConfig, RetrieveConfig, SplitConfig
-from rag.retrieve.filters import Filters
+from quantserve.core.checked import Range
+from quantserve.core.errors import UsageError
+from quantserve.rag import config as configuration
+from quantserve.rag.config import AnswerConfig, CacheConfig, RetrieveConfig, SplitConfig
+from quantserve.rag.retrieve.filters import Filters
 
 CLASSES = [
     kind for name, kind in vars(configuration).items() if name.endswith("Config") and isinstance(kind, type)
@@ -113,7 +113,7 @@ def test_as_many_passages_as_there_may_be_are_taken() -> None:
     ids=" ".join,
 )
 def test_the_command_line_refuses_it_before_any_work(arguments: tuple[str, ...]) -> None:
-    from rag.__main__ import app
+    from quantserve.rag.__main__ import app
 
     ran = CliRunner().invoke(app, list(arguments))
     assert isinstance(ran.exception, UsageError | SystemExit)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from rag.answer.conversation import condense, is_fair, leans_on_history
-from rag.llm import Message
+from quantserve.rag.answer.conversation import condense, is_fair, leans_on_history
+from quantserve.rag.llm import Message
 
 HISTORY = [
     {"role": "user", "content": "해외 출장 일비는 얼마인가요?"},

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.answer.citations import SentenceStream, check_citations, cited_by
-from rag.embedding.backend import length_buckets
-from rag.retrieve.fusion import reciprocal_rank_fusion
-from rag.trust.languages import answer_languages, begins_in_language, is_in_language, is_weak
+from quantserve.rag.answer.citations import SentenceStream, check_citations, cited_by
+from quantserve.rag.embedding.backend import length_buckets
+from quantserve.rag.retrieve.fusion import reciprocal_rank_fusion
+from quantserve.rag.trust.languages import answer_languages, begins_in_language, is_in_language, is_weak
 
 
 def test_fusion_prefers_what_both_rankings_have() -> None:

@@ -10,7 +10,7 @@ import pytest
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
-from rag.loaders.registry import load
+from quantserve.rag.loaders.registry import load
 
 W = nsdecls("w")
 

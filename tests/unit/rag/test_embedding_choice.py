@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import Backend, EmbeddingConfig
-from rag.embedding.backend import fingerprint, resolve
-from rag.embedding.choose import CHOICE_FILE, best_of, choose
-from rag.embedding.trial import Trial, read_trial
+from quantserve.rag.config import Backend, EmbeddingConfig
+from quantserve.rag.embedding.backend import fingerprint, resolve
+from quantserve.rag.embedding.choose import CHOICE_FILE, best_of, choose
+from quantserve.rag.embedding.trial import Trial, read_trial
 
 EXACT = Trial("onnx", 10.0, 8.0, ((1.0, 0.0), (0.0, 1.0)))
 FAST = Trial("onnx-int8", 20.0, 5.0, ((1.0, 0.05), (0.05, 1.0)))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.errors import UnreadableDocument
-from rag.loaders.encoding import codec_of, decode
-from rag.loaders.html import declared_encoding
-from rag.loaders.registry import load
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.encoding import codec_of, decode
+from quantserve.rag.loaders.html import declared_encoding
+from quantserve.rag.loaders.registry import load
 
 EVERY_CODEC = sorted(
     {module.name for module in pkgutil.iter_modules(encodings.__path__)}

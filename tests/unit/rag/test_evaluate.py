@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from rag.evaluate.answers import claims_of, sample, score_answer, summarise
-from rag.evaluate.bootstrap import difference, estimate
-from rag.evaluate.gold import chunks_of_place, squeezed
-from rag.evaluate.judge import OverlapJudge, verdict_of
-from rag.evaluate.metrics import hit_at, ndcg_at, recall_at, reciprocal_rank
-from rag.evaluate.questions import Place, Question, load_questions
-from rag.evaluate.roc import roc, scores_of
-from rag.retrieve import Passage
-from rag.store.chunks import Chunk
+from quantserve.core.errors import InputError
+from quantserve.rag.evaluate.answers import claims_of, sample, score_answer, summarise
+from quantserve.rag.evaluate.bootstrap import difference, estimate
+from quantserve.rag.evaluate.gold import chunks_of_place, squeezed
+from quantserve.rag.evaluate.judge import OverlapJudge, verdict_of
+from quantserve.rag.evaluate.metrics import hit_at, ndcg_at, recall_at, reciprocal_rank
+from quantserve.rag.evaluate.questions import Place, Question, load_questions
+from quantserve.rag.evaluate.roc import roc, scores_of
+from quantserve.rag.retrieve import Passage
+from quantserve.rag.store.chunks import Chunk
 
 A, B = frozenset({3, 4}), frozenset({9})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.retrieve.fusion import score_fusion
+from quantserve.rag.retrieve.fusion import score_fusion
 
 
 def test_scores_are_standard_deviations_of_cosine_plus_weighted_bm25() -> None:

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InputError, QuantserveError
-from rag.config import AnswerConfig
-from rag.embedding.backend import Embedder
-from rag.errors import GuardFailed
-from rag.guardrails import GuardedStream, Guardrails, Verdict, load_guardrails
-from rag.guardrails.base import Side
-from rag.guardrails.rules import BUILT_IN, Rules
-from rag.guardrails.topics import Topics
-from rag.llm import ModelServer
+from quantserve.core.errors import InputError, QuantserveError
+from quantserve.rag.config import AnswerConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.errors import GuardFailed
+from quantserve.rag.guardrails import GuardedStream, Guardrails, Verdict, load_guardrails
+from quantserve.rag.guardrails.base import Side
+from quantserve.rag.guardrails.rules import BUILT_IN, Rules
+from quantserve.rag.guardrails.topics import Topics
+from quantserve.rag.llm import ModelServer
 
 
 def rules(*, deny: Sequence[str] = (), mask: Sequence[str] = ()) -> Rules:

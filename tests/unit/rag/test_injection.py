@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answer.conversation import condense_messages
-from rag.answer.prompt import build_prompt, build_short_prompt
-from rag.answer.wording import RULES
-from rag.llm.fence import harmless
+from quantserve.rag.answer.conversation import condense_messages
+from quantserve.rag.answer.prompt import build_prompt, build_short_prompt
+from quantserve.rag.answer.wording import RULES
+from quantserve.rag.llm.fence import harmless
 from tests.unit.rag.passages import passage
 
 INJECTIONS = [

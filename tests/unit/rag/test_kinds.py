@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.loaders.kinds import kind_of
-from rag.loaders.walk import walk
+from quantserve.rag.loaders.kinds import kind_of
+from quantserve.rag.loaders.walk import walk
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InputError
-from rag.errors import UnreadableDocument
-from rag.loaders.encoding import decode
-from rag.loaders.markdown import split_headings
-from rag.loaders.registry import load
-from rag.loaders.walk import expand
+from quantserve.core.errors import InputError
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.encoding import decode
+from quantserve.rag.loaders.markdown import split_headings
+from quantserve.rag.loaders.registry import load
+from quantserve.rag.loaders.walk import expand
 
 
 def test_markdown_sections_carry_the_path_of_headings() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.terminal import one_line
-from rag.ingest.names import display_name, key_of, path_of
+from quantserve.core.terminal import one_line
+from quantserve.rag.ingest.names import display_name, key_of, path_of
 
 PARTS = st.binary(min_size=1, max_size=40).filter(
     lambda part: not set(part) & {0, ord("/")} and part not in (b".", b"..")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from rag.commands.answering import AnsweringOptions, WritingOptions
-from rag.config import AnswerConfig, RagConfig
+from quantserve.core.errors import UsageError
+from quantserve.rag.commands.answering import AnsweringOptions, WritingOptions
+from quantserve.rag.config import AnswerConfig, RagConfig
 
 
 def test_without_options_everything_is_as_the_configuration_has_it() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.loaders.html import to_markdown
-from rag.loaders.html_hidden import blocks_of, hides_or_shows
-from rag.loaders.markdown import split_headings, without_comments
-from rag.loaders.registry import load
+from quantserve.rag.loaders.html import to_markdown
+from quantserve.rag.loaders.html_hidden import blocks_of, hides_or_shows
+from quantserve.rag.loaders.markdown import split_headings, without_comments
+from quantserve.rag.loaders.registry import load
 
 SHOWN = "<p>shown</p>"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from fpdf import FPDF
 
-from rag.loaders.pdf_layout import Piece, page_lines
-from rag.loaders.registry import load
+from quantserve.rag.loaders.pdf_layout import Piece, page_lines
+from quantserve.rag.loaders.registry import load
 
 LEFT = (
     "The left column begins here",

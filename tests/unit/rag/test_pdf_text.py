@@ -1,7 +1,7 @@
 import pytest
 
-from rag.loaders.pdf import page_ranges
-from rag.loaders.pdf_text import clean_page, join_lines, running_lines, without_running_lines
+from quantserve.rag.loaders.pdf import page_ranges
+from quantserve.rag.loaders.pdf_text import clean_page, join_lines, running_lines, without_running_lines
 
 
 def no_glue(pieces: list[str]) -> str:

@@ -1,8 +1,8 @@
 import pytest
 
-from rag.answer.prompt import bounded_history, build_prompt
-from rag.errors import QuestionTooLong
-from rag.llm.tokens import estimate_tokens
+from quantserve.rag.answer.prompt import bounded_history, build_prompt
+from quantserve.rag.errors import QuestionTooLong
+from quantserve.rag.llm.tokens import estimate_tokens
 from tests.unit.rag.passages import passage
 
 

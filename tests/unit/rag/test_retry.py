@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
-from rag.config import RetryConfig
-from rag.llm.retry import is_worth_repeating, retry_after_s, retrying
+from quantserve.rag.config import RetryConfig
+from quantserve.rag.llm.retry import is_worth_repeating, retry_after_s, retrying
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.cache.same import meaning_of, same_meaning, same_question
+from quantserve.rag.cache.same import meaning_of, same_meaning, same_question
 
 ROOT = Path(__file__).parents[3]
 PAIRS = [

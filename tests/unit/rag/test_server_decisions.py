@@ -9,15 +9,15 @@ from typing import get_args
 
 import pytest
 
-from core.errors import UsageError
-from core.origin import is_loopback
-from rag.answer import Answer
-from rag.config import AnswerMode, RetrieveMode
-from rag.server.keys import KeyRing, KeysError, create_key, require_keys, revoke_key
-from rag.server.surroundings import surroundings_of
-from rag.server.tickets import Tickets
-from rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view
-from rag.store.chunks import Chunk
+from quantserve.core.errors import UsageError
+from quantserve.core.origin import is_loopback
+from quantserve.rag.answer import Answer
+from quantserve.rag.config import AnswerMode, RetrieveMode
+from quantserve.rag.server.keys import KeyRing, KeysError, create_key, require_keys, revoke_key
+from quantserve.rag.server.surroundings import surroundings_of
+from quantserve.rag.server.tickets import Tickets
+from quantserve.rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view
+from quantserve.rag.store.chunks import Chunk
 
 TEXT = "abcdefghij klmnopqrst uvwxyz"
 
@@ -126,7 +126,7 @@ def test_loopback_is_told_from_the_rest(host: str, local: bool) -> None:
 def test_a_key_file_that_breaks_keeps_the_keys_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag.server.keys._CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr("quantserve.rag.server.keys._CHECK_EVERY_S", 0.0)
     path = tmp_path / "keys.json"
     secret = create_key(path, "alice")
     ring = KeyRing(path)

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.files import Locked
-from rag.embedding.e5_file import dequantize_q4
-from rag.errors import IndexMismatch, NoIndex
-from rag.store.chunks import Chunk, ChunkReader, ChunkWriter
-from rag.store.generation import IndexStore
-from rag.store.words import WordIndex, words_of, write_words
+from quantserve.core.files import Locked
+from quantserve.rag.embedding.e5_file import dequantize_q4
+from quantserve.rag.errors import IndexMismatch, NoIndex
+from quantserve.rag.store.chunks import Chunk, ChunkReader, ChunkWriter
+from quantserve.rag.store.generation import IndexStore
+from quantserve.rag.store.words import WordIndex, words_of, write_words
 
 
 def chunk(number: int, path: str = "/a.md") -> Chunk:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.errors import UnreadableDocument
-from rag.loaders.grid import MAX_COLUMNS, Cell, lay_out, table_text
-from rag.loaders.registry import load
+from quantserve.rag.errors import UnreadableDocument
+from quantserve.rag.loaders.grid import MAX_COLUMNS, Cell, lay_out, table_text
+from quantserve.rag.loaders.registry import load
 
 RECORDS = [
     ["이름", "부서", "비고"],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text import language_of, normalise, split_sentences, well_formed, well_formed_pieces
+from quantserve.rag.text import language_of, normalise, split_sentences, well_formed, well_formed_pieces
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from rag.trust.faithful import repeats_itself, support
+from quantserve.rag.trust.faithful import repeats_itself, support
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from core.errors import InputError
-from rag.config import RagConfig, RerankConfig, RetrieveConfig, RetrieveMode
-from rag.store.generation import Generation
-from rag.trust.calibration import (
+from quantserve.core.errors import InputError
+from quantserve.rag.config import RagConfig, RerankConfig, RetrieveConfig, RetrieveMode
+from quantserve.rag.store.generation import Generation
+from quantserve.rag.trust.calibration import (
     Calibration,
     Entry,
     Limit,
@@ -20,9 +20,9 @@ from rag.trust.calibration import (
     load_calibration,
     write_calibration,
 )
-from rag.trust.fit import Asked, fit
-from rag.trust.names import names_in, unseen_names
-from rag.trust.unknown import says_unknown, why_unknown
+from quantserve.rag.trust.fit import Asked, fit
+from quantserve.rag.trust.names import names_in, unseen_names
+from quantserve.rag.trust.unknown import says_unknown, why_unknown
 from tests.unit.rag.passages import passage
 
 

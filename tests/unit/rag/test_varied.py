@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rag.retrieve.duplicates import Distinct, plain
-from rag.retrieve.mmr import mmr_order
-from rag.store.chunks import Chunk
+from quantserve.rag.retrieve.duplicates import Distinct, plain
+from quantserve.rag.retrieve.mmr import mmr_order
+from quantserve.rag.store.chunks import Chunk
 
 # three near-copies, and one of its own
 VECTORS = np.array([[1, 0], [0.99, 0.14], [0.98, 0.2], [0, 1]], np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rag.store.vectors import Floats, build_index, search_index
+from quantserve.rag.store.vectors import Floats, build_index, search_index
 
 
 def clustered(count: int, seed: int) -> Floats:

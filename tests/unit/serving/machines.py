@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serving.command import PlanInputs
-from serving.config import ServeOptions
-from serving.hardware import AttentionTrial, Cpu, GemmSpeed, Gpu, Hardware, Instruction, Libraries
-from serving.model import ModelFacts
-from serving.profiles import load_profile
-from serving.target import Target
+from quantserve.serving.command import PlanInputs
+from quantserve.serving.config import ServeOptions
+from quantserve.serving.hardware import AttentionTrial, Cpu, GemmSpeed, Gpu, Hardware, Instruction, Libraries
+from quantserve.serving.model import ModelFacts
+from quantserve.serving.profiles import load_profile
+from quantserve.serving.target import Target
 
 GIB = 1 << 30
 H100_BYTES = 84_929_347_584

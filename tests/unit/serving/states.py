@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from serving.processes import start_ticks
-from serving.state import ServerState
+from quantserve.serving.processes import start_ticks
+from quantserve.serving.state import ServerState
 
 
 def state(**changes: Any) -> ServerState:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import QuantserveError
-from serving.adapters import parse_adapters, read_adapters
-from serving.background import serve_argv
-from serving.config import RunDirectory, ServeOptions
+from quantserve.core.errors import QuantserveError
+from quantserve.serving.adapters import parse_adapters, read_adapters
+from quantserve.serving.background import serve_argv
+from quantserve.serving.config import RunDirectory, ServeOptions
 from tests.unit.serving.machines import SMOLLM2
 
 CONFIG: dict[str, Any] = {"peft_type": "LORA", "r": 16, "target_modules": ["q_proj"]}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import ResourceError
-from serving.batch.lines import BadLine, error_line, read_request, response_line
-from serving.batch.output import open_output
+from quantserve.core.errors import ResourceError
+from quantserve.serving.batch.lines import BadLine, error_line, read_request, response_line
+from quantserve.serving.batch.output import open_output
 
 GOOD = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}}
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from serving.command import make_plan
-from serving.errors import HardwareError
+from quantserve.serving.command import make_plan
+from quantserve.serving.errors import HardwareError
 from tests.unit.serving.machines import AMD, GIB, H100, SMOLLM2, inputs
 
 

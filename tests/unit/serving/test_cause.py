@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.supervise.cause import Death, cause
+from quantserve.serving.supervise.cause import Death, cause
 
 API = "(APIServer pid=7) ERROR 11-29 10:08:36 [serving.py:9] "
 CORE = "(EngineCore pid=9) ERROR 11-29 10:08:36 [core.py:1512] "
@@ -44,7 +44,7 @@ DEATHS: list[tuple[str, dict[str, Any], str]] = [
     (
         "SIGILL",
         {"code": -4},
-        "was killed by SIGILL (an instruction this processor lacks; see python -m serving doctor)",
+        "was killed by SIGILL (an instruction this processor lacks; see quantserve serving doctor)",
     ),
     (
         "SIGABRT",
@@ -78,7 +78,7 @@ DEATHS: list[tuple[str, dict[str, Any], str]] = [
             f"{CORE}RuntimeError: cancelled\n",
         },
         "has lost its process VllmWorker-0, which was killed by SIGILL (an instruction this processor "
-        "lacks; see python -m serving doctor)",
+        "lacks; see quantserve serving doctor)",
     ),
     (
         "an exception in the core",
@@ -137,7 +137,7 @@ def test_no_line_of_the_api_server_is_ever_blamed(lines: list[str], code: int | 
         (
             {"code": 1, "log": "", "reports": ({"died": "EngineCore_DP0", "code": -4},)},
             "has lost its process EngineCore_DP0, which was killed by SIGILL while starting (an instruction "
-            "this processor lacks; see python -m serving doctor)",
+            "this processor lacks; see quantserve serving doctor)",
         ),
         ({"code": 1, "log": ""}, "ended with code 1 while starting: its log does not say why"),
     ],

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.chat import Conversation, Message
-from serving.commands.chat import talk
-from serving.commands.logs import logs
-from serving.errors import ServingError
+from quantserve.core.errors import UsageError
+from quantserve.serving.chat import Conversation, Message
+from quantserve.serving.commands.chat import talk
+from quantserve.serving.commands.logs import logs
+from quantserve.serving.errors import ServingError
 
 
 def echo(messages: list[Message]) -> Iterator[str]:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import UsageError
-from serving.command import Plan, default_profile, make_plan, parse_flags
-from serving.errors import HardwareError, NotEnoughMemory
-from serving.hardware import GemmSpeed, Hardware, Instruction, Libraries
+from quantserve.core.errors import UsageError
+from quantserve.serving.command import Plan, default_profile, make_plan, parse_flags
+from quantserve.serving.errors import HardwareError, NotEnoughMemory
+from quantserve.serving.hardware import GemmSpeed, Hardware, Instruction, Libraries
 from tests.unit.serving.machines import (
     AMD,
     BROKEN_AMX,
@@ -84,7 +84,7 @@ def test_cpu_is_eager_bound_to_both_cores_and_preloaded() -> None:
     assert plan.env()["VLLM_CPU_OMP_THREADS_BIND"] == "0-1"
     assert plan.env()["LD_PRELOAD"] == "/usr/lib/libtcmalloc_minimal.so.4:/env/lib/libiomp5.so"
     assert plan.env()["QUANTSERVE_FORK_SERVER"] == "1"
-    assert flag(plan, "--distributed-executor-backend") == "serving.one_process.OneProcess"
+    assert flag(plan, "--distributed-executor-backend") == "quantserve.serving.one_process.OneProcess"
 
 
 def test_the_engine_core_computes_itself_only_where_it_is_forked() -> None:
@@ -299,7 +299,14 @@ def test_profile_passes_vllm_options_through() -> None:
 
 def test_argv_starts_our_engine_module_bound_to_its_parent() -> None:
     argv = make_plan(inputs(AMD)).argv("/env/bin/python", parent=42)
-    assert argv[:6] == ["/env/bin/python", "-m", "serving.vllm_server", "--parent", "42", "--model"]
+    assert argv[:6] == [
+        "/env/bin/python",
+        "-m",
+        "quantserve.serving.vllm_server",
+        "--parent",
+        "42",
+        "--model",
+    ]
 
 
 def test_flags_are_read_in_all_their_forms() -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from serving import forking
-from serving.command import Plan, make_plan
-from serving.errors import HardwareError, NotEnoughMemory
-from serving.profiles import load_profile
+from quantserve.serving import forking
+from quantserve.serving.command import Plan, make_plan
+from quantserve.serving.errors import HardwareError, NotEnoughMemory
+from quantserve.serving.profiles import load_profile
 from tests.unit.serving.machines import AMD, GIB, H100_BYTES, LLAMA_70B_AWQ, SMOLLM2, inputs, with_gpus
 
 EIGHT = replace(AMD, cpu=replace(AMD.cpu, usable=tuple(range(8)), numa_nodes=((0, 2, 4, 6), (1, 3, 5, 7))))

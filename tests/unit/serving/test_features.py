@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import UsageError
-from serving.adapters import Adapter
-from serving.command import Item, Plan, default_profile, make_plan
-from serving.errors import ProfileError, TargetError
-from serving.planning.features import decides_on_tools
-from serving.profiles import Speculation
+from quantserve.core.errors import UsageError
+from quantserve.serving.adapters import Adapter
+from quantserve.serving.command import Item, Plan, default_profile, make_plan
+from quantserve.serving.errors import ProfileError, TargetError
+from quantserve.serving.planning.features import decides_on_tools
+from quantserve.serving.profiles import Speculation
 from tests.unit.serving.machines import AMD, H100, SMOLLM2, inputs
 
 ADAPTERS = (

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from serving.guard.internal import FRONT_HEADER, VARIABLE
-from serving.guard.paths import PathTable
-from serving.replicas.config import FrontOptions
-from serving.replicas.front import Front
+from quantserve.serving.guard.internal import FRONT_HEADER, VARIABLE
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.replicas.config import FrontOptions
+from quantserve.serving.replicas.front import Front
 
 
 def status_of(origins: Collection[str] | None, headers: dict[str, str]) -> int:

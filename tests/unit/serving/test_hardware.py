@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.hardware import load_or_probe
-from serving.hardware.facts import GemmSpeed, Hardware, from_json
-from serving.hardware.instructions import probe_instructions
-from serving.hardware.probe import isa_caps
-from serving.hardware.system import cpu_flags, format_id_list, parse_id_list, read_cpu, read_memory
-from serving.hardware.trial import Outcome, in_child
+from quantserve.serving.hardware import load_or_probe
+from quantserve.serving.hardware.facts import GemmSpeed, Hardware, from_json
+from quantserve.serving.hardware.instructions import probe_instructions
+from quantserve.serving.hardware.probe import isa_caps
+from quantserve.serving.hardware.system import cpu_flags, format_id_list, parse_id_list, read_cpu, read_memory
+from quantserve.serving.hardware.trial import Outcome, in_child
 from tests.unit.serving.machines import AMD, CPU, H100
 
 
@@ -39,7 +39,7 @@ def test_child_that_dies_by_sigill_is_an_answer() -> None:
 
 def test_child_that_executes_an_undefined_instruction_is_an_answer() -> None:
     # ud2 is undefined on every x86 processor, advertised here as if it were AVX2.
-    from serving.hardware import instructions
+    from quantserve.serving.hardware import instructions
 
     outcome = in_child(lambda: instructions._execute(bytes.fromhex("0f0bc3"), amx=False))
     assert outcome == Outcome(failure="SIGILL")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from serving.health import EngineMetrics, decode_probe, parse_metrics, read_metrics
+from quantserve.serving.health import EngineMetrics, decode_probe, parse_metrics, read_metrics
 
 METRICS = """\
 # TYPE vllm:num_requests_running gauge

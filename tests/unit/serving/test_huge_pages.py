@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving import huge_pages
+from quantserve.serving import huge_pages
 
 
 def test_large_arrays_are_asked_for_and_keep_their_values() -> None:

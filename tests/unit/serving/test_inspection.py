@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from serving import inspection
-from serving.errors import TargetError
-from serving.inspection import EngineView, Views, words_of
-from serving.model import read_model_facts
-from serving.target import resolve_target
+from quantserve.serving import inspection
+from quantserve.serving.errors import TargetError
+from quantserve.serving.inspection import EngineView, Views, words_of
+from quantserve.serving.model import read_model_facts
+from quantserve.serving.target import resolve_target
 
 SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "vocab_size": 256}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from serving.kv import KvLayout, kv_bytes_for, kv_estimate
-from serving.model import ModelFacts
+from quantserve.serving.kv import KvLayout, kv_bytes_for, kv_estimate
+from quantserve.serving.model import ModelFacts
 from tests.unit.serving.machines import LLAMA_70B, SMOLLM2
 
 LAYOUT = KvLayout("bfloat16", block=16, length=1024, in_flight=512)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.model import read_model_facts, tool_parser_of
+from quantserve.serving.model import read_model_facts, tool_parser_of
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from serving.command import Plan, default_profile, make_plan
-from serving.errors import HardwareError, NotEnoughMemory
-from serving.hardware import Hardware
-from serving.model import ModelFacts
+from quantserve.serving.command import Plan, default_profile, make_plan
+from quantserve.serving.errors import HardwareError, NotEnoughMemory
+from quantserve.serving.hardware import Hardware
+from quantserve.serving.model import ModelFacts
 from tests.unit.serving.machines import (
     AMD,
     BROKEN_AMX,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.background import request_options
-from serving.config import ServeOptions
-from serving.errors import PortTaken
-from serving.ports import claim_port, url_of
-from serving.prepare import request_of
-from serving.processes import end_group, group_alive, process_alive
-from serving.state import LastProbe, read_state, remove_state, write_state
+from quantserve.serving.background import request_options
+from quantserve.serving.config import ServeOptions
+from quantserve.serving.errors import PortTaken
+from quantserve.serving.ports import claim_port, url_of
+from quantserve.serving.prepare import request_of
+from quantserve.serving.processes import end_group, group_alive, process_alive
+from quantserve.serving.state import LastProbe, read_state, remove_state, write_state
 from tests.unit.serving.states import state
 
 
@@ -102,14 +102,18 @@ def test_group_that_ignores_sigterm_is_ended_with_its_children() -> None:
 
 def test_reaper_ends_the_group_when_its_pipe_closes() -> None:
     sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    reaper = subprocess.Popen([sys.executable, "-m", "serving.reaper", "1"], stdin=subprocess.PIPE, text=True)
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "quantserve.serving.reaper", "1"], stdin=subprocess.PIPE, text=True
+    )
     reaper.communicate(f"{sleeper.pid}\n", timeout=10)
     assert sleeper.wait(5) == -15
 
 
 def test_reaper_spares_a_group_taken_off_its_list() -> None:
     sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    reaper = subprocess.Popen([sys.executable, "-m", "serving.reaper", "1"], stdin=subprocess.PIPE, text=True)
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "quantserve.serving.reaper", "1"], stdin=subprocess.PIPE, text=True
+    )
     reaper.communicate(f"{sleeper.pid}\n-{sleeper.pid}\n", timeout=10)
     assert process_alive(sleeper.pid)
     sleeper.kill()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import ProfileError
-from serving.profiles import load_profile, profile_names
+from quantserve.serving.errors import ProfileError
+from quantserve.serving.profiles import load_profile, profile_names
 
 
 @pytest.fixture(autouse=True)

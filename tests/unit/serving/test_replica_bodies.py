@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from serving.guard.paths import PathTable
-from serving.guard.refusal import Refusal
-from serving.replicas.bodies import Held
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.replicas.bodies import Held
 
 
 class Request:

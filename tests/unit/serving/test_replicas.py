@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.background import can_roll, serve_argv
-from serving.config import RunDirectory, ServeOptions
-from serving.errors import HardwareError
-from serving.prepare import request_of
-from serving.replicas.affinity import beginning_of, parse, session_of, tokens_of
-from serving.replicas.config import RouterOptions
-from serving.replicas.metrics import merge
-from serving.replicas.replica import guard_settings
-from serving.replicas.rolling import spare_lane
-from serving.replicas.router import router_argv
-from serving.replicas.shares import Lane, gpu_lanes, visible_gpus
-from serving.state import ServerState
-from serving.supervise.restarts import pause_s
+from quantserve.core.errors import UsageError
+from quantserve.serving.background import can_roll, serve_argv
+from quantserve.serving.config import RunDirectory, ServeOptions
+from quantserve.serving.errors import HardwareError
+from quantserve.serving.prepare import request_of
+from quantserve.serving.replicas.affinity import beginning_of, parse, session_of, tokens_of
+from quantserve.serving.replicas.config import RouterOptions
+from quantserve.serving.replicas.metrics import merge
+from quantserve.serving.replicas.replica import guard_settings
+from quantserve.serving.replicas.rolling import spare_lane
+from quantserve.serving.replicas.router import router_argv
+from quantserve.serving.replicas.shares import Lane, gpu_lanes, visible_gpus
+from quantserve.serving.state import ServerState
+from quantserve.serving.supervise.restarts import pause_s
 from tests.unit.serving.states import state
 
 

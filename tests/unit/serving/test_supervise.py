@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.commands.parameters import serve_options
-from serving.config import PART_RESTARTS, RestartOptions
-from serving.guard.refusal import unavailable
-from serving.guard.settings import Artifact
-from serving.supervise.engine import Engine
-from serving.supervise.facts import Facts, Phase
-from serving.supervise.hang import Round, failures_in_a_row, work_done
-from serving.supervise.line import Line
-from serving.supervise.metrics import FactsCollector
-from serving.supervise.restarts import Restarts, delay_s, recent
+from quantserve.core.errors import UsageError
+from quantserve.serving.commands.parameters import serve_options
+from quantserve.serving.config import PART_RESTARTS, RestartOptions
+from quantserve.serving.guard.refusal import unavailable
+from quantserve.serving.guard.settings import Artifact
+from quantserve.serving.supervise.engine import Engine
+from quantserve.serving.supervise.facts import Facts, Phase
+from quantserve.serving.supervise.hang import Round, failures_in_a_row, work_done
+from quantserve.serving.supervise.line import Line
+from quantserve.serving.supervise.metrics import FactsCollector
+from quantserve.serving.supervise.restarts import Restarts, delay_s, recent
 
 OPTIONS = RestartOptions(limit=4, window_s=100.0, first_delay_s=1.0, longest_delay_s=5.0)
 
@@ -154,7 +154,7 @@ def test_address_given_to_vllm_is_refused_since_the_launcher_listens(word: str) 
 
 SIGNALS = """
 import signal, sys, time
-from serving.supervise.signals import StopAsked, StopSignals
+from quantserve.serving.supervise.signals import StopAsked, StopSignals
 signals = StopSignals(lambda: print("second", flush=True))
 signals.install()
 try:

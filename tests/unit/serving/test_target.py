@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import QuantserveError
-from quantize.artifact import ArtifactError, Manifest, file_records, now, write_manifest
-from serving.errors import TargetError
-from serving.target import resolve_target
+from quantserve.core.errors import QuantserveError
+from quantserve.quantize.artifact import ArtifactError, Manifest, file_records, now, write_manifest
+from quantserve.serving.errors import TargetError
+from quantserve.serving.target import resolve_target
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -194,7 +194,7 @@ def test_quantized_weights_of_which_config_json_says_nothing_are_refused(tmp_pat
     directory = write_checkpoint(tmp_path / "m")
     write_stray(directory, "model.safetensors", ("model.layers.0.q_proj.qweight",))
     (directory / "quantize_config.json").write_text('{"bits": 4}')
-    with pytest.raises(TargetError, match="python -m quantize import"):
+    with pytest.raises(TargetError, match="quantserve quantize import"):
         resolve_target(directory)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.ports import url_of
-from serving.tls import Tls, client_context, tls_of, with_absolute_files, without_tls
+from quantserve.core.errors import UsageError
+from quantserve.serving.ports import url_of
+from quantserve.serving.tls import Tls, client_context, tls_of, with_absolute_files, without_tls
 from tests.integration.serving.certificates import make_certificate
 
 

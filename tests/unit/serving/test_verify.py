@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from quantize.artifact import ArtifactError, read_manifest
-from serving.verify import verify
+from quantserve.quantize.artifact import ArtifactError, read_manifest
+from quantserve.serving.verify import verify
 from tests.unit.serving.test_target import write_artifact
 
 FILES = {"config.json", "model.safetensors", "tokenizer.json"}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from serving.__main__ import app
-from serving.background import request_options, serve_argv
-from serving.commands.serve import watching
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.prepare import request_of
-from serving.state import ServerState, read_state, write_state
+from quantserve.serving.__main__ import app
+from quantserve.serving.background import request_options, serve_argv
+from quantserve.serving.commands.serve import watching
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.prepare import request_of
+from quantserve.serving.state import ServerState, read_state, write_state
 from tests.unit.serving.states import state
 
 
@@ -68,8 +68,8 @@ def test_up_takes_them(
         started.append(options)
         return state_of(target, options)
 
-    monkeypatch.setattr("serving.commands.up.check", lambda *given: None)
-    monkeypatch.setattr("serving.commands.up.start", start)
+    monkeypatch.setattr("quantserve.serving.commands.up.check", lambda *given: None)
+    monkeypatch.setattr("quantserve.serving.commands.up.start", start)
     asked = ["up", str(tmp_path), "--port", "0", "--run-dir", str(tmp_path / "run"), *words]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output

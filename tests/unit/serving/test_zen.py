@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from serving import zen
+from quantserve.serving import zen
 
 
 @pytest.fixture(autouse=True)

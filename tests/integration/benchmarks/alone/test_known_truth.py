@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.metrics import latency
-from benchmarks.records import Record
+from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.records import Record
 from tests.integration.benchmarks.conftest import Start
 from tests.integration.benchmarks.driving import drive, tasks
 
@@ -97,7 +97,7 @@ def test_open_loop_keeps_its_times_while_the_server_is_slow(start_fake: Start) -
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_throughput_is_the_servers(start_fake: Start, processes: int) -> None:
-    from benchmarks.metrics.compute import Slo, rates
+    from quantserve.benchmarks.metrics.compute import Slo, rates
 
     fake = start_fake(ttft_ms=100, itl_ms=10)
     result = drive(fake.url, tasks(40, 31), 8, processes=processes)

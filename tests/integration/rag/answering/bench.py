@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rag.answer import Answerer
-from rag.config import AnswerConfig, CacheConfig, RetryConfig
-from rag.llm import ModelServer
-from rag.retrieve import Searcher
-from rag.trust.calibration import Calibration
+from quantserve.rag.answer import Answerer
+from quantserve.rag.config import AnswerConfig, CacheConfig, RetryConfig
+from quantserve.rag.llm import ModelServer
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.trust.calibration import Calibration
 from tests.fakes.openai_server import FakeServer
 
 BULBS = "Where are the spare bulbs kept?"

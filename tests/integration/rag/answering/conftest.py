@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import EmbeddingConfig, RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.store.generation import IndexStore
+from quantserve.rag.config import EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.generation import IndexStore
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.answering.bench import CELLAR, DOCUMENTS, Bench
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from rag.answer import Answer
-from rag.cache import AnswerCache
-from rag.config import CacheConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.store.generation import IndexStore
-from rag.trust.calibration import Calibration
+from quantserve.rag.answer import Answer
+from quantserve.rag.cache import AnswerCache
+from quantserve.rag.config import CacheConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.generation import IndexStore
+from quantserve.rag.trust.calibration import Calibration
 from tests.integration.rag.answering.bench import BULBS, CELLAR, Bench
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag.answer.wording import CHITCHAT
+from quantserve.rag.answer.wording import CHITCHAT
 from tests.integration.rag.answering.bench import BULBS, Bench
 
 

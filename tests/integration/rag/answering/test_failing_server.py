@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rag.answer import AnswerFailed
-from rag.config import RetryConfig
-from rag.errors import Cancelled
-from rag.llm import Cancellation
+from quantserve.rag.answer import AnswerFailed
+from quantserve.rag.config import RetryConfig
+from quantserve.rag.errors import Cancelled
+from quantserve.rag.llm import Cancellation
 from tests.integration.rag.answering.bench import BULBS, CELLAR, Bench, until
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.store.generation import IndexStore
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.generation import IndexStore
 from tests.integration.rag.answering.bench import BULBS, Bench
 
 MANUAL = (

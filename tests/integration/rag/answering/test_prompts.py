@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rag.answer import AnswerFailed
-from rag.answer.wording import RULES
-from rag.config import RerankConfig, RetrieveConfig
-from rag.embedding.backend import Embedder
-from rag.errors import QuestionTooLong
-from rag.ingest import index_paths
-from rag.retrieve import Searcher
-from rag.store.generation import IndexStore
-from rag.trust.calibration import Calibration
+from quantserve.rag.answer import AnswerFailed
+from quantserve.rag.answer.wording import RULES
+from quantserve.rag.config import RerankConfig, RetrieveConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.errors import QuestionTooLong
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.retrieve import Searcher
+from quantserve.rag.store.generation import IndexStore
+from quantserve.rag.trust.calibration import Calibration
 from tests.integration.rag.answering.bench import BULBS, CELLAR, Bench
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rag.answer.wording import UNKNOWN
-from rag.trust.calibration import Calibration, load_calibration, write_calibration
-from rag.trust.measure import measure
+from quantserve.rag.answer.wording import UNKNOWN
+from quantserve.rag.trust.calibration import Calibration, load_calibration, write_calibration
+from quantserve.rag.trust.measure import measure
 from tests.integration.rag.answering.bench import BULBS, Bench
 
 

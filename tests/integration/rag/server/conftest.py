@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from openai import OpenAI
 
-from rag.config import EmbeddingConfig, RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths
-from rag.server.config import Bounds, LogConfig, ServerConfig
-from rag.server.run import uvicorn_config
-from rag.server.service import Service
-from rag.store.base import LOCAL
+from quantserve.rag.config import EmbeddingConfig, RagConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths
+from quantserve.rag.server.config import Bounds, LogConfig, ServerConfig
+from quantserve.rag.server.run import uvicorn_config
+from quantserve.rag.server.service import Service
+from quantserve.rag.store.base import LOCAL
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.conftest import MODEL, write_pdf
 

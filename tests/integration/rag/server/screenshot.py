@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from deploy.local.browser import find_browser
+from quantserve.deploy.local.browser import find_browser
 
 OUTPUT = Path(__file__).parents[4] / "docs" / "images" / "rag-page.png"
 QUESTION = "만 5년을 일하면 어떤 휴가를 받나요?"

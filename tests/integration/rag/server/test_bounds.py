@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from rag.embedding.backend import Embedder
-from rag.server.config import Bounds
-from rag.server.keys import create_key
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.server.keys import create_key
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.server.conftest import DEADLINE_S, Served, serving, until
 

@@ -10,8 +10,8 @@ import httpx
 import openai
 import pytest
 
-from rag.embedding.backend import Embedder
-from rag.server.config import Bounds
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.config import Bounds
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.server.conftest import Served, serving, until
 

@@ -18,7 +18,7 @@ from tests.integration.rag.conftest import MODEL, ROOT
 
 def rag(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "rag", *arguments],
+        [sys.executable, "-m", "quantserve.rag", *arguments],
         cwd=ROOT,
         input=stdin,
         capture_output=True,
@@ -35,7 +35,7 @@ def test_serve_says_where_answers_and_ends_when_told(
     command = [
         sys.executable,
         "-m",
-        "rag",
+        "quantserve.rag",
         "serve",
         "--port",
         "0",

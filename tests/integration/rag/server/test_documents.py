@@ -10,9 +10,9 @@ from typing import Any
 import openai
 import pytest
 
-from rag.embedding.backend import Embedder
-from rag.server.config import Bounds
-from rag.store.generation import IndexStore
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.config import Bounds
+from quantserve.rag.store.generation import IndexStore
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.server.conftest import Served, serving, until
 

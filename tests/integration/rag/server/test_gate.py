@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rag.embedding.backend import Embedder
-from rag.server.keys import create_key, revoke_key
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.keys import create_key, revoke_key
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.conftest import ROOT
 from tests.integration.rag.server.conftest import Served, serving, until
@@ -176,7 +176,17 @@ def test_the_page_runs_nothing_but_its_own_files(served: Served) -> None:
 
 
 def test_it_does_not_listen_to_other_machines_without_keys(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rag", "serve", "--host", "0.0.0.0", "--port", "0", "--no-log"]
+    command = [
+        sys.executable,
+        "-m",
+        "quantserve.rag",
+        "serve",
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+        "--no-log",
+    ]
     done = subprocess.run(
         [*command, "--index-dir", str(tmp_path), "--embedding-model", str(tmp_path)],
         cwd=ROOT,
@@ -187,4 +197,4 @@ def test_it_does_not_listen_to_other_machines_without_keys(tmp_path: Path) -> No
     )
     assert done.returncode == 2
     assert "refusing to listen on 0.0.0.0 without keys" in done.stderr
-    assert "python -m rag keys create NAME" in done.stderr
+    assert "quantserve rag keys create NAME" in done.stderr

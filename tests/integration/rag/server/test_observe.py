@@ -16,9 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.errors import UsageError
-from rag.embedding.backend import Embedder
-from rag.server.wandb_log import WandbLog
+from quantserve.core.errors import UsageError
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.wandb_log import WandbLog
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.server.conftest import Served, serving, until
 

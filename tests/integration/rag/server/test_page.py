@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from deploy.local.browser import find_browser
-from rag.embedding.backend import Embedder
-from rag.server.keys import create_key
+from quantserve.deploy.local.browser import find_browser
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.server.keys import create_key
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.server.conftest import HOSTILE, Served, serving, until
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rag.config import RagConfig
-from rag.embedding.backend import Embedder
-from rag.ingest import index_paths, remove_documents
-from rag.store.base import open_store
+from quantserve.rag.config import RagConfig
+from quantserve.rag.embedding.backend import Embedder
+from quantserve.rag.ingest import index_paths, remove_documents
+from quantserve.rag.store.base import open_store
 from tests.fakes.openai_server import FakeServer
 from tests.integration.rag.server.conftest import EMBEDDING, serving
 from tests.integration.rag.server.test_documents import best, finished, names, upload

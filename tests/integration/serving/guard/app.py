@@ -16,8 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
-from serving.guard.middleware import Guard
-from serving.guard.settings import GuardSettings
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.settings import GuardSettings
 from tests.integration.serving.guard.books import EngineClient
 
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "PATCH"]

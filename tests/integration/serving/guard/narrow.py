@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 
-from serving.processes import raise_file_limit
+from quantserve.serving.processes import raise_file_limit
 from tests.integration.serving.guard.app import GuardedServer
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import anyio
 import httpx
 import pytest
 
-from serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
-from serving.guard.keys import KeyFile, digest, write_keys
-from serving.guard.metrics_port import serve_metrics
-from serving.guard.middleware import Guard
-from serving.guard.paths import ALLOWED, PathTable
-from serving.guard.settings import GuardSettings
+from quantserve.serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
+from quantserve.serving.guard.keys import KeyFile, digest, write_keys
+from quantserve.serving.guard.metrics_port import serve_metrics
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.paths import ALLOWED, PathTable
+from quantserve.serving.guard.settings import GuardSettings
 from tests.integration.serving.guard.app import METHODS, lines_of, wait_until
 from tests.integration.serving.guard.test_guard import Start, key, start
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from serving.guard.grammar_worker import closed
-from serving.guard.grammars import Compiler, Constraint, constraints
-from serving.guard.refusal import Refusal
-from serving.guard.tool_schemas import self_contained
+from quantserve.serving.guard.grammar_worker import closed
+from quantserve.serving.guard.grammars import Compiler, Constraint, constraints
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.tool_schemas import self_contained
 from tests.programs import PYTHON
 
 SLOW = [{"type": "string", "pattern": f".*w{k}.*"} for k in range(16)]

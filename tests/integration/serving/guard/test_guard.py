@@ -17,8 +17,8 @@ import openai
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.guard.internal import INTERNAL_PREFIX
-from serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
+from quantserve.serving.guard.internal import INTERNAL_PREFIX
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
 from tests.integration.serving.guard.app import GuardedServer, lines_of, wait_until
 
 Start = Callable[..., GuardedServer]

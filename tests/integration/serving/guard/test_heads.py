@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serving.guard.heads import bounded_heads
-from serving.guard.settings import Limits
+from quantserve.serving.guard.heads import bounded_heads
+from quantserve.serving.guard.settings import Limits
 from tests.integration.serving.guard.app import wait_until
 
 LINE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -12,12 +12,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from serving.guard.internal import use_internal_key
-from serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
-from serving.guard.middleware import Guard
-from serving.guard.settings import GuardSettings
-from serving.guard.task_probe import TaskProbe
-from serving.health import decode_probe
+from quantserve.serving.guard.internal import use_internal_key
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.guard.task_probe import TaskProbe
+from quantserve.serving.health import decode_probe
 from tests.integration.serving.guard.app import GuardedServer
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"

@@ -25,11 +25,11 @@ import yaml
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from serving.guard.keys import digest
-from serving.guard.middleware import Guard
-from serving.guard.settings import GuardSettings
-from serving.processes import die_with_parent, start_ticks
-from serving.state import ServerState, remove_state, write_state
+from quantserve.serving.guard.keys import digest
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.processes import die_with_parent, start_ticks
+from quantserve.serving.state import ServerState, remove_state, write_state
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 

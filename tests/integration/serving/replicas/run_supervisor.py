@@ -10,11 +10,11 @@ from pathlib import Path
 
 import typer
 
-from core.console import run_app
-from serving.background import serve_argv
-from serving.config import LauncherOptions, RunDirectory, ServeOptions
-from serving.replicas.command import serve_replicas
-from serving.replicas.config import SupervisorOptions
+from quantserve.core.console import run_app
+from quantserve.serving.background import serve_argv
+from quantserve.serving.config import LauncherOptions, RunDirectory, ServeOptions
+from quantserve.serving.replicas.command import serve_replicas
+from quantserve.serving.replicas.config import SupervisorOptions
 
 app = typer.Typer()
 TIMES = SupervisorOptions(settle_s=0.3, watch_s=0.3, stop_margin_s=5.0, orphan_grace_s=1.0)

@@ -16,11 +16,11 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.guard.paths import PathTable
-from serving.replicas.config import FrontOptions
-from serving.replicas.front import Front
-from serving.replicas.picking import Offer, Picker
-from serving.replicas.public_port import listen
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.replicas.config import FrontOptions
+from quantserve.serving.replicas.front import Front
+from quantserve.serving.replicas.picking import Offer, Picker
+from quantserve.serving.replicas.public_port import listen
 
 JSON = b'{"model":"m","prompt":"a"}'
 GZIP = gzip.compress(JSON, mtime=0)

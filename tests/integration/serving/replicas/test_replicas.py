@@ -17,8 +17,8 @@ import openai
 import psutil
 import pytest
 
-from core.files import write_json
-from serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
+from quantserve.core.files import write_json
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
 from tests.programs import PYTHON, ROOT

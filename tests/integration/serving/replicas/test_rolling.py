@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from quantize.artifact import Manifest, file_records, now, write_manifest
+from quantserve.quantize.artifact import Manifest, file_records, now, write_manifest
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
 

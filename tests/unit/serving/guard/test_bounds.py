@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from serving.guard.bounds import audio_tokens, most_tokens, text_tokens
-from serving.guard.settings import TokenBounds
-from serving.guard.template import TemplateCost, measure
+from quantserve.serving.guard.bounds import audio_tokens, most_tokens, text_tokens
+from quantserve.serving.guard.settings import TokenBounds
+from quantserve.serving.guard.template import TemplateCost, measure
 
 BOUNDS = TokenBounds.model_validate(
     {"window": 1000, "reserved_answer": 100, "template_once": 20, "template_turn": 5, "template_tools": 30}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from serving.guard.paths import ALLOWED
-from serving.guard.refusal import Refusal
-from serving.guard.rules import Asked, Rules
-from serving.guard.settings import GuardSettings
+from quantserve.serving.guard.paths import ALLOWED
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.rules import Asked, Rules
+from quantserve.serving.guard.settings import GuardSettings
 
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 TURNS = [{"role": "user", "content": "hi"}]

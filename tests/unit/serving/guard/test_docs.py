@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from serving.guard.paths import ALLOWED, LORA_PATHS
-from serving.guard.settings import GuardSettings, Limits
+from quantserve.serving.guard.paths import ALLOWED, LORA_PATHS
+from quantserve.serving.guard.settings import GuardSettings, Limits
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGE = (ROOT / "docs/guard.md").read_text(encoding="utf-8")

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.commands.keys import parse_expiry
-from serving.guard.internal import probe_headers, use_internal_key
-from serving.guard.keys import Key, KeyFile, KeyRing, KeysError, digest, new_secret, read_keys, write_keys
+from quantserve.core.errors import UsageError
+from quantserve.serving.commands.keys import parse_expiry
+from quantserve.serving.guard.internal import probe_headers, use_internal_key
+from quantserve.serving.guard.keys import (
+    Key,
+    KeyFile,
+    KeyRing,
+    KeysError,
+    digest,
+    new_secret,
+    read_keys,
+    write_keys,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

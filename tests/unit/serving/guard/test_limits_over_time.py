@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from serving.guard.keys import Key
-from serving.guard.rates import RateLimits
-from serving.guard.refusal import Refusal
-from serving.guard.slots import Slots
+from quantserve.serving.guard.keys import Key
+from quantserve.serving.guard.rates import RateLimits
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.slots import Slots
 
 
 class Clock:

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from serving.guard.exchange import Message, Receive, Scope, Send
-from serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
-from serving.guard.middleware import Guard
-from serving.guard.settings import MIB, GuardSettings
+from quantserve.serving.guard.exchange import Message, Receive, Scope, Send
+from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.settings import MIB, GuardSettings
 
 KIB = 1024
 SIZES = [64 * KIB << k for k in range(7)]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.errors import UsageError
-from serving.command import Plan, make_plan, parse_flags
-from serving.guard.planning import GuardInputs, plan_guard, with_guard
-from serving.guard.settings import Artifact, GuardSettings
-from serving.planning.features import decides_on_tools, guided_by_ours
-from serving.planning.items import Item
-from serving.planning.options import known_options
+from quantserve.core.errors import UsageError
+from quantserve.serving.command import Plan, make_plan, parse_flags
+from quantserve.serving.guard.planning import GuardInputs, plan_guard, with_guard
+from quantserve.serving.guard.settings import Artifact, GuardSettings
+from quantserve.serving.planning.features import decides_on_tools, guided_by_ours
+from quantserve.serving.planning.items import Item
+from quantserve.serving.planning.options import known_options
 from tests.unit.serving.machines import AMD, inputs
 
 
@@ -135,7 +135,7 @@ def test_so_is_one_that_a_profile_passes_through(name: str) -> None:
 
 
 def test_every_option_that_is_kept_away_is_one_of_vllms() -> None:
-    from serving.planning.options import _NOT_PASSED_ON
+    from quantserve.serving.planning.options import _NOT_PASSED_ON
 
     assert set(_NOT_PASSED_ON) <= set(known_options())
 

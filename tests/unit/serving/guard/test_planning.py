@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.origin import is_loopback
-from serving.command import Plan, make_plan
-from serving.guard.planning import (
+from quantserve.core.origin import is_loopback
+from quantserve.serving.command import Plan, make_plan
+from quantserve.serving.guard.planning import (
     GuardError,
     GuardInputs,
     plan_guard,
@@ -15,7 +15,7 @@ from serving.guard.planning import (
     require_keys,
     with_guard,
 )
-from serving.guard.settings import Artifact, GuardSettings
+from quantserve.serving.guard.settings import Artifact, GuardSettings
 from tests.unit.serving.machines import AMD, inputs
 
 
@@ -56,7 +56,7 @@ def test_limits_follow_from_the_plan_and_each_has_a_reason() -> None:
 
 def test_engine_is_started_with_the_guard_and_a_queue_behind_the_guards() -> None:
     argv = planned().argv("python")
-    assert argv[argv.index("--middleware") + 1] == "serving.guard.middleware.Guard"
+    assert argv[argv.index("--middleware") + 1] == "quantserve.serving.guard.middleware.Guard"
     assert argv[argv.index("--max-num-queued-reqs") + 1] == "320"
     assert argv.count("--max-num-queued-reqs") == 1
 
@@ -65,7 +65,7 @@ def test_users_own_middleware_does_not_replace_the_guard() -> None:
     argv = planned(options={"vllm_args": ("--middleware", "my.Layer")}).argv("python")
     assert [argv[i + 1] for i, word in enumerate(argv) if word == "--middleware"] == [
         "my.Layer",
-        "serving.guard.middleware.Guard",
+        "quantserve.serving.guard.middleware.Guard",
     ]
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from serving.guard.body import check_address, check_tree, parse
-from serving.guard.paths import ALLOWED, PathTable
-from serving.guard.refusal import Refusal
-from serving.guard.rules import Asked, Rules
-from serving.guard.settings import GuardSettings, Limits
+from quantserve.serving.guard.body import check_address, check_tree, parse
+from quantserve.serving.guard.paths import ALLOWED, PathTable
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.rules import Asked, Rules
+from quantserve.serving.guard.settings import GuardSettings, Limits
 
 CHAT = ALLOWED["/v1/chat/completions"]["POST"]
 COMPLETION = ALLOWED["/v1/completions"]["POST"]

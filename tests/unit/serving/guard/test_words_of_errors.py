@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from core.origin import foreign
-from serving.guard.engine_errors import Context, own_words, translate
-from serving.guard.redact import redact, redact_logs, without_query
-from serving.guard.refusal import Refusal
-from serving.guard.upload import boundary_of, read_fields
+from quantserve.core.origin import foreign
+from quantserve.serving.guard.engine_errors import Context, own_words, translate
+from quantserve.serving.guard.redact import redact, redact_logs, without_query
+from quantserve.serving.guard.refusal import Refusal
+from quantserve.serving.guard.upload import boundary_of, read_fields
 
 CONTEXT = Context(window=8192)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.tune.decide import Rule, Verdict, gain, judge
+from quantserve.serving.tune.decide import Rule, Verdict, gain, judge
 
 RULE = Rule(least_gain=0.02, first_look=3, most_pairs=5, hopeless=0.9)
 

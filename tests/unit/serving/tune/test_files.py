@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.profiles import Profile, load_profile
-from serving.tune.decide import Verdict, gain
-from serving.tune.journal import Journal
-from serving.tune.search import Comparison, Found
-from serving.tune.space import SPECULATION, ngram, with_changes
-from serving.tune.write import write_profile
+from quantserve.serving.profiles import Profile, load_profile
+from quantserve.serving.tune.decide import Verdict, gain
+from quantserve.serving.tune.journal import Journal
+from quantserve.serving.tune.search import Comparison, Found
+from quantserve.serving.tune.space import SPECULATION, ngram, with_changes
+from quantserve.serving.tune.write import write_profile
 
 START = Profile.model_validate({"description": "한국어", "device": "cpu", "max_sequences": 64})
 PAIRS = ((120.0, 100.0), (121.0, 100.0), (119.0, 100.0))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from serving.profiles import Profile
-from serving.tune.decide import Rule, Verdict, gain, judge
-from serving.tune.search import Comparison, Found, search
-from serving.tune.space import BINDING, Changes, Dimension, with_changes
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.decide import Rule, Verdict, gain, judge
+from quantserve.serving.tune.search import Comparison, Found, search
+from quantserve.serving.tune.space import BINDING, Changes, Dimension, with_changes
 
 START = Profile.model_validate({"description": "x", "device": "cpu", "max_sequences": 64})
 SEQUENCES = Dimension("max_sequences", (16, 32, 64, 128, 256, 512), True, "")

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from serving.hardware.facts import Cpu
-from serving.profiles import Profile, load_profile
-from serving.tune.space import (
+from quantserve.serving.hardware.facts import Cpu
+from quantserve.serving.profiles import Profile, load_profile
+from quantserve.serving.tune.space import (
     BINDING,
     KV_DTYPE,
     SPECULATION,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
-from serving.commands.tune import tune
-from serving.hardware import Hardware, Memory
-from serving.model import ModelFacts
-from serving.profiles import Profile, load_profile
-from serving.target import Target
+from quantserve.core.errors import UsageError
+from quantserve.serving.commands.tune import tune
+from quantserve.serving.hardware import Hardware, Memory
+from quantserve.serving.model import ModelFacts
+from quantserve.serving.profiles import Profile, load_profile
+from quantserve.serving.target import Target
 from tests.unit.serving.machines import AMD, GIB, H100, LLAMA_70B, SMOLLM2, with_gpus
 
 BERT = replace(SMOLLM2, architecture="BertModel", model_type="bert", task="embed", causal=False)
@@ -22,10 +22,10 @@ FOUR = with_gpus(4, (9, 0), 80 * GIB)
 def stand_in(patch: pytest.MonkeyPatch, hardware: Hardware, facts: ModelFacts, directory: Path) -> None:
     """Have this machine be `hardware`, and every target a model of these `facts`."""
     target = Target(directory, "m", None, None, None, facts)
-    for module in ("serving.commands.tune", "serving.prepare"):
+    for module in ("quantserve.serving.commands.tune", "quantserve.serving.prepare"):
         patch.setattr(f"{module}.load_or_probe", lambda cache: hardware)
-    patch.setattr("serving.prepare.read_memory", lambda: Memory(24 * GIB, 20 * GIB))
-    patch.setattr("serving.prepare.resolve_target", lambda given, **how: target)
+    patch.setattr("quantserve.serving.prepare.read_memory", lambda: Memory(24 * GIB, 20 * GIB))
+    patch.setattr("quantserve.serving.prepare.resolve_target", lambda given, **how: target)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_search_begins_with_the_profile_that_serves_the_model(
         begun.append(name)
         return load_profile(name)
 
-    monkeypatch.setattr("serving.commands.tune.load_profile", load)
+    monkeypatch.setattr("quantserve.serving.commands.tune.load_profile", load)
     with pytest.raises(UsageError, match="no setting is named like nothing"):  # ends before an engine starts
         tune(tmp_path, profile=asked, only=["nothing"], run_dir=tmp_path / "run")
     assert begun == [name]

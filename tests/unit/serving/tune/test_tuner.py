@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import EngineDied
-from serving.profiles import Profile
-from serving.tune.decide import Rule, Verdict
-from serving.tune.engines import Running
-from serving.tune.journal import Journal
-from serving.tune.tuner import Instruments, Tuner
+from quantserve.serving.errors import EngineDied
+from quantserve.serving.profiles import Profile
+from quantserve.serving.tune.decide import Rule, Verdict
+from quantserve.serving.tune.engines import Running
+from quantserve.serving.tune.journal import Journal
+from quantserve.serving.tune.tuner import Instruments, Tuner
 
 START = Profile.model_validate({"description": "x", "device": "cpu", "max_sequences": 64})
 RULE = Rule(first_look=3, most_pairs=6)
