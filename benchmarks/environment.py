@@ -6,10 +6,11 @@ import os
 import platform
 import subprocess
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
+
+from quantserve.core.machine import this_machine
 
 _PACKAGES = ("httptools", "uvloop", "numpy", "openai", "llama-index-core", "faiss-cpu")
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "avx512_vnni")
@@ -17,20 +18,12 @@ _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8
 
 def cpu() -> dict[str, Any]:
     """Model, cores, and the instruction sets that decide speed, as the machine advertises them."""
-    model, flags = platform.processor() or platform.machine(), set[str]()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                model = value.strip()
-            if name.strip() == "flags":
-                flags = set(value.split())
+    machine = this_machine()
     return {
-        "model": model,
+        "model": machine.processor,
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)),
-        "advertises": [flag for flag in _FLAGS if flag in flags],
+        "usable_cores": machine.cores,
+        "advertises": machine.advertised(_FLAGS),
     }
 
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
-import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,12 +21,10 @@ import httpx
 from quantserve.benchmarks.errors import ServerUnusable
 from quantserve.benchmarks.observe.owners import Owners, owners_of
 from quantserve.core.home import CHECKOUT, python_of
-from quantserve.core.logs import read_tail, telling_line
+from quantserve.core.process import ProgramFailed, running, served
 
-STOP_TIMEOUT_S = 90.0
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """Neither a measured server nor an instrument may spend its time on calling home."""
-READY_TIMEOUT_S = 600.0
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 
 
@@ -85,19 +79,17 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
     Raises:
         ServerUnusable: it did not become ready; the message holds the log's telling line.
     """
-    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
-        ready = Path(folder) / "ready.json"
-        argv = [serving_python(), "-m", "quantserve.serving", "serve", target, "--port", "0"]
-        argv += ["--ready-file", str(ready), "--die-with-parent", "--private"]
-        argv += ["--profile", profile] if profile else []
-        argv += ["--", *extra] if extra else []
-        began = time.perf_counter()
-        with _process(argv, {}, Path(folder) / "log", ready.exists) as process:
-            state = json.loads(ready.read_text(encoding="utf-8"))
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder, _told():
+        words = ["--profile", profile] if profile else []
+        with served(
+            target, python_of("serving"), Path(folder), words=words, engine=extra, env=OFFLINE
+        ) as server:
+            state = server.state
             yield Server(
-                base_url=_v1(state["url"]),
-                model=state["model"],
-                pids=(process.pid,),
+                base_url=server.base_url,
+                model=server.model,
+                pids=(server.process.pid,),
                 info={
                     "argv": public(state.get("argv") or []),
                     "env": state.get("env") or {},
@@ -138,11 +130,14 @@ def command(
             found.append(server)
         return bool(found)
 
-    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
-        began = time.perf_counter()
-        with _process(argv, env, Path(folder) / "log", answers) as process:
-            info = {"argv": public(argv), "env": env, "ready_s": time.perf_counter() - began}
-            yield dataclasses.replace(found[0], pids=(process.pid,), info=info)
+    began = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder,
+        _told(),
+        running(argv, Path(folder) / "log", answers, env={**OFFLINE, **env}) as process,
+    ):
+        info = {"argv": public(argv), "env": env, "ready_s": time.perf_counter() - began}
+        yield dataclasses.replace(found[0], pids=(process.pid,), info=info)
 
 
 def free_port() -> int:
@@ -153,71 +148,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _process(
-    argv: Sequence[str], env: dict[str, str], log: Path, ready: Any
-) -> Iterator[subprocess.Popen[bytes]]:
+def _told() -> Iterator[None]:
+    """Say of a server that does not start that it cannot be measured."""
     try:
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                _bound_to_us(argv),
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **OFFLINE, **env},
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise ServerUnusable(
-            f"{argv[0]} cannot be started ({error})", mend="Run quantserve setup first"
-        ) from error
-    try:
-        limit = time.monotonic() + READY_TIMEOUT_S
-        while not ready():
-            if process.poll() is not None:
-                ended = f"ended with {_ending(process.returncode)} before it was ready"
-                raise ServerUnusable(f"the server {ended}: {_told_by(log)}")
-            if time.monotonic() > limit:
-                raise ServerUnusable(f"the server was not ready in {READY_TIMEOUT_S:.0f} s: {_told_by(log)}")
-            time.sleep(0.1)
-        yield process
-    finally:
-        _stop(process)
-
-
-def _bound_to_us(argv: Sequence[str]) -> list[str]:
-    """Have the kernel end the server when this program dies in a way that leaves it no time to (SIGKILL)."""
-    helper = shutil.which("setpriv")
-    return [helper, "--pdeathsig", "TERM", "--", *argv] if helper else list(argv)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # what the server left behind in its own session
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-
-
-def _told_by(log: Path) -> str:
-    return telling_line(read_tail(log)) or "its log is empty"
-
-
-def _v1(url: str) -> str:
-    url = url.rstrip("/")
-    return url if url.endswith("/v1") else f"{url}/v1"
+        yield
+    except ProgramFailed as error:
+        raise ServerUnusable(f"the server does not start: {error.problem}", mend=error.mend) from error
 
 
 def public(argv: Sequence[str]) -> list[str]:

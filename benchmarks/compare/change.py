@@ -10,7 +10,8 @@ import numpy as np
 from quantserve.benchmarks.compare.limits import RATES
 from quantserve.benchmarks.metrics import latency
 from quantserve.benchmarks.metrics.compute import Slo, by_cell, rates
-from quantserve.benchmarks.metrics.statistics import (
+from quantserve.benchmarks.records import Failure, Record
+from quantserve.core.stats import (
     QUANTILES,
     RESAMPLES,
     Array,
@@ -19,7 +20,6 @@ from quantserve.benchmarks.metrics.statistics import (
     quantiles,
     resample,
 )
-from quantserve.benchmarks.records import Failure, Record
 
 BATCHES = 10
 """Parts a single repeat is cut into, to see how much its rate varies by itself."""

@@ -13,8 +13,8 @@ from quantserve.benchmarks.compare.limits import RATES, Limit
 from quantserve.benchmarks.errors import BadRun
 from quantserve.benchmarks.records import Record
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Table
 from quantserve.benchmarks.store import Run
+from quantserve.core.report.table import Table
 
 SHOWN = (
     "output_tps",

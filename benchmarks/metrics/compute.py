@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from quantserve.benchmarks.metrics import latency
-from quantserve.benchmarks.metrics.statistics import (
+from quantserve.benchmarks.records import Failure, Record
+from quantserve.core.stats import (
     QUANTILES,
     Array,
     interval,
@@ -21,7 +22,6 @@ from quantserve.benchmarks.metrics.statistics import (
     quantiles,
     resample,
 )
-from quantserve.benchmarks.records import Failure, Record
 
 Interval = tuple[float, float] | None
 BOOTSTRAP_MAX_VALUES = 20_000

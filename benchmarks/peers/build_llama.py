@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from quantserve.benchmarks.errors import BenchmarkError
 from quantserve.benchmarks.peers.commands import LLAMA_SERVER
 from quantserve.core.console import console
 from quantserve.core.home import shipped
+from quantserve.core.machine import this_machine
 
 SOURCE = "llama-cpp-python==0.3.36"
 ENVIRONMENT = LLAMA_SERVER.parent.parent
@@ -50,7 +52,7 @@ SWITCHED_OFF = (
 )
 
 
-def options(cpu_flags: set[str]) -> list[str]:
+def options(cpu_flags: Collection[str]) -> list[str]:
     """CMake definitions for a CPU."""
     on = sorted({option for flag, option in ISA.items() if flag in cpu_flags})
     return [
@@ -59,15 +61,6 @@ def options(cpu_flags: set[str]) -> list[str]:
         *(f"-D{name}=OFF" for name in SWITCHED_OFF),
         *(f"-D{name}=ON" for name in on),
     ]
-
-
-def cpu_flags() -> set[str]:
-    """What /proc/cpuinfo advertises."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "flags":
-            return set(value.split())
-    return set()
 
 
 def build() -> Path:
@@ -92,7 +85,7 @@ def build() -> Path:
             archive.extractall(folder, filter="data")
         source = next(folder.glob("*/vendor/llama.cpp"))
         work = str(folder / "build")
-        _run(["cmake", "-S", str(source), "-B", work, "-G", "Ninja", *options(cpu_flags())], tools)
+        _run(["cmake", "-S", str(source), "-B", work, "-G", "Ninja", *options(this_machine().flags)], tools)
         _run(["cmake", "--build", work, "--target", *TARGETS], tools)
         for target in TARGETS:
             shutil.copy2(folder / "build" / "bin" / target, LLAMA_SERVER.parent / target)

@@ -28,9 +28,9 @@ from quantserve.benchmarks.programs.common import (
     tps,
 )
 from quantserve.benchmarks.report import show, slots
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.report.table import Section, Table
 
 ONE, STATIC, DYNAMIC, CONTINUOUS = "one at a time", "static batches", "dynamic batches", "continuous (vLLM)"
 MODES = {ONE: "single", STATIC: "static", DYNAMIC: "dynamic"}

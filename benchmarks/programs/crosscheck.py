@@ -22,12 +22,12 @@ from quantserve.benchmarks.observe.processes import own_cpu_s
 from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish
 from quantserve.benchmarks.programs.instruments import Job, Seen, guidellm, vllm_bench
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.servers import Server
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
 from quantserve.benchmarks.workload.tokens import Tokenizer
 from quantserve.core.console import console
+from quantserve.core.report.table import Section, Table
 
 FIGURES = ("output_tps", "ttft_s", "tpot_s")
 OURS = "quantserve"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from quantserve.benchmarks.metrics.statistics import quantile
 from quantserve.benchmarks.workload.files import BILINGUAL
+from quantserve.core.stats import quantile
 from quantserve.rag.config import Backend, EmbeddingConfig
 from quantserve.rag.embedding.backend import Embedder, load_embedder
 from quantserve.rag.embedding.choose import candidates, choose

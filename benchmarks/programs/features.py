@@ -19,9 +19,9 @@ from quantserve.benchmarks.programs.common import RunOptions, begin, finish
 from quantserve.benchmarks.programs.kept import kept
 from quantserve.benchmarks.programs.subjects import Subject, alternate
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.report.table import Section, Table
 
 _NGRAM = '{"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4,"prompt_lookup_min":2}'
 

@@ -26,17 +26,16 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.analyse import analyse
 from quantserve.benchmarks.errors import BadOption, ServerUnusable, TargetMissed
 from quantserve.benchmarks.load.spec import parse as parse_load
-from quantserve.benchmarks.metrics.paired import Interval, paired_ratio, typical
-from quantserve.benchmarks.metrics.statistics import needed, quantile
 from quantserve.benchmarks.peers import guarded
 from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish
 from quantserve.benchmarks.programs.kept import kept
 from quantserve.benchmarks.programs.subjects import Subject, alternate
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
 from quantserve.core.home import generated
+from quantserve.core.report.table import Section, Table
+from quantserve.core.stats import Interval, needed, paired_ratio, quantile, typical
 
 BARE, GUARDED = "bare", "guarded"
 _TEXT = "the quick brown fox jumps over the lazy dog " * 4

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from quantserve.benchmarks.errors import BenchmarkError
-from quantserve.benchmarks.metrics.statistics import needed
 from quantserve.benchmarks.plan import Task, Turn
 from quantserve.benchmarks.servers import OFFLINE, Server, serving_python
 from quantserve.benchmarks.workload.synthetic import Counter, text_of
+from quantserve.core.stats import needed
 
 Seen = dict[str, float | None]
 """Figures of one run of an instrument; None where it was too short to carry one."""

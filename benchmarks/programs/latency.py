@@ -15,10 +15,10 @@ from quantserve.benchmarks.measure import Bench, CellOptions
 from quantserve.benchmarks.metrics.compute import point as figures_of
 from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish, measure_loads
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.servers import Server
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import Workload
+from quantserve.core.report.table import Section, Table
 
 
 @dataclasses.dataclass(frozen=True)

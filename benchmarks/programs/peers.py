@@ -25,10 +25,10 @@ from quantserve.benchmarks.programs.common import RunOptions, begin, finish, tps
 from quantserve.benchmarks.programs.kept import kept
 from quantserve.benchmarks.programs.subjects import Subject, alternate
 from quantserve.benchmarks.report import plots, show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
 from quantserve.core.checkpoints import model_name
+from quantserve.core.report.table import Section, Table
 
 OURS = "quantserve"
 VLLM = "vLLM, defaults"

@@ -18,9 +18,9 @@ from quantserve.benchmarks.programs.artifacts import facts
 from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish, tps
 from quantserve.benchmarks.programs.subjects import Subject, alternate
 from quantserve.benchmarks.report import plots, show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.report.table import Section, Table
 from quantserve.core.speed import SpeedPair, crossover, listed, sign
 
 

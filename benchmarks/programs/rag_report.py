@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from quantserve.benchmarks.metrics.compute import distribution
-from quantserve.benchmarks.metrics.statistics import needed
 from quantserve.benchmarks.report import plots, show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
+from quantserve.core.report.table import Section, Table
+from quantserve.core.stats import needed
 
 STAGE_OF = {
     "guard": "guard",

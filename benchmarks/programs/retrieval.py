@@ -15,13 +15,13 @@ from typing import Any
 
 from quantserve.benchmarks.errors import BadOption, TargetMissed, WorkerFailed
 from quantserve.benchmarks.metrics.compute import distribution
-from quantserve.benchmarks.metrics.statistics import needed, quantile
 from quantserve.benchmarks.programs.common import RunOptions, begin, finish
 from quantserve.benchmarks.report import plots, show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.core.console import console
 from quantserve.core.home import generated
+from quantserve.core.report.table import Section, Table
+from quantserve.core.stats import needed, quantile
 
 MODEL = generated("models/multilingual-e5-small")
 _TIMEOUT_S = 3600.0

@@ -23,15 +23,15 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.analyse import analyse
 from quantserve.benchmarks.errors import BadOption, ServerUnusable, TargetMissed
 from quantserve.benchmarks.load.spec import parse as parse_load
-from quantserve.benchmarks.metrics.paired import paired_ratio
 from quantserve.benchmarks.peers import commands
 from quantserve.benchmarks.programs.common import RunOptions, begin, find, finish
 from quantserve.benchmarks.programs.kept import kept
 from quantserve.benchmarks.programs.subjects import Subject, alternate
 from quantserve.benchmarks.report import plots, show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.report.table import Section, Table
+from quantserve.core.stats import paired_ratio
 
 OURS = "quantserve"
 PLAIN = "vLLM, defaults"

@@ -29,9 +29,9 @@ from quantserve.benchmarks.observe.summary import rise, summarise
 from quantserve.benchmarks.programs.common import RunOptions, begin, cell_seed, finish
 from quantserve.benchmarks.records import Failure
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
 from quantserve.benchmarks.store import Measured, Run
 from quantserve.benchmarks.workload.spec import parse as parse_workload
+from quantserve.core.report.table import Section, Table
 
 SUBJECT = "soak"
 

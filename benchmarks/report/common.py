@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from quantserve.benchmarks.metrics.statistics import QUANTILES, needed
 from quantserve.benchmarks.report import show
-from quantserve.benchmarks.report.table import Section, Table
+from quantserve.core.report.table import Section, Table
+from quantserve.core.stats import QUANTILES, needed
 
 _COUNTS = ", ".join(f"{name} takes {needed(q)} requests" for name, q in QUANTILES.items())
 GLOSSARY = (

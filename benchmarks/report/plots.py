@@ -7,48 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from quantserve.benchmarks.report import show
+from quantserve.core.report.plots import COLOURS, MARKERS, STYLE, save
 
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
-    *("#56B4E9", "#777777", "#8C6BB1", "#882255", "#000000"),
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-plt.rcParams.update(
-    {
-        "figure.dpi": 144,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-    }
-)
+plt.rcParams.update(STYLE)
 Points = Sequence[dict[str, Any]]
 _THOUSANDS_APART = "{x:,.10g}"
 _FAR_APART = 30
 """Values of which the largest is so many times the smallest are told apart only on a logarithmic axis."""
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG and free the figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
 
 
 def series(points: Points) -> dict[str, list[dict[str, Any]]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from quantserve.benchmarks.analyse import analyse
 from quantserve.benchmarks.report import common
-from quantserve.benchmarks.report.table import Table
 from quantserve.benchmarks.report.write import SectionMaker
 from quantserve.benchmarks.servers import public
 from quantserve.benchmarks.store import Run
+from quantserve.core.report.table import Table
 
 
 def chapter(run: Run, special: SectionMaker | None) -> str:

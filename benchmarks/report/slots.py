@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from quantserve.benchmarks.report.plots import COLOURS, save
 from quantserve.benchmarks.store import Measured
+from quantserve.core.report.plots import COLOURS, save
 
 
 @dataclasses.dataclass(frozen=True)

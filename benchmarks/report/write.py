@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import jinja2
+from typing import Any, Literal
 
 from quantserve.benchmarks.analyse import analyse
 from quantserve.benchmarks.metrics import latency
 from quantserve.benchmarks.report import common, plots
-from quantserve.benchmarks.report.table import Section
 from quantserve.benchmarks.store import METRICS, Measured, Run
 from quantserve.core.files import write_json, write_text
+from quantserve.core.report.page import Judgement, render
+from quantserve.core.report.table import Section
 
 SectionMaker = Callable[[Run, dict[str, Any], Path], list[Section]]
 """What a program adds: (run, metrics, folder for plots) to sections, shown before the common ones."""
@@ -109,36 +107,18 @@ def _good(measured: Measured) -> list[Any]:
 
 def page(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> str:
     """The self-contained HTML page."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined
-    ).get_template("page.html")
-    shown = [
-        {
-            "title": section.title,
-            "text": section.text,
-            "tables": section.tables,
-            "pictures": [
-                {"caption": caption, "data": _data_url(run.path / "plots" / name)}
-                for name, caption in section.pictures
-            ],
-        }
-        for section in sections
-    ]
-    config = run.config()
-    return template.render(
-        title=config.get("title") or run.path.name,
-        subtitle=f"{run.path.name} · {config.get('command', '')}",
-        verdict=metrics["verdict"],
-        words=common.VERDICTS[metrics["verdict"]["verdict"]],
-        reasons=common.reasons(metrics["verdict"]),
-        sections=shown,
+    config, verdict = run.config(), metrics["verdict"]
+    colour: Literal["good", "bad", "unknown"] = "unknown"
+    if verdict["valid"] is not None:
+        colour = "good" if verdict["valid"] else "bad"
+    return render(
+        config.get("title") or run.path.name,
+        f"{run.path.name} · {config.get('command', '')}",
+        sections,
+        judgement=Judgement(*common.VERDICTS[verdict["verdict"]], common.reasons(verdict), colour),
         glossary=common.GLOSSARY,
+        plots=run.path / "plots",
     )
-
-
-def _data_url(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def markdown(run: Run, metrics: dict[str, Any], sections: Sequence[Section]) -> str:

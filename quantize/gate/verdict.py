@@ -5,20 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from quantserve.core.speed import SpeedPair, sign
 from quantserve.quantize.gate.answers import Pair, length_ratio, same_prompts
 from quantserve.quantize.gate.check import Check, Fault
 from quantserve.quantize.gate.fact_checks import fact_checks
 from quantserve.quantize.gate.facts.comparing import FactFindings
+from quantserve.quantize.gate.figures import LanguageQuality, Quality
 from quantserve.quantize.gate.kernel import KernelEvidence
 from quantserve.quantize.gate.tasks import TaskPair, mean_recovery
 from quantserve.quantize.gate.thresholds import Thresholds
 from quantserve.quantize.gate.tool_calls import CallPair
-
-if TYPE_CHECKING:  # the commands that name a verdict start without numpy
-    from quantserve.quantize.gate.figures import LanguageQuality, Quality
 
 
 class Verdict(enum.StrEnum):

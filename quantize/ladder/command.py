@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +13,15 @@ from quantserve.core.errors import UsageError
 from quantserve.quantize.config import CalibrationOptions, RunOptions
 from quantserve.quantize.gate.command import fraction
 from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.verdict import Verdict
 from quantserve.quantize.ladder.candidates import PREFERENCES, candidates
-from quantserve.quantize.ladder.climb import Climb, climb
-from quantserve.quantize.ladder.decide import Goal, Step
-from quantserve.quantize.ladder.sensitivity import layer_losses
-from quantserve.quantize.ladder.steps import doing
 from quantserve.quantize.methods import METHODS
 from quantserve.quantize.methods.targets import check_target, default_target
 from quantserve.quantize.models.checks import check_checkpoint
 from quantserve.quantize.models.structure import structure_of
+
+if TYPE_CHECKING:
+    from quantserve.quantize.ladder.climb import Climb
+    from quantserve.quantize.ladder.decide import Step
 
 _RUN = RunOptions()
 _CALIBRATION = CalibrationOptions()
@@ -55,6 +54,12 @@ def auto(
     What was made or judged before is found again, so a run that was ended goes on. Exit code 0 when the goal
     is reached, 3 when the choice is only the nearest.
     """
+    from quantserve.quantize.gate.verdict import Verdict
+    from quantserve.quantize.ladder.climb import climb
+    from quantserve.quantize.ladder.decide import Goal
+    from quantserve.quantize.ladder.sensitivity import layer_losses
+    from quantserve.quantize.ladder.steps import doing
+
     if prefer is not None and prefer not in PREFERENCES:
         raise UsageError(f"--prefer {prefer} is unknown", mend=f"Choose {' or '.join(PREFERENCES)}")
     chosen_target = target or default_target()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quantserve.core.files import write_json
+from quantserve.core.machine import this_machine
 from quantserve.rag.config import Backend
 from quantserve.rag.embedding.onnx_graph import MODEL_FILE
 from quantserve.rag.embedding.trial import Trial, try_backend
@@ -21,14 +21,13 @@ MIN_COSINE = 0.99
 """Least cosine between a faster backend's vectors and fp32's: below, its arithmetic is wrong here."""
 MIN_GAIN = 1.1
 """A backend that is not so much faster than fp32 is not worth its deviation."""
-_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def candidates(model: Path) -> tuple[Backend, ...]:
     """Return the backends worth trying, the reference first."""
     if not (model / MODEL_FILE).is_file():
         return ("huggingface",)
-    with_gpu: tuple[Backend, ...] = ("huggingface",) if _GPUS.is_dir() else ()
+    with_gpu: tuple[Backend, ...] = ("huggingface",) if this_machine().gpus else ()
     return ("onnx", "onnx-int8", *with_gpu)
 
 
@@ -57,17 +56,6 @@ def agreement(trial: Trial, reference: Trial) -> float:
     return float(cosines.min())
 
 
-def machine_identity() -> str:
-    """Hash of what a measurement depends on: processor, its instructions, cores, GPUs, library versions."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    wanted = ("model name", "flags", "Features", "CPU part")
-    processor = sorted({line for line in lines if line.startswith(wanted)})
-    gpus = sorted(path.read_text(encoding="utf-8") for path in _GPUS.glob("*/information"))
-    versions = [importlib.metadata.version(name) for name in ("onnxruntime", "torch")]
-    parts = [*processor, str(len(os.sched_getaffinity(0))), *gpus, *versions]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def choose(
     model: Path,
     note: Callable[[str], None] = lambda _: None,
@@ -82,7 +70,8 @@ def choose(
         return wanted[0]
     if not os.access(model, os.W_OK):
         return wanted[0]
-    identity, path = machine_identity(), model / CHOICE_FILE
+    identity = this_machine().identity(*map(importlib.metadata.version, ("onnxruntime", "torch")))
+    path = model / CHOICE_FILE
     known = _known(path)
     if identity in known:
         kept: Backend = known[identity]["backend"]

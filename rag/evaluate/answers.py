@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from quantserve.rag.evaluate.bootstrap import Estimate, estimate
+from quantserve.core.stats import Estimate, estimate
 from quantserve.rag.evaluate.gold import chunks_of_place, squeezed
 from quantserve.rag.evaluate.judge import Judge
 from quantserve.rag.evaluate.questions import Question

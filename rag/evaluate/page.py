@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from quantserve.core.report.page import render
+from quantserve.core.report.plots import COLOURS, svg
+from quantserve.core.report.table import Section, Table
 from quantserve.rag.evaluate import show
 from quantserve.rag.evaluate.run import JUDGED_BY, Evaluation
 from quantserve.rag.trust.fit import KEEP
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_STYLE: Any = {
-    "font.size": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "quantserve",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("quantserve.rag.evaluate", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INCHES = 7.2, 3.4
 
 
 def page(evaluation: Evaluation, created: str) -> str:
@@ -44,7 +23,7 @@ def page(evaluation: Evaluation, created: str) -> str:
     differences = [
         [mode, show.interval(value, signed=True)] for mode, value in evaluation.differences.items()
     ]
-    tables: list[tuple[str, str, tuple[str, ...], list[list[str]]]] = [
+    tables: list[tuple[str, str, Sequence[str], list[list[str]]]] = [
         (
             "By mode",
             "Means over the scored questions, with 95 % bootstrap intervals; ms is the median search.",
@@ -86,22 +65,30 @@ def page(evaluation: Evaluation, created: str) -> str:
                 show.answers_rows(evaluation),
             )
         )
-    return _ENVIRONMENT.get_template("page.html").render(
-        evaluation=evaluation,
-        created=created,
-        plots=[Markup(_drawn(_modes, evaluation)), Markup(_drawn(_curves, evaluation))],
-        tables=tables,
-    )
+    pictures = [
+        (svg(lambda axes: _modes(axes, evaluation), *_INCHES), f"{JUDGED_BY} of each mode; bars: 95 %."),
+        (
+            svg(lambda axes: _curves(axes, evaluation), *_INCHES),
+            "What each score tells: up and left is better.",
+        ),
+    ]
+    sections = [Section("", "\n".join(evaluation.notes), pictures=pictures)]
+    sections += [Section(title, text, [Table("", columns, rows)]) for title, text, columns, rows in tables]
+    return render("How well questions find their passages", _subtitle(evaluation, created), sections)
 
 
-def _drawn(draw: Any, evaluation: Evaluation) -> str:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-        draw(figure.subplots(), evaluation)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+def _subtitle(evaluation: Evaluation, created: str) -> str:
+    index, questions = evaluation.index, evaluation.questions
+    words = [
+        created,
+        f"generation {index['generation']}, {index['chunks']} passages, {index['embedding_model']} "
+        f"({index['embedding_fingerprint']})",
+        f"{questions['all']} questions, {questions['scored']} scored, "
+        f"{questions['unanswerable']} without an answer in the documents",
+    ]
+    if evaluation.missing:
+        words.append(f"{len(evaluation.missing)} left out: the index does not hold their evidence")
+    return " · ".join(words)
 
 
 def _modes(axes: Axes, evaluation: Evaluation) -> None:
@@ -113,7 +100,7 @@ def _modes(axes: Axes, evaluation: Evaluation) -> None:
         places = [x - 0.4 + width * (index + 0.5) for x in range(len(names))]
         means = [value.mean for value in values]
         errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
-        axes.bar(places, means, width * 0.9, label=mode, color=_COLOURS[index % len(_COLOURS)])
+        axes.bar(places, means, width * 0.9, label=mode, color=COLOURS[index % len(COLOURS)])
         axes.errorbar(places, means, errors, fmt="none", ecolor="#333", elinewidth=0.8)
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel(f"{JUDGED_BY} (95 % interval)")
@@ -130,7 +117,7 @@ def _curves(axes: Axes, evaluation: Evaluation) -> None:
             [0.0, *curve.true_positive_rates, 1.0],
             where="post",
             label=f"{name}, area {curve.area:.2f}",
-            color=_COLOURS[index % len(_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
         )
     axes.plot([0, 1], [0, 1], color="#999", linewidth=0.8, linestyle=":")
     axes.set_xlabel("unanswerable questions answered")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quantserve.core.errors import InputError
+from quantserve.core.stats import Estimate, difference, estimate
 from quantserve.rag.config import RerankConfig, RetrieveConfig
-from quantserve.rag.evaluate.bootstrap import Estimate, difference, estimate
 from quantserve.rag.evaluate.gold import gold_rows, squeezed
 from quantserve.rag.evaluate.metrics import Places, hit_at, ndcg_at, recall_at, reciprocal_rank
 from quantserve.rag.evaluate.questions import Question

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from quantserve.core.stats import Estimate
 from quantserve.rag.evaluate.answers import AnswersSummary
-from quantserve.rag.evaluate.bootstrap import Estimate
 from quantserve.rag.evaluate.questions import Question
 from quantserve.rag.evaluate.ranking import (
     METRICS,

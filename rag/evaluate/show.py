@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from quantserve.rag.evaluate.bootstrap import Estimate
+from quantserve.core.stats import Estimate
 from quantserve.rag.evaluate.ranking import METRICS
 from quantserve.rag.evaluate.run import JUDGED_BY, Evaluation
 from quantserve.rag.trust.calibration import Limit

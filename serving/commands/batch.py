@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from quantserve.core.console import console, emit_json, progress
 from quantserve.core.errors import UsageError
 from quantserve.serving.batch.run import BatchOptions, count_lines, run_batch
 from quantserve.serving.commands import parameters as p
-from quantserve.serving.temporary import Address, temporary_server
+from quantserve.serving.temporary import temporary_server
 
 _BATCH = BatchOptions()
 
@@ -42,19 +42,15 @@ def batch(
         raise UsageError("TARGET starts a server, --base-url names one", mend="Give one of the two")
     total = count_lines(source)
     options = BatchOptions(concurrency, retries, timeout_s)
-    with (
-        (
-            temporary_server(target, profile=profile, run=run_dir)
-            if target is not None
-            else nullcontext(Address(base_url or p.running_url(run_dir), ""))
-        ) as address,
-        progress() as bar,
-    ):
+    with ExitStack() as stack:
+        if target is not None:
+            url = stack.enter_context(temporary_server(target, profile=profile, run=run_dir)).base_url
+        else:
+            url = base_url or p.running_url(run_dir)
+        bar = stack.enter_context(progress())
         task = bar.add_task(source.name, total=total)
-        certificate = p.certificate_of(run_dir, address.base_url)
-        result = run_batch(
-            source, output, address.base_url, api_key, options, lambda: bar.advance(task), certificate
-        )
+        certificate = p.certificate_of(run_dir, url)
+        result = run_batch(source, output, url, api_key, options, lambda: bar.advance(task), certificate)
     console.print(
         f"{result.answered} answered, {result.refused} refused, {result.bad_lines} bad lines, "
         f"{result.skipped} finished before: {output}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from quantserve.core.files import one_at_a_time, write_json
+from quantserve.core.machine import this_machine
 from quantserve.serving.errors import HardwareError
 from quantserve.serving.hardware.facts import AttentionTrial, GemmSpeed, Gpu, Hardware, from_json
 from quantserve.serving.hardware.instructions import probe_instructions
-from quantserve.serving.hardware.system import cpu_flags, find_libraries, read_cpu, read_memory
+from quantserve.serving.hardware.system import find_libraries, read_cpu, read_memory
 
 _CHILD_TIMEOUT_S = 120.0
 
@@ -32,27 +32,17 @@ def torch_version() -> str | None:
         return None
 
 
-def _gpu_names() -> list[str]:
-    """Device names by NVIDIA's kernel driver, which needs no CUDA start-up."""
-    folder = Path("/proc/driver/nvidia/gpus")
-    return sorted(path.read_text(encoding="utf-8") for path in folder.glob("*/information"))
-
-
 def machine_identity() -> str:
     """Hash of what a probe's result depends on; cheap enough to compute at every start."""
     cpu = read_cpu()
-    parts = [
-        cpu.model,
-        *sorted(cpu_flags()),
+    return this_machine().identity(
         str(cpu.usable),
         str(cpu.quota_cores),
         str(read_memory().total_bytes),
-        *_gpu_names(),
         os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         torch_version() or "no torch",
         str(find_libraries()),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    )
 
 
 def isa_caps(flags: frozenset[str]) -> list[str]:
@@ -101,7 +91,7 @@ def probe_machine() -> Hardware:
         HardwareError: torch is installed and cannot be used at all.
     """
     start = time.perf_counter()
-    flags = cpu_flags()
+    flags = this_machine().flags
     version = torch_version()
     findings = _run_child(isa_caps(flags)) if version else []
     gpus: list[Gpu] = []

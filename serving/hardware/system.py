@@ -7,9 +7,9 @@ import platform
 import sys
 from pathlib import Path
 
+from quantserve.core.machine import this_machine
 from quantserve.serving.hardware.facts import Cpu, Libraries, Memory
 
-_CPUINFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # cgroup v1 writes a huge number for "no limit"
 _LIBRARY_FOLDERS = (
@@ -40,25 +40,6 @@ def format_id_list(ids: tuple[int, ...]) -> str:
         else:
             parts.append(str(value))
     return ",".join(parts)
-
-
-def read_cpuinfo() -> dict[str, str]:
-    """Return the first processor's fields of /proc/cpuinfo; empty where there is none."""
-    fields: dict[str, str] = {}
-    if not _CPUINFO.is_file():
-        return fields
-    for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
-        key, colon, value = line.partition(":")
-        if not colon:
-            break
-        fields[key.strip()] = value.strip()
-    return fields
-
-
-def cpu_flags() -> frozenset[str]:
-    """Return the instruction-set flags the processor advertises."""
-    info = read_cpuinfo()
-    return frozenset((info.get("flags") or info.get("Features") or "").split())
 
 
 def _read_int(path: Path) -> int | None:
@@ -122,12 +103,12 @@ def _numa_nodes(usable: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 def read_cpu() -> Cpu:
     """Describe the processors this process may use."""
     usable = tuple(sorted(os.sched_getaffinity(0)))
-    info = read_cpuinfo()
+    machine = this_machine()
     siblings = Path(f"/sys/devices/system/cpu/cpu{usable[0]}/topology/thread_siblings_list")
     per_core = len(parse_id_list(siblings.read_text(encoding="utf-8"))) if siblings.is_file() else 1
     return Cpu(
-        model=info.get("model name", platform.processor() or "unknown"),
-        vendor=info.get("vendor_id", "unknown"),
+        model=machine.processor,
+        vendor=machine.vendor,
         architecture=platform.machine(),
         usable=usable,
         quota_cores=_cgroup_quota(),
@@ -146,9 +127,8 @@ def _find(pattern: str, folders: tuple[str, ...]) -> str | None:
 
 def _is_zen() -> bool:
     """As vLLM 0.32 asks before it takes AMD's kernels."""
-    return read_cpuinfo().get("vendor_id") == "AuthenticAMD" and any(
-        flag.startswith("avx512") for flag in cpu_flags()
-    )
+    machine = this_machine()
+    return machine.vendor == "AuthenticAMD" and any(flag.startswith("avx512") for flag in machine.flags)
 
 
 def find_libraries(prefix: Path | None = None) -> Libraries:

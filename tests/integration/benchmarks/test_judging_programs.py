@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 LAUNCHER = """#!/bin/sh
-# Called as: PYTHON -m serving serve … --ready-file FILE …   or   PYTHON -m vllm… … --port N
+# Called as: PYTHON -m quantserve.serving serve … --ready-file FILE …   or   PYTHON -m vllm… … --port N
 echo "$@" >> "{log}"
 case "$2" in
-  serving) itl={ours}; while [ "$1" != --ready-file ]; do shift; done; set -- --ready-file "$2";;
+  quantserve.serving) itl={ours}; while [ "$1" != --ready-file ]; do shift; done; set -- --ready-file "$2";;
   *) itl={plain}; while [ "$1" != --port ]; do shift; done; set -- --port "$2";;
 esac
 exec {python} -m tests.fakes_load.server --ttft-ms 5 --itl-ms $itl "$@"

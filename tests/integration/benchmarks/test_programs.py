@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 LAUNCHER = """#!/bin/sh
-# Called as: PYTHON -m serving serve TARGET --port 0 --ready-file FILE --die-with-parent [-- FLAGS]
-target="$4"; ready="$8"
+# Called as: PYTHON -m quantserve.serving serve TARGET --port 0 --private --ready-file FILE … [-- FLAGS]
+target="$4"; ready="$9"
 case "$target" in
   *broken*) echo "RuntimeError: no kernel for this format" >&2; exit 1;;
   *slow*) itl=8;;

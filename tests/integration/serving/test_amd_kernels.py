@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quantserve.serving.hardware.system import read_cpuinfo
+from quantserve.core.machine import cpuinfo
 from tests.programs import told_by
 
 pytestmark = pytest.mark.engine
@@ -17,6 +17,6 @@ def test_a_call_leaves_nothing_behind(compiled: str) -> None:
     """In zentorch 2.13 each call left 144 bytes: ten MiB a minute of an engine that decodes."""
     found = told_by(Path(__file__).with_name("call_operators.py"), compiled, OMP_NUM_THREADS="1")
     if found["library"] is None:
-        assert read_cpuinfo().get("vendor_id") != "AuthenticAMD" or "avx512f" not in read_cpuinfo()["flags"]
+        assert cpuinfo().get("vendor_id") != "AuthenticAMD" or "avx512f" not in cpuinfo()["flags"]
     else:
         assert abs(found["bytes_a_call"]) < 1

@@ -11,10 +11,10 @@ import pytest
 
 from quantserve.benchmarks.client.trouble import Seen, malformed
 from quantserve.benchmarks.errors import ServerUnusable, TargetMissed
-from quantserve.benchmarks.metrics.paired import paired_ratio, typical
 from quantserve.benchmarks.peers.guarded import Planned, bare
 from quantserve.benchmarks.programs import guard, serving, soak
 from quantserve.benchmarks.programs.soak import SoakOptions, Window, halves
+from quantserve.core.stats import paired_ratio, typical
 
 
 def point(subject: str, users: int, *speeds: float) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from quantserve.benchmarks.programs.artifacts import facts
 from quantserve.benchmarks.programs.common import parse_slo
 from quantserve.benchmarks.programs.quant import cost_per_million, faster_where, known_pairs
 from quantserve.benchmarks.report.slots import Stay, lanes, usefulness
-from quantserve.benchmarks.report.table import Table
 from quantserve.benchmarks.servers import public
 from quantserve.benchmarks.store import Measured
+from quantserve.core.report.table import Table
 from quantserve.core.speed import SpeedPair, crossover
 from tests.unit.benchmarks.build import record
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantserve.benchmarks.metrics.statistics import (
+from quantserve.core.stats import (
     effective_count,
     interval,
     mean_interval,

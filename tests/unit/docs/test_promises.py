@@ -9,10 +9,10 @@ import pytest
 
 from quantserve import deploy
 from quantserve.benchmarks.errors import NotKnown, NotValid
-from quantserve.benchmarks.metrics.statistics import QUANTILES, effective_count, needed
 from quantserve.benchmarks.programs import guard, serving
 from quantserve.benchmarks.programs.retrieval import TARGETS
 from quantserve.benchmarks.validity import Limits
+from quantserve.core.stats import QUANTILES, effective_count, needed
 from quantserve.rag.config import AnswerConfig, CacheConfig, RetryConfig
 from tests.programs import ROOT
 from tests.unit.docs.texts import DOCUMENTS, SAMPLES, name

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import InputError
+from quantserve.core.stats import difference, estimate
 from quantserve.rag.evaluate.answers import claims_of, sample, score_answer, summarise
-from quantserve.rag.evaluate.bootstrap import difference, estimate
 from quantserve.rag.evaluate.gold import chunks_of_place, squeezed
 from quantserve.rag.evaluate.judge import OverlapJudge, verdict_of
 from quantserve.rag.evaluate.metrics import hit_at, ndcg_at, recall_at, reciprocal_rank

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from quantserve.core.machine import this_machine
 from quantserve.serving.hardware import load_or_probe
 from quantserve.serving.hardware.facts import GemmSpeed, Hardware, from_json
 from quantserve.serving.hardware.instructions import probe_instructions
 from quantserve.serving.hardware.probe import isa_caps
-from quantserve.serving.hardware.system import cpu_flags, format_id_list, parse_id_list, read_cpu, read_memory
+from quantserve.serving.hardware.system import format_id_list, parse_id_list, read_cpu, read_memory
 from quantserve.serving.hardware.trial import Outcome, in_child
 from tests.unit.serving.machines import AMD, CPU, H100
 
@@ -64,7 +65,7 @@ def test_instruction_sets_that_are_not_advertised_are_not_tried() -> None:
 
 
 def test_advertised_instruction_sets_are_tried() -> None:
-    found = [item for item in probe_instructions(cpu_flags()) if item.advertised]
+    found = [item for item in probe_instructions(this_machine().flags) if item.advertised]
     assert all(item.executes is not None for item in found)
 
 
