@@ -40,7 +40,6 @@ _CORE_WATCH_S = 0.2
 _ARRIVING_S = 0.2
 INTERNAL = "quantserve.internal"
 """Set in the scope by the guard, when the request came with the supervisor's own key."""
-MIDDLEWARE = "quantserve.serving.guard.launcher_client.TaskProbe"
 _PATH = "/v1/completions"
 _BOUNDARY = b"quantserve-probe"
 _RATE_HZ = 16_000

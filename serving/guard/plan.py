@@ -18,9 +18,8 @@ from quantserve.core.http.origin import is_loopback
 from quantserve.quantize.artifact import MANIFEST
 from quantserve.serving.command import Item, Plan
 from quantserve.serving.config import RunDirectory, ServeOptions
-from quantserve.serving.guard import MIDDLEWARE
+from quantserve.serving.guard import MIDDLEWARE, TASK_PROBE
 from quantserve.serving.guard.internal import use_internal_key
-from quantserve.serving.guard.launcher_client import MIDDLEWARE as TASK_PROBE
 from quantserve.serving.guard.paths import KEY_RULES, PathTable
 from quantserve.serving.guard.request.limits import MIB, RequestLimits
 from quantserve.serving.guard.request.token_bounds import TemplateCost, measure_template

@@ -6,7 +6,6 @@ from_environment()         in the engine's process
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -125,6 +124,8 @@ def read_user_settings(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
+    import difflib
+
     import yaml
 
     try:
