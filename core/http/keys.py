@@ -1,4 +1,4 @@
-"""API keys: made here, stored hashed, read again when their file changes. One file format for every server.
+"""API keys: stored hashed, read again when their file changes. One file format for every server of ours.
 
 A key is `PREFIX-ID-SECRET`: eight hex digits that find its entry, and 32 random bytes in base64url. Only the
 SHA-256 of the whole is stored. A slow hash (bcrypt, Argon2) guards guessable passwords; 256 random bits
@@ -14,9 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from quantserve.core.errors import InputError, UsageError
-from quantserve.core.files import exclusive_lock, write_json
+from quantserve.core.files import write_json
 from quantserve.core.http.origin import is_loopback
 from quantserve.core.http.refusal import Refusal
 
@@ -126,34 +124,9 @@ class KeyFile(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-def now_utc() -> datetime:
-    """Return the time, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
 def digest(key: str) -> str:
     """Return what is stored of a key."""
     return hashlib.sha256(key.encode("utf-8", errors="surrogateescape")).hexdigest()
-
-
-def new_key(rules: KeyRules, name: str, **limits: Any) -> tuple[Key, str]:
-    """Return the entry of a fresh key, and the key itself, which is stored nowhere.
-
-    Raises:
-        UsageError: the name or a limit is none.
-    """
-    identity = secrets.token_hex(4)
-    secret = f"{rules.prefix}-{identity}-{secrets.token_urlsafe(32)}"
-    entry = {"id": identity, "name": name, "sha256": digest(secret), "created": now_utc()}
-    try:
-        key = Key.model_validate({**entry, **limits})
-    except ValidationError as error:
-        raise UsageError(_first_problem(error)) from error
-    try:
-        key.require_heeded(rules)
-    except KeysError as error:
-        raise UsageError(error.problem, mend=error.mend) from error
-    return key, secret
 
 
 def read_keys(path: Path, rules: KeyRules) -> KeyFile:
@@ -174,7 +147,7 @@ def read_keys(path: Path, rules: KeyRules) -> KeyFile:
     except OSError as error:
         raise KeysError(f"{path} cannot be read: {error.strerror}", mend="Mend it") from error
     except ValidationError as error:
-        raise KeysError(f"{path}: {_first_problem(error)}", mend="Mend the entry") from error
+        raise KeysError(f"{path}: {first_problem(error)}", mend="Mend the entry") from error
     except KeysError as error:
         raise KeysError(f"{path}: {error.problem}", mend=error.mend) from error
     return found
@@ -200,7 +173,8 @@ def _parse(path: Path) -> Any:
         raise KeysError("it cannot be read: it is no text of keys", mend="Mend it") from error
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that is wrong with an entry, and where it stands."""
     found = error.errors()[0]
     return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
 
@@ -208,45 +182,6 @@ def _first_problem(error: ValidationError) -> str:
 def write_keys(path: Path, keys: Iterable[Key]) -> None:
     """Replace the file atomically; a running server reads it within a second."""
     write_json(path, KeyFile(keys=tuple(keys)).model_dump(mode="json"), private=True)
-
-
-def _changing(path: Path) -> AbstractContextManager[None]:
-    return exclusive_lock(path.with_name(f".{path.name}.lock"), "changing the keys", private=True)
-
-
-def create_key(path: Path, rules: KeyRules, name: str, **limits: Any) -> tuple[Key, str]:
-    """Add a key to the file; return its entry and the key, which is shown this once.
-
-    Raises:
-        UsageError: the name or a limit is none.
-        KeysError: the file cannot be used, or has a key of that name, by which the log would tell them apart.
-    """
-    key, secret = new_key(rules, name, **limits)
-    with _changing(path):
-        known = read_keys(path, rules).keys if path.is_file() else ()
-        if any(other.name == name for other in known):
-            raise KeysError(
-                f"{path} has a key named {name!r}", mend="Revoke it first, or choose another name"
-            )
-        write_keys(path, (*known, key))
-    return key, secret
-
-
-def revoke_key(path: Path, rules: KeyRules, which: str) -> tuple[Key, int]:
-    """Take the key with this id or name out of the file; return it and how many are left.
-
-    Raises:
-        KeysError: the file cannot be used, there is none, or several have the name.
-    """
-    with _changing(path):
-        keys = read_keys(path, rules).keys
-        found = [key for key in keys if which in (key.id, key.name)]
-        if len(found) != 1:
-            problem = f"{len(found)} keys are called {which}" if found else f"no key is called {which}"
-            raise KeysError(problem, mend=f"See them: {rules.command} list --keys {path}")
-        rest = [key for key in keys if key is not found[0]]
-        write_keys(path, rest)
-    return found[0], len(rest)
 
 
 def require_keys_beyond_loopback(host: str, keys_file: str | Path | None, *, danger: str, mend: str) -> None:

@@ -27,8 +27,7 @@ def create(
     json_output: p.JsonOption = False,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept. A running server takes it up."""
-    from quantserve.core.http.key_commands import parse_expiry
-    from quantserve.core.http.keys import create_key
+    from quantserve.core.http.key_commands import create_key, parse_expiry
 
     limits = {"requests_per_minute": requests_per_minute, "expires": parse_expiry(expires)}
     _, secret = create_key(file, key_rules(), name, **limits)
@@ -55,7 +54,7 @@ def revoke(
     json_output: p.JsonOption = False,
 ) -> None:
     """Take a key out; a running server refuses it within a second."""
-    from quantserve.core.http.keys import revoke_key
+    from quantserve.core.http.key_commands import revoke_key
 
     gone, _ = revoke_key(file, key_rules(), which)
     console.print(f"revoked: {one_line(gone.name)} ({gone.id})")

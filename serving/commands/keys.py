@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from quantserve.core.console import console, emit_json
-from quantserve.core.http.key_commands import parse_expiry, print_keys
-from quantserve.core.http.keys import EVERYTHING, create_key, revoke_key
+from quantserve.core.http.key_commands import create_key, parse_expiry, print_keys, revoke_key
+from quantserve.core.http.keys import EVERYTHING
 from quantserve.serving.commands import parameters as p
 from quantserve.serving.guard.paths import KEY_RULES, SCOPES
 

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from quantserve.core.console import console, emit_json, run_app
 from quantserve.core.http.exchange import Message, Receive, Scope, Send
-from quantserve.core.http.keys import new_key, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import write_keys
 from quantserve.serving.guard.middleware import Guard
 from quantserve.serving.guard.paths import KEY_RULES
 from quantserve.serving.guard.settings import GuardSettings

@@ -20,7 +20,7 @@ CORE_LIBRARIES: dict[str, set[str]] = {
     "core/home.py": set(),
     "core/http": {"pydantic", "pydantic_core"},
     "core/http/connections.py": {"uvicorn"},  # whose protocol it bounds; who runs none never imports it
-    "core/http/key_commands.py": {"rich"},  # for command lines alone
+    "core/http/key_commands.py": {"pydantic", "rich"},  # for command lines alone
     "core/http/keys.py": {"pydantic", "yaml"},  # yaml when a file written by hand is read
     "core/machine.py": set(),
     "core/process.py": set(),

@@ -12,7 +12,8 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from quantserve.core.http.keys import Key, new_key, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import Key, write_keys
 from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.conftest import Server, Serving
 

@@ -23,7 +23,7 @@ from quantserve.core.files import (
     write_json,
     write_text,
 )
-from quantserve.core.http.keys import create_key, revoke_key
+from quantserve.core.http.key_commands import create_key, revoke_key
 from quantserve.core.http.private_log import PrivateLog
 from quantserve.core.logs import PrivateLogFile
 from quantserve.rag.cache.table import AnswerTable

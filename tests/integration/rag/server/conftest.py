@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from openai import OpenAI
 
-from quantserve.core.http.keys import create_key
+from quantserve.core.http.key_commands import create_key
 from quantserve.rag.config import EmbeddingConfig, RagConfig
 from quantserve.rag.embedding.backend import Embedder
 from quantserve.rag.ingest import index_paths

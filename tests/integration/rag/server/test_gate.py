@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from quantserve.core.http.keys import revoke_key
+from quantserve.core.http.key_commands import revoke_key
 from quantserve.rag.embedding.backend import Embedder
 from quantserve.rag.server.config import key_rules
 from tests.fakes.openai_server import FakeServer

@@ -17,7 +17,8 @@ import openai
 import pytest
 from prometheus_client import REGISTRY
 
-from quantserve.core.http.keys import Key, digest, new_key, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import Key, digest, write_keys
 from quantserve.serving.guard.internal import INTERNAL_PREFIX
 from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.guard.app import GuardedServer, lines_of, wait_until

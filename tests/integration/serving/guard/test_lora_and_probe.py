@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from quantserve.core.http.keys import digest, new_key, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import digest, write_keys
 from quantserve.serving.guard.internal import use_internal_key
 from quantserve.serving.guard.launcher_client import TaskProbe
 from quantserve.serving.guard.middleware import Guard

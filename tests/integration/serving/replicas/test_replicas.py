@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from quantserve.core.files import write_json
-from quantserve.core.http.keys import new_key, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import write_keys
 from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers

@@ -9,18 +9,8 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import UsageError
-from quantserve.core.http.key_commands import parse_expiry
-from quantserve.core.http.keys import (
-    Key,
-    KeyRing,
-    KeyRules,
-    KeysError,
-    create_key,
-    new_key,
-    read_keys,
-    revoke_key,
-    write_keys,
-)
+from quantserve.core.http.key_commands import create_key, new_key, parse_expiry, revoke_key
+from quantserve.core.http.keys import Key, KeyRing, KeyRules, KeysError, read_keys, write_keys
 from quantserve.core.http.refusal import Refusal
 from quantserve.rag.server.config import key_rules
 from quantserve.serving.guard.paths import KEY_RULES as SERVING_KEYS

@@ -303,11 +303,3 @@ def test_only_listed_paths_exist(method: str, path: str, status: int) -> None:
 def test_operator_may_add_a_path() -> None:
     endpoint = PathTable(("POST /pooling",)).find("POST", "/pooling")
     assert (endpoint.name, endpoint.body, endpoint.queued) == ("extra", "json", True)
-
-
-def test_refusal_has_openais_shape() -> None:
-    refusal = Refusal(429, "queue_full", "full", param="n", retry_after_s=3)
-    assert json.loads(refusal.body()) == {
-        "error": {"message": "full", "type": "rate_limit_error", "param": "n", "code": "queue_full"}
-    }
-    assert (b"retry-after", b"3") in refusal.headers()
