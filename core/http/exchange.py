@@ -10,8 +10,8 @@ Each server derives its own, which knows what else is asked and told of a reques
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
@@ -72,7 +72,7 @@ class HttpExchange:
         if given is not None and _PLAIN_ID.fullmatch(given):
             self.request_id = given
         else:
-            self.request_id = uuid.uuid4().hex.encode()
+            self.request_id = os.urandom(16).hex().encode()
             scope["headers"] = [
                 *(pair for pair in scope["headers"] if pair[0] != REQUEST_ID),
                 (REQUEST_ID, self.request_id),
@@ -90,18 +90,18 @@ class HttpExchange:
         self.disconnected = False
         self._replayed: bytes | None = None
 
-    async def _next(self) -> Message:
-        """Return the next piece of the body.
+    def _piece_of(self, message: Message) -> bytes:
+        """Return the piece of the body that a message brings.
 
         Raises:
-            ClientLeft: the connection ended first.
+            ClientLeft: it brings none, the connection ended.
         """
-        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        self.received_bytes += len(message.get("body", b""))
+        piece: bytes = message.get("body", b"")
+        self.received_bytes += len(piece)
         self.is_whole = not message.get("more_body", False)
-        return message
+        return piece
 
     async def read_body(
         self, limit_bytes: int, timeout_s: float, unread: UnreadBodies | None = None, owner: str = ""
@@ -130,7 +130,7 @@ class HttpExchange:
     async def _read(self, limit_bytes: int) -> bytes:
         chunks: list[bytes] = []
         while not self.is_whole:
-            chunks.append((await self._next()).get("body", b""))
+            chunks.append(self._piece_of(await self._receive()))
             if self.received_bytes > limit_bytes:
                 raise body_too_large(limit_bytes)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -146,11 +146,12 @@ class HttpExchange:
             return await self._receive()
         try:
             async with asyncio.timeout(timeout_s):
-                message = await self._next()
+                message = await self._receive()
+            self._piece_of(message)
         except TimeoutError as error:
             raise body_too_slow(self.received_bytes) from error
         except ClientLeft:
-            return {"type": "http.disconnect"}
+            return message
         late_s = perf_counter() - self.start - timeout_s
         if not self.is_whole and late_s > 0 and self.received_bytes < late_s * least_bytes_s:
             raise body_too_slow(self.received_bytes)
@@ -165,7 +166,7 @@ class HttpExchange:
         try:
             async with asyncio.timeout(timeout_s):
                 while not self.is_whole and self.received_bytes < most_bytes:
-                    await self._next()
+                    self._piece_of(await self._receive())
         except (TimeoutError, ClientLeft):
             return
 

@@ -8,10 +8,12 @@ proportion to the body at most.
 from __future__ import annotations
 
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from hmac import compare_digest
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -235,11 +237,11 @@ class Admission:
         if endpoint.body != "none":
             await self._body(endpoint, exchange)
 
-    async def _body(self, endpoint: Endpoint, exchange: GuardedExchange) -> bytes:
+    def _body(self, endpoint: Endpoint, exchange: GuardedExchange) -> Coroutine[Any, Any, bytes]:
         """Read the body within its bounds of size and time."""
         limits = self._limits
         limit = limits.max_upload_bytes if endpoint.body == "upload" else limits.max_body_bytes
-        return await exchange.read_body(limit, limits.body_timeout_s)
+        return exchange.read_body(limit, limits.body_timeout_s)
 
 
 def _counts(key: Key | None) -> bool:
