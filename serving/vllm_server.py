@@ -15,6 +15,7 @@ import sys
 
 from quantserve.serving import forking, zen
 from quantserve.serving.amx import request_tiles
+from quantserve.serving.guard import SETTINGS_VARIABLE
 from quantserve.serving.guard.launcher_line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 from quantserve.serving.processes import die_with_parent, raise_file_limit
 from quantserve.serving.supervise.children import reporter, reporting_uncaught, watch_children
@@ -32,6 +33,23 @@ def prepare() -> None:
     sleep_while_waiting()
 
 
+def bound_connections() -> None:
+    """Have vLLM's web server bound each connection; one that is measured bare, without a guard, does not.
+
+    vLLM has no option for uvicorn's protocol; it leaves the choice to a table.
+    """
+    if SETTINGS_VARIABLE not in os.environ:
+        return
+    import uvicorn.config
+
+    from quantserve.core.http.connections import ConnectionBounds, Connections, bounded_protocol
+    from quantserve.serving.guard.settings import from_environment
+
+    limits = from_environment().limits
+    bounds = ConnectionBounds(limits.max_header_bytes, limits.header_timeout_s)
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_protocol(Connections(bounds))  # type: ignore[assignment]
+
+
 def main() -> None:
     """Take our own argument off the command line and hand over to vLLM."""
     if sys.argv[1:2] == ["--parent"]:
@@ -45,16 +63,7 @@ def main() -> None:
         prepare()
     raise_file_limit()
     listener = inherited(LISTENER_VARIABLE)
-    import uvicorn.config
-
-    from quantserve.core.http.connections import ConnectionBounds, Connections, bounded_protocol
-    from quantserve.serving.guard.settings import from_environment
-
-    limits = from_environment().limits
-    bounds = ConnectionBounds(limits.max_header_bytes, limits.header_timeout_s)
-
-    # vLLM has no option for uvicorn's protocol either; it leaves the choice to this table.
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_protocol(Connections(bounds))  # type: ignore[assignment]
+    bound_connections()
     from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 

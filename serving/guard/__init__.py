@@ -8,3 +8,5 @@ its reason; the settings reach the engine's process in one environment variable.
 MIDDLEWARE = "quantserve.serving.guard.middleware.Guard"
 TASK_PROBE = "quantserve.serving.guard.launcher_client.TaskProbe"
 """Import paths given to vLLM's --middleware."""
+SETTINGS_VARIABLE = "QUANTSERVE_GUARD"
+"""Environment variable that carries the planned settings into the engine's process, as JSON."""

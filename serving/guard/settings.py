@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from quantserve.core.errors import UsageError
+from quantserve.serving.guard import SETTINGS_VARIABLE
 from quantserve.serving.guard.request.limits import MIB, FrozenModel, RequestLimits, TokenBounds
 from quantserve.serving.model import Task
 
-VARIABLE = "QUANTSERVE_GUARD"
-"""Environment variable that carries the planned settings into the engine's process, as JSON."""
+VARIABLE = SETTINGS_VARIABLE
 
 
 class GuardError(UsageError):
