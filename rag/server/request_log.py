@@ -45,6 +45,7 @@ def entry_of(exchange: Exchange) -> dict[str, Any]:
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "cached": answer.cached,
+            "judged": list(answer.judged),
             "guard": answer.guard,
             "invented_citations": answer.invented_citations,
             "notes": list(answer.notes),

@@ -52,10 +52,11 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install it as a user does; return the command."""
     folder = tmp_path_factory.mktemp("installed")
     pins = ROOT / "requirements/base.txt"
-    for words in (
-        ("venv", "--quiet", "--python", ROOT / ".venvs/base/bin/python", folder / "env"),
-        ("pip", "install", "--quiet", "--python", folder / "env/bin/python", wheel, "--constraint", pins),
-    ):
+    steps: list[list[str | Path]] = [
+        ["venv", "--quiet", "--python", ROOT / ".venvs/base/bin/python", folder / "env"],
+        ["pip", "install", "--quiet", "--python", folder / "env/bin/python", wheel, "--constraint", pins],
+    ]
+    for words in steps:
         done = run(UV, *words, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder / "env/bin/quantserve"
