@@ -22,7 +22,7 @@ from quantserve.rag.cache.calibration import (
 from quantserve.rag.cache.judge import SameAnswerJudge
 from quantserve.rag.config import CacheConfig
 from quantserve.rag.embedding.backend import Embedder
-from quantserve.rag.evaluate.bootstrap import Estimate
+from quantserve.core.stats import Estimate
 from quantserve.rag.text import language_of
 
 
