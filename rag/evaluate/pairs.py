@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 from scipy.stats import binomtest
 
+from quantserve.core.stats import Estimate
 from quantserve.rag.cache.answers import question_key
 from quantserve.rag.cache.calibration import (
     QuestionPair,
@@ -22,7 +23,6 @@ from quantserve.rag.cache.calibration import (
 from quantserve.rag.cache.judge import SameAnswerJudge
 from quantserve.rag.config import CacheConfig
 from quantserve.rag.embedding.backend import Embedder
-from quantserve.core.stats import Estimate
 from quantserve.rag.text import language_of
 
 
