@@ -103,4 +103,4 @@ def test_up_runs_every_stage_with_environments_that_are_there(
     stages = re.findall(r"^\[\d/8\] (\w+) +ok", done.stderr, re.M)
     assert stages == ["setup", "model", "quantize", "gate", "promote", "serve", "index", "ask"]
     status = run(command, "status", "--json", cwd=tmp_path, **there)
-    assert f'"port": {home.port}' in status.stdout
+    assert f"127.0.0.1:{home.port}" in status.stdout
