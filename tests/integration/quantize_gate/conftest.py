@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from quantserve.quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantserve.quantize.gate.config import GateConfig, Measurement
+from quantserve.quantize.gate.measure.config import GateConfig, Measurement
 from quantserve.quantize.models.source import content_hash
 from tests.integration.quantize_gate.fake_serving import ASKED
 

@@ -13,7 +13,7 @@ from quantserve.core.errors import ResourceError, UsageError
 from quantserve.deploy.local import environments, port, settings, setup, stages
 from quantserve.deploy.local.memory import PeakMemory
 from quantserve.deploy.local.settings import Settings
-from quantserve.quantize.methods import METHODS as QUANTIZERS
+from quantserve.quantize.methods.registry import METHODS as QUANTIZERS
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVING = ROOT / ".venvs/serving/bin/python"
