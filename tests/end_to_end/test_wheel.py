@@ -95,7 +95,12 @@ def test_without_environments_it_says_how_to_make_them(command: Path, tmp_path: 
 def test_up_runs_every_stage_with_environments_that_are_there(
     command: Path, home: Home, tmp_path: Path
 ) -> None:
-    words: list[str | Path] = ["--model", home.path / "models" / Path(QUICK["MODEL"]).name, "--port", str(home.port)]
+    words: list[str | Path] = [
+        "--model",
+        home.path / "models" / Path(QUICK["MODEL"]).name,
+        "--port",
+        str(home.port),
+    ]
     words += ["--quantize", QUICK["QUANTIZE"], "--gate", QUICK["GATE"], "--docs", DOCUMENTS]
     there = {"QUANTSERVE_HOME": str(home.path), "QUANTSERVE_ENVIRONMENTS": str(ROOT / ".venvs")}
     done = run(command, "up", *words, cwd=tmp_path, **there)

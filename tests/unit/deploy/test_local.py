@@ -14,7 +14,7 @@ from quantserve.core.errors import ResourceError, UsageError
 from quantserve.deploy.local import environments, install, options, port, stages
 from quantserve.deploy.local.memory import PeakMemory
 from quantserve.deploy.local.options import UpOptions, check
-from quantserve.quantize.methods import METHODS as QUANTIZERS
+from quantserve.quantize.methods.registry import METHODS as QUANTIZERS
 from tests.programs import ROOT
 
 SERVING = ROOT / ".venvs/serving/bin/python"
