@@ -119,8 +119,8 @@ def _quantize(options: UpOptions, found: Found) -> list[str]:
     words = [
         "--model",
         found["model"]["directory"],
-        "--method",
-        options.quantizer,
+        *(["--method", options.method] if options.method else []),
+        *(["--target", options.accel] if options.accel else []),
         *shlex.split(options.quantize),
     ]
     return program("quantize", "run", *words)

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"core", "quantize.artifact"},
     "rag": {"core"},
     "benchmarks": {"core"},
-    "deploy": {"core"},
+    "deploy": {"core", "quantize.config", "quantize.methods.registry"},
 }
 ALLOWED_IN_FILE: dict[str, set[str]] = {
     "benchmarks/programs/rag.py": {"rag"},

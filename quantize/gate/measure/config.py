@@ -74,6 +74,6 @@ class GateConfig:
     run_dir: Path = RUN_DIR
     ready_timeout_s: float = 900.0
     request_timeout_s: float = 600.0
-    eval_python: Path = field(default_factory=lambda: python_of("eval"))
+    eval_python: Path = python_of("eval")
     tasks_timeout_s: float = 6 * 3600.0
     stop_timeout_s: float = 45.0

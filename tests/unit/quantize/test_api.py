@@ -173,7 +173,7 @@ def test_limits_are_fractions_or_have_a_percent_sign(
     monkeypatch: pytest.MonkeyPatch, given: str, read: float
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("quantserve.quantize.cli.gate.gate_artifact", lambda *a, **more: seen.extend(a))
+    monkeypatch.setattr(gate_run, "gate_artifact", lambda *a, **more: seen.extend(a))
     words = ["gate", "artifacts/m/v1", "--max-ppl-increase", given, "--max-new-bad-answers", "3"]
     typer.testing.CliRunner().invoke(app, words)
     assert (seen[3].max_ppl_increase, seen[3].max_new_bad_answers) == (pytest.approx(read), 3)
