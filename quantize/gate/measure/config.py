@@ -53,6 +53,9 @@ class Measurement:
     """Resamples for the 95 % confidence intervals."""
 
 
+EVAL_PYTHON = python_of("eval")
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """Where and how the gate runs.
@@ -74,6 +77,6 @@ class GateConfig:
     run_dir: Path = RUN_DIR
     ready_timeout_s: float = 900.0
     request_timeout_s: float = 600.0
-    eval_python: Path = python_of("eval")
+    eval_python: Path = EVAL_PYTHON
     tasks_timeout_s: float = 6 * 3600.0
     stop_timeout_s: float = 45.0
