@@ -12,12 +12,12 @@ from typing import Literal
 
 from quantserve.core.errors import QuantserveError
 from quantserve.core.files import Locked
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.keys import read_keys
+from quantserve.core.http.origin import is_loopback
 from quantserve.rag.config import RagConfig
 from quantserve.rag.embedding.backend import Embedder, load_embedder, resolve
 from quantserve.rag.llm import ModelServer
-from quantserve.rag.server.config import ServerConfig
-from quantserve.rag.server.keys import read_keys
+from quantserve.rag.server.config import ServerConfig, key_rules
 from quantserve.rag.server.run import listen
 from quantserve.rag.store.base import LOCAL, open_store
 
@@ -130,7 +130,7 @@ def _keys(config: ServerConfig) -> Finding:
             "quantserve rag keys create NAME",
         )
     try:
-        count = len(read_keys(config.keys_file).keys)
+        count = len(read_keys(config.keys_file, key_rules()).keys)
     except QuantserveError as error:
         return _of(error, "error")
     if not count:

@@ -11,7 +11,7 @@ from quantserve.serving.adapters import parse_adapters, read_adapters
 from quantserve.serving.command import Plan, PlanInputs, default_profile, make_plan
 from quantserve.serving.config import RunDirectory, ServeOptions
 from quantserve.serving.errors import ServingError
-from quantserve.serving.guard.prepare import guarded
+from quantserve.serving.guard.plan import plan_guarded
 from quantserve.serving.hardware import load_or_probe
 from quantserve.serving.hardware.system import read_memory
 from quantserve.serving.inspection import Views
@@ -42,7 +42,7 @@ def prepare(target: Path, options: ServeOptions, run: RunDirectory) -> tuple[Tar
     plan = make_plan(plan_inputs(resolved, options, run))
     if plan.tls is not None:
         plan.tls.server_context()  # refuses files that do not go together
-    return resolved, guarded(plan, resolved, options, run)
+    return resolved, plan_guarded(plan, resolved, options, run)
 
 
 def resolved_target(target: Path, options: ServeOptions, run: RunDirectory) -> Target:

@@ -1,8 +1,8 @@
 """TLS on the public address, by vLLM's own flags (--ssl-certfile and the rest): read, checked, spoken.
 
-vLLM's uvicorn speaks it, and whoever answers in its place does, too: the stand-in while there is no engine,
-the front before replicas. Probes come from this machine to a socket that we hold and verify nothing; our
-clients of a server that `up` started trust its certificate and no other.
+vLLM's uvicorn speaks it, and whoever answers in its place does, too: the unavailable server while there is no
+engine, the front before replicas. Probes come from this machine to a socket that we hold and verify nothing;
+our clients of a server that `up` started trust its certificate and no other.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import sys
 
 from quantserve.serving import forking, zen
 from quantserve.serving.amx import request_tiles
+from quantserve.serving.guard.launcher_line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 from quantserve.serving.processes import die_with_parent, raise_file_limit
 from quantserve.serving.supervise.children import reporter, reporting_uncaught, watch_children
-from quantserve.serving.supervise.line import LINE_VARIABLE, LISTENER_VARIABLE, inherited
 from quantserve.serving.waiting import sleep_while_waiting
 
 _PRIVATE = (LISTENER_VARIABLE, LINE_VARIABLE)
@@ -47,11 +47,14 @@ def main() -> None:
     listener = inherited(LISTENER_VARIABLE)
     import uvicorn.config
 
-    from quantserve.serving.guard.heads import bounded_heads
+    from quantserve.core.http.connections import ConnectionBounds, Connections, bounded_protocol
     from quantserve.serving.guard.settings import from_environment
 
+    limits = from_environment().limits
+    bounds = ConnectionBounds(limits.max_header_bytes, limits.header_timeout_s)
+
     # vLLM has no option for uvicorn's protocol either; it leaves the choice to this table.
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_heads(from_environment().limits)  # type: ignore[assignment]
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = bounded_protocol(Connections(bounds))  # type: ignore[assignment]
     from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main as serve
 

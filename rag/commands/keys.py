@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from quantserve.core.console import console, emit_json
+from quantserve.core.console import console, emit_json, emit_text
 from quantserve.core.terminal import one_line
 from quantserve.rag.commands import parameters as p
-from quantserve.rag.server.config import DEFAULT_KEYS_FILE
+from quantserve.rag.server.config import DEFAULT_KEYS_FILE, key_rules
 
 keys = typer.Typer(help="Keys of `rag serve`: create, list, revoke.", no_args_is_help=True)
 FileOption = Annotated[Path, typer.Option("--keys", envvar="RAG_KEYS", help="The keys file.")]
@@ -19,33 +19,32 @@ FileOption = Annotated[Path, typer.Option("--keys", envvar="RAG_KEYS", help="The
 @keys.command()
 def create(
     name: Annotated[str, typer.Argument(help="Who it is for.")],
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="By default there is no limit.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="After 30d or 12h, or on 2027-01-31.")] = None,
     file: FileOption = DEFAULT_KEYS_FILE,
     json_output: p.JsonOption = False,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept. A running server takes it up."""
-    from quantserve.rag.server.keys import create_key
+    from quantserve.core.http.key_commands import create_key, parse_expiry
 
-    secret = create_key(file, name)
+    limits = {"requests_per_minute": requests_per_minute, "expires": parse_expiry(expires)}
+    _, secret = create_key(file, key_rules(), name, **limits)
     if json_output:
         emit_json({"name": name, "key": secret, "file": str(file)})
     else:
-        typer.echo(secret)
+        emit_text(secret)
 
 
 @keys.command("list")
 def list_keys(file: FileOption = DEFAULT_KEYS_FILE, json_output: p.JsonOption = False) -> None:
     """List the keys, without what they are."""
-    from rich.table import Table
+    from quantserve.core.http.key_commands import print_keys
 
-    from quantserve.rag.server.keys import read_keys
-
-    found = read_keys(file).keys
-    table = Table("id", "name", "created", box=None, header_style="bold", pad_edge=False)
-    for key in found:
-        table.add_row(key.id, one_line(key.name), key.created.isoformat())
-    console.print(table)
+    known = print_keys(file, key_rules())
     if json_output:
-        emit_json({"keys": [key.model_dump(mode="json", exclude={"sha256"}) for key in found]})
+        emit_json({"keys": known})
 
 
 @keys.command()
@@ -55,9 +54,9 @@ def revoke(
     json_output: p.JsonOption = False,
 ) -> None:
     """Take a key out; a running server refuses it within a second."""
-    from quantserve.rag.server.keys import revoke_key
+    from quantserve.core.http.key_commands import revoke_key
 
-    gone = revoke_key(file, which)
+    gone, _ = revoke_key(file, key_rules(), which)
     console.print(f"revoked: {one_line(gone.name)} ({gone.id})")
     if json_output:
         emit_json({"id": gone.id, "name": gone.name})

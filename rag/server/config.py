@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantserve.core.home import generated
+
+if TYPE_CHECKING:
+    from quantserve.core.http.keys import KeyRules
 
 MIB = 1 << 20
 _LOG = generated("run/logs/rag.jsonl")
@@ -90,3 +95,11 @@ class ServerConfig:
 
 DEFAULT_KEYS_FILE = generated("run/rag-keys.json")
 """Used when it exists and no other is named."""
+
+
+@functools.cache
+def key_rules() -> KeyRules:
+    """Return what a key of this server looks like and may be limited by."""
+    from quantserve.core.http.keys import KeyRules  # brings pydantic, which most commands do without
+
+    return KeyRules("rag", "quantserve rag keys", frozenset({"requests_per_minute", "expires"}))

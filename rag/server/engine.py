@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerRequest:
     """One question with everything that was asked of its answer; None means the server's setting."""
 
     question: str
@@ -44,14 +44,14 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ServedAnswer:
     """An answer, and the generation it was found in."""
 
     answer: Answer
     generation: str
 
 
-class Engine:
+class AnswerEngine:
     """Searches and answers; safe to use from many threads."""
 
     def __init__(
@@ -181,11 +181,11 @@ class Engine:
 
     def answer(
         self,
-        asked: Asked,
+        asked: AnswerRequest,
         on_text: Callable[[str], None],
         on_passages: Callable[[Sequence[Passage]], None],
         cancellation: Cancellation,
-    ) -> Answered:
+    ) -> ServedAnswer:
         """Answer one question; `cancellation` ends it from another thread, a generation at once.
 
         Raises:
@@ -207,7 +207,7 @@ class Engine:
             has_told = True
             on_passages(passages)
 
-        def work(base: Searcher) -> Answered:
+        def work(base: Searcher) -> ServedAnswer:
             searcher = base.with_options(asked.retrieve)
             answerer = Answerer(
                 searcher,
@@ -224,6 +224,6 @@ class Engine:
                 system=asked.system,
                 cancellation=cancellation,
             )
-            return Answered(answer, searcher.generation.name)
+            return ServedAnswer(answer, searcher.generation.name)
 
         return self.with_searcher(work, lambda: not has_told)

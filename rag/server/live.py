@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +17,18 @@ from quantserve.core.errors import QuantserveError
 from quantserve.rag.errors import Cancelled
 from quantserve.rag.llm import Cancellation
 from quantserve.rag.retrieve import Passage
-from quantserve.rag.server.engine import Answered, Asked, Engine
+from quantserve.rag.server.engine import AnswerEngine, AnswerRequest, ServedAnswer
 
 
 @dataclass(frozen=True)
-class Found:
+class PassagesFound:
     """The passages are known."""
 
     passages: tuple[Passage, ...]
 
 
 @dataclass(frozen=True)
-class Text:
+class TextPiece:
     """A piece of the answer."""
 
     piece: str
@@ -37,7 +38,7 @@ class Text:
 class Done:
     """The answer is whole."""
 
-    answered: Answered
+    answered: ServedAnswer
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Waiting:
     """Nothing happened for a while."""
 
 
-Event = Found | Text | Done | Failed | Waiting
+Event = PassagesFound | TextPiece | Done | Failed | Waiting
 
 
 @dataclass
@@ -65,6 +66,34 @@ class Times:
     ended: int | None = None
 
 
+class Turns:
+    """Turns at working, for threads: so many at once, and of one key no more than its share."""
+
+    def __init__(self, most: int, share: int | None = None) -> None:
+        """`share`: turns of one key at once; None: all of them."""
+        self._most, self._share = most, share if share is not None else most
+        self._of = Counter[str]()
+        self._changed = threading.Condition()
+
+    def of(self, key: str) -> AbstractContextManager[None]:
+        """Return a turn of a key: entering waits for it."""
+        return self._turn(key)
+
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._of[key] < self._share and self._of.total() < self._most)
+            self._of[key] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._of[key] -= 1
+                if not self._of[key]:
+                    del self._of[key]
+                self._changed.notify_all()
+
+
 class LiveAnswer:
     """Runs one question in a thread of its own, as soon as it has its `turn`.
 
@@ -72,7 +101,9 @@ class LiveAnswer:
     from ending.
     """
 
-    def __init__(self, engine: Engine, asked: Asked, turn: AbstractContextManager[None]) -> None:
+    def __init__(
+        self, engine: AnswerEngine, asked: AnswerRequest, turn: AbstractContextManager[None]
+    ) -> None:
         """Start at once."""
         self.times = Times(time.time_ns())
         self.left = False
@@ -87,15 +118,15 @@ class LiveAnswer:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-    def _work(self, engine: Engine, asked: Asked) -> None:
+    def _work(self, engine: AnswerEngine, asked: AnswerRequest) -> None:
         def on_passages(passages: Sequence[Passage]) -> None:
             self.times.passages = time.time_ns()
-            self._tell(Found(tuple(passages)))
+            self._tell(PassagesFound(tuple(passages)))
 
         def on_text(piece: str) -> None:
             if self.times.first_text is None:
                 self.times.first_text = time.time_ns()
-            self._tell(Text(piece))
+            self._tell(TextPiece(piece))
 
         try:
             with self._turn:

@@ -1,4 +1,4 @@
-"""A reply in OpenAI's shape, whole or as a stream, with ours under `quantserve`."""
+"""A reply in OpenAI's shape, whole, as a stream or an error, with ours under `quantserve`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 from starlette.requests import Request
 
+from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.files import Locked
+from quantserve.core.http.refusal import Refusal
 from quantserve.rag.answer import AnswerFailed
-from quantserve.rag.server.engine import Answered
-from quantserve.rag.server.exchange import AnswerRecord, exchange_of
-from quantserve.rag.server.live import Done, Event, Failed, Found, LiveAnswer, Text
-from quantserve.rag.server.refusal import Refusal, refusal_for
-from quantserve.rag.server.schemas import ChatRequest
+from quantserve.rag.errors import IndexMismatch, NoIndex, ServerUnavailable, StoreUnavailable
+from quantserve.rag.server.engine import ServedAnswer
+from quantserve.rag.server.gate import AnswerRecord, exchange_of
+from quantserve.rag.server.live import Done, Event, Failed, LiveAnswer, PassagesFound, TextPiece
 from quantserve.rag.server.service import Service
 from quantserve.rag.server.views import (
     extension_view,
@@ -25,14 +27,38 @@ from quantserve.rag.server.views import (
     usage_view,
 )
 
+_RETRY_S = 2
+
+
+def refusal_for(error: QuantserveError, extension: dict[str, Any] | None = None) -> Refusal:
+    """Return what a client reads of an expected failure of ours.
+
+    An absent index is 404, not 503: clients of OpenAI's kind would otherwise ask again and again.
+    """
+    if isinstance(error, NoIndex):
+        message = "nothing has been indexed yet. Add a document first"
+        return Refusal(404, "no_index", message, extension=extension)
+    if isinstance(error, IndexMismatch):
+        return Refusal(409, "index_mismatch", str(error), extension=extension)
+    if isinstance(error, ServerUnavailable):
+        return Refusal(503, "model_unavailable", str(error), retry_after_s=_RETRY_S, extension=extension)
+    if isinstance(error, StoreUnavailable):
+        return Refusal(503, "store_unavailable", str(error), retry_after_s=_RETRY_S, extension=extension)
+    if isinstance(error, Locked):
+        return Refusal(409, "locked", str(error), retry_after_s=_RETRY_S, extension=extension)
+    if isinstance(error, InputError | UsageError):
+        return Refusal(400, "invalid_value", str(error), extension=extension)
+    return Refusal(500, "failed", str(error), extension=extension)
+
 
 @dataclass
-class Reply:
+class ChatReply:
     """One reply in the making."""
 
     service: Service
     request: Request
-    body: ChatRequest
+    wants_usage: bool
+    """Whether a stream shall end with the tokens it took."""
     notes: tuple[str, ...]
     record: AnswerRecord
 
@@ -40,12 +66,12 @@ class Reply:
     def identity(self) -> dict[str, Any]:
         """Fields that every object of this reply has."""
         return {
-            "id": f"chatcmpl-{exchange_of(self.request).request_id}",
+            "id": f"chatcmpl-{exchange_of(self.request).id}",
             "created": int(exchange_of(self.request).began_ns / 1e9),
             "model": self.service.config.model_name,
         }
 
-    def extension(self, answered: Answered) -> dict[str, Any]:
+    def extension(self, answered: ServedAnswer) -> dict[str, Any]:
         """Return `quantserve` and note the answer."""
         answer, record = answered.answer, self.record
         record.passages = tuple((p.chunk.id, p.score) for p in answer.passages)
@@ -56,7 +82,7 @@ class Reply:
         record.cached, record.judged, record.guard = answer.cached, answer.judged, answer.guard
         record.invented_citations = answer.invented_citations
         record.notes = answer.notes
-        request_id = exchange_of(self.request).request_id
+        request_id = exchange_of(self.request).id
         return extension_view(answered, request_id, self.service.config.upload_dir.absolute(), self.notes)
 
     def failure(self, failed: Failed) -> Refusal:
@@ -68,10 +94,10 @@ class Reply:
             folder = self.service.config.upload_dir.absolute()
             extension = {"sources": sources_view(error.passages, folder), "text": error.partial}
         refusal = refusal_for(error, extension)
-        exchange_of(self.request).reason = refusal.code
+        exchange_of(self.request).code = refusal.code
         return refusal
 
-    def whole(self, answered: Answered) -> dict[str, Any]:
+    def whole(self, answered: ServedAnswer) -> dict[str, Any]:
         """Return a chat.completion."""
         choice = {
             "index": 0,
@@ -91,11 +117,11 @@ class Reply:
         """Return a chat.completion.chunk as a server-sent event."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk = {**self.identity, "object": "chat.completion.chunk", "choices": [choice], **more}
-        if self.body.stream_options is not None and self.body.stream_options.include_usage:
+        if self.wants_usage:
             chunk.setdefault("usage", None)
         return _event(chunk)
 
-    def usage_chunk(self, answered: Answered) -> str:
+    def usage_chunk(self, answered: ServedAnswer) -> str:
         """Return the chunk that only carries usage."""
         chunk = {**self.identity, "object": "chat.completion.chunk", "choices": []}
         return _event({**chunk, "usage": usage_view(answered.answer)})
@@ -109,10 +135,10 @@ class Reply:
         folder = self.service.config.upload_dir.absolute()
         try:
             while event is not None:
-                if isinstance(event, Found):
+                if isinstance(event, PassagesFound):
                     found = {"passages": sources_view(event.passages, folder)}
                     yield self.chunk({"role": "assistant", "content": ""}, quantserve=found)
-                elif isinstance(event, Text):
+                elif isinstance(event, TextPiece):
                     streamed += event.piece
                     yield self.chunk({"content": event.piece})
                 elif isinstance(event, Done):
@@ -120,11 +146,11 @@ class Reply:
                     if rest_text := rest_of(streamed, answer):
                         yield self.chunk({"content": rest_text})
                     yield self.chunk({}, finish_reason(answer), quantserve=extension)
-                    if self.body.stream_options is not None and self.body.stream_options.include_usage:
+                    if self.wants_usage:
                         yield self.usage_chunk(event.answered)
                     yield "data: [DONE]\n\n"
                 elif isinstance(event, Failed):
-                    yield _event(self.failure(event).body())
+                    yield f"data: {self.failure(event).body().decode()}\n\n"
                 else:
                     yield ": still working\n\n"
                 event = await anext(rest, None)

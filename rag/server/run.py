@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantserve.core.console import console, emit_json, styled
 from quantserve.core.errors import ResourceError
+from quantserve.core.http.keys import require_keys_beyond_loopback
 from quantserve.rag.config import RagConfig
-from quantserve.rag.server.config import ServerConfig
-from quantserve.rag.server.keys import require_keys
+from quantserve.rag.server.config import ServerConfig, key_rules
 
 if TYPE_CHECKING:
     import uvicorn
@@ -38,6 +39,16 @@ def listen(host: str, port: int) -> socket.socket:
             f"port {port} on {host} is taken" if is_taken else f"cannot listen on {host}:{port}: {error}"
         )
         raise ResourceError(problem, mend="Choose another: --port") from error
+
+
+def require_keys(host: str, keys_file: Path | None) -> None:
+    """Refuse to listen to other machines without keys.
+
+    Raises:
+        UsageError: in one line with the way out.
+    """
+    mend = f"Make one with {key_rules().command} create NAME, or use --host 127.0.0.1"
+    require_keys_beyond_loopback(host, keys_file, danger="read the documents", mend=mend)
 
 
 def serve(rag: RagConfig, config: ServerConfig, *, json_output: bool = False) -> None:
@@ -77,8 +88,8 @@ def uvicorn_config(service: Service) -> uvicorn.Config:
     """Return how uvicorn serves the application, with our bounds on its connections."""
     import uvicorn
 
+    from quantserve.core.http.connections import bounded_protocol
     from quantserve.rag.server.app import create_app
-    from quantserve.rag.server.connections import bounded_protocol
 
     return uvicorn.Config(
         create_app(service),

@@ -10,22 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from quantserve.core.errors import QuantserveError
+from quantserve.core.http.admission import Places
+from quantserve.core.http.connections import ConnectionBounds, Connections
+from quantserve.core.http.keys import KeyRing
+from quantserve.core.http.private_log import PrivateLog, timestamp
 from quantserve.rag.config import EmbeddingConfig, RagConfig
 from quantserve.rag.embedding.backend import Embedder, load_embedder
 from quantserve.rag.errors import NoIndex
-from quantserve.rag.server.config import ServerConfig
-from quantserve.rag.server.connections import Connections
-from quantserve.rag.server.engine import Engine
-from quantserve.rag.server.exchange import Exchange
-from quantserve.rag.server.jobs import Job, Jobs
-from quantserve.rag.server.keys import KeyRing
-from quantserve.rag.server.metrics import Metrics
-from quantserve.rag.server.request_log import RequestLog
-from quantserve.rag.server.shares import Room, Turns
-from quantserve.rag.server.tickets import Tickets
-from quantserve.rag.server.tracing import Tracing
-from quantserve.rag.server.uploads import clear_halves
-from quantserve.rag.server.wandb_log import WandbLog
+from quantserve.rag.server.config import ServerConfig, key_rules
+from quantserve.rag.server.engine import AnswerEngine
+from quantserve.rag.server.gate import AnswerExchange, Tickets
+from quantserve.rag.server.indexing.jobs import IndexJob, Jobs
+from quantserve.rag.server.indexing.uploads import clear_halves
+from quantserve.rag.server.live import Turns
+from quantserve.rag.server.observability import Metrics, Tracing, WandbLog, entry_of, is_logged
 
 _LOGGER = logging.getLogger("uvicorn.error")
 
@@ -46,24 +44,49 @@ class Service:
                 wandb is asked for and absent.
         """
         self.config = config
-        self.engine = Engine(rag, load_model)
-        self.keys = KeyRing(config.keys_file) if config.keys_file is not None else None
+        self.engine = AnswerEngine(rag, load_model)
+        self.keys = KeyRing(config.keys_file, key_rules()) if config.keys_file is not None else None
         self.tickets = Tickets()
         bounds, has_keys = config.bounds, self.keys is not None
         # Without keys everybody is the same, so there is nothing to share out.
-        self.room = Room(bounds.max_requests, bounds.max_requests_per_key if has_keys else None)
-        self.uploads = Room(
-            bounds.max_uploads, bounds.max_uploads_per_key if has_keys else None, what="uploads"
+        self.room = Places(
+            bounds.max_requests,
+            bounds.max_requests_per_key if has_keys else None,
+            what="questions",
+            code="too_many_requests",
+        )
+        self.uploads = Places(
+            bounds.max_uploads,
+            bounds.max_uploads_per_key if has_keys else None,
+            what="uploads",
+            code="too_many_uploads",
         )
         self.turns = Turns(bounds.max_threads, max(1, bounds.max_threads // 2) if has_keys else None)
         """Questions that are worked on at once."""
-        self.connections = Connections(bounds)
+        self.connections = Connections(
+            ConnectionBounds(
+                bounds.max_header_bytes,
+                bounds.header_timeout_s,
+                bounds.max_connections,
+                bounds.max_connections_per_address,
+            )
+        )
         self.executor = ThreadPoolExecutor(config.bounds.max_threads, "search")
         self.metrics = Metrics(self.engine, self.room)
         self.tracing = Tracing(config.otlp_endpoint)
         self.wandb = WandbLog(config.wandb_project)
-        self.log = RequestLog(config.log)
-        self.jobs = Jobs(rag, config, self._swap, self._job_ended)
+        log = config.log
+        mend = "Choose another: --log FILE"
+        self.log = PrivateLog(log.file, log.max_bytes, log.files, what="log", mend=mend)
+        self.jobs = Jobs(
+            rag,
+            config.upload_dir,
+            most_waiting=bounds.max_jobs,
+            most_waiting_per_key=bounds.max_jobs_per_key,
+            lock_wait_s=config.lock_wait_s,
+            swapped=self._swap,
+            finished=self._job_ended,
+        )
         self.is_warm = False
         """Whether the index and the embedding model are loaded."""
         self._warming: asyncio.Task[None] | None = None
@@ -122,20 +145,24 @@ class Service:
             return
         self.is_warm = True
 
-    def _job_ended(self, job: Job) -> None:
+    def _job_ended(self, job: IndexJob) -> None:
         self.metrics.job(job)
-        self.log.note(
-            job=job.id,
-            kind=job.kind,
-            state=job.state,
-            seconds=job.seconds,
-            documents=len(job.keys),
-            problem=job.problem,
+        self.log.add(
+            {
+                "time": timestamp(),
+                "job": job.id,
+                "kind": job.kind,
+                "state": job.state,
+                "seconds": job.seconds,
+                "documents": len(job.keys),
+                "problem": job.problem,
+            }
         )
 
-    def ended(self, exchange: Exchange) -> None:
+    def note_ended(self, exchange: AnswerExchange) -> None:
         """Note a request that has ended."""
         self.metrics.request(exchange)
-        self.log.add(exchange)
+        if is_logged(exchange):
+            self.log.add(entry_of(exchange))
         self.tracing.request(exchange)
         self.wandb.request(exchange)

@@ -9,21 +9,30 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from quantserve.rag.answer import Answer
 from quantserve.rag.ingest.names import key_of
 from quantserve.rag.retrieve import Passage
-from quantserve.rag.server.engine import Answered
+from quantserve.rag.server.engine import ServedAnswer
 from quantserve.rag.store.chunks import Chunk
 from quantserve.rag.store.manifest import FileEntry
+from quantserve.rag.text import normalise
 
 _WITHDRAWN = {
     "ko": "(위의 글은 거두어들입니다. 아래만 답으로 보십시오.)",
     "en": "(The text above is withdrawn; only what follows is the answer.)",
 }
 _CITATIONS = re.compile(r"\s{0,8}\[\d{1,9}(?:\s{0,8}[,，]\s{0,8}\d{1,9}){0,99}\]")
+_REACH = 3000
+"""Characters shown before and after a passage."""
+
+
+def question_hash(question: str) -> str:
+    """Return what the log knows a question by."""
+    return hashlib.sha256(normalise(question).encode()).hexdigest()[:32]
 
 
 def document_id(key: str) -> str:
@@ -109,7 +118,7 @@ def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def extension_view(
-    answered: Answered, request_id: str, upload_dir: Path, notes: Sequence[str] = ()
+    answered: ServedAnswer, request_id: str, upload_dir: Path, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what stands under `quantserve` beside an answer."""
     answer = answered.answer
@@ -166,3 +175,40 @@ def rest_of(streamed: str, answer: Answer) -> str:
     if _CITATIONS.sub("", final).strip() == _CITATIONS.sub("", shown).strip():
         return ""
     return f"\n\n{final}"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Text round a passage, empty at the page's ends."""
+
+    before: str
+    after: str
+
+
+def surroundings_of(chunk: Chunk, neighbours: Sequence[Chunk]) -> Surroundings:
+    """Join the chunks of the same page round `chunk`; what overlaps is shown once.
+
+    `neighbours` are the document's chunks in reading order. `start` and `end` are offsets in the document's
+    text, so two chunks overlap by exactly `end - start` characters.
+    """
+    same = [other for other in neighbours if other.page == chunk.page and other.id != chunk.id]
+    before = ""
+    begin = chunk.start
+    for other in sorted((o for o in same if o.start < chunk.start), key=lambda o: -o.start):
+        if len(before) >= _REACH or other.start >= begin:
+            continue
+        kept = other.text[: max(0, begin - other.start)]
+        gap = begin > other.end
+        before = kept + ("\n" if gap and before else "") + before
+        if gap and not before.endswith("\n") and begin == chunk.start:
+            before += "\n"
+        begin = other.start
+    after = ""
+    end = chunk.end
+    for other in sorted((o for o in same if o.end > chunk.end), key=lambda o: o.start):
+        if len(after) >= _REACH or other.end <= end:
+            continue
+        gap = other.start > end
+        after += ("\n" if gap else "") + other.text[max(0, end - other.start) :]
+        end = other.end
+    return Surroundings(before[-_REACH:], after[:_REACH])

@@ -6,4 +6,5 @@ its reason; the settings reach the engine's process in one environment variable.
 """
 
 MIDDLEWARE = "quantserve.serving.guard.middleware.Guard"
-"""Import path given to vLLM's --middleware."""
+TASK_PROBE = "quantserve.serving.guard.launcher_client.TaskProbe"
+"""Import paths given to vLLM's --middleware."""

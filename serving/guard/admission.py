@@ -7,34 +7,33 @@ proportion to the body at most.
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from hmac import compare_digest
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import to_json
 
-from quantserve.core.origin import WHY, foreign
-from quantserve.serving.guard.body import parse
-from quantserve.serving.guard.bounds import audio_tokens, most_tokens
-from quantserve.serving.guard.engine_errors import Context
-from quantserve.serving.guard.exchange import Exchange, Scope, body_too_large
-from quantserve.serving.guard.grammars import Compiler, constraints, every_tool_may_be_called
+from quantserve.core.http.admission import Places
+from quantserve.core.http.exchange import Scope
+from quantserve.core.http.keys import Key, KeyRing, digest, presented_key, require_unexpired
+from quantserve.core.http.origin import require_own
+from quantserve.core.http.rates import RateLimits
+from quantserve.core.http.refusal import Refusal
+from quantserve.serving.guard.exchange import GuardedExchange, RequestContext
 from quantserve.serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
-from quantserve.serving.guard.keys import Key, KeyRing, digest
-from quantserve.serving.guard.lora import OfferedAdapters
+from quantserve.serving.guard.launcher_client import INTERNAL
 from quantserve.serving.guard.metering import Meter, salt_of
-from quantserve.serving.guard.paths import LORA, Endpoint, PathTable
-from quantserve.serving.guard.rates import RateLimits
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.rules import Asked, Rules
+from quantserve.serving.guard.paths import BY_NAME_ONLY, KEY_RULES, LORA, Endpoint, OfferedAdapters, PathTable
+from quantserve.serving.guard.request.bodies import boundary_of, parse, read_fields
+from quantserve.serving.guard.request.conversations import self_contained
+from quantserve.serving.guard.request.grammars import Compiler, constraints, every_tool_may_be_called
+from quantserve.serving.guard.request.rules import RequestRules, RequestSummary
+from quantserve.serving.guard.request.token_bounds import audio_tokens, most_tokens
 from quantserve.serving.guard.settings import GuardSettings
-from quantserve.serving.guard.slots import Slots
-from quantserve.serving.guard.task_probe import INTERNAL
-from quantserve.serving.guard.tool_schemas import self_contained
-from quantserve.serving.guard.upload import boundary_of, read_fields
 
 SUPERVISOR = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetime(2000, 1, 1, tzinfo=UTC))
 _FRONT = FRONT_HEADER.lower().encode()
@@ -50,6 +49,16 @@ _FOR_THE_ENGINE = frozenset(
 or the copy that answers; keys and cookies are none of its business."""
 
 
+def rules_of(settings: GuardSettings) -> RequestRules:
+    """Return the checks of one request's fields."""
+    return RequestRules(
+        settings.limits,
+        media_hosts=settings.allowed_media_hosts,
+        refused_fields=settings.refused_fields,
+        auto_tools=settings.auto_tools,
+    )
+
+
 class Admission:
     """The questions, and what they are asked of."""
 
@@ -63,60 +72,54 @@ class Admission:
         self._limits = settings.limits
         self._paths = paths
         self._adapters = OfferedAdapters(settings.adapters)
-        self._rules = Rules(settings)
-        self._context = Context(settings.tokens.window)
+        self._rules = rules_of(settings)
+        self._context = RequestContext(settings.tokens.window)
         self._compiler = (
             Compiler(Path(settings.tokenizer), settings.limits.max_schema_cpu_s)
             if settings.tokenizer is not None
             else None
         )
-        self.keys = KeyRing(Path(settings.keys_file)) if settings.keys_file is not None else None
+        keys_file = settings.keys_file
+        self.keys = KeyRing(Path(keys_file), KEY_RULES) if keys_file is not None else None
         self.rates = RateLimits(time.monotonic, time.time)
-        self.slots = Slots(settings.limits.max_requests)
+        self.slots = Places(settings.limits.max_requests)
 
     async def close(self) -> None:
         """End what runs beside."""
         if self._compiler is not None:
             await self._compiler.close()
 
-    def meet(self, exchange: Exchange, scope: Scope) -> None:
+    def identify_sender(self, exchange: GuardedExchange, scope: Scope) -> None:
         """See who stands at the door: the front before replicas, a page, another site's page.
 
         Raises:
             Refusal: 403 for another site's page, where no key would keep it out.
         """
-        headers = exchange.headers
-        front = headers.get(_FRONT)
-        from_front = front is not None and self.is_internal(front.decode("latin-1"))
-        if from_front:
-            exchange.client = headers.get(_FORWARDED, b"").decode("latin-1") or exchange.client
+        if self._is_from_front(exchange):
+            forwarded = exchange.headers.get(_FORWARDED, b"").decode("latin-1")
+            exchange.client = forwarded or exchange.client
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] in _FOR_THE_ENGINE]
-        origin = headers.get(b"origin")
-        if self.keys is not None:
-            exchange.allow_origin = origin  # whoever has a key may use it from any page
-            return
-        if not from_front:
-            self._require_own(exchange, origin)
-        exchange.allow_origin = origin
+        if self.keys is None:
+            self.require_own(exchange)
+        # Whoever has a key may use it from any page.
+        exchange.allow_origin = exchange.headers.get(b"origin")
 
-    def require_own(self, exchange: Exchange) -> None:
-        """Refuse another site's page on a path that is open although keys are asked for.
+    def require_own(self, exchange: GuardedExchange) -> None:
+        """Refuse another site's page where no key is asked for.
 
         Raises:
             Refusal: 403.
         """
+        if not self._is_from_front(exchange):
+            require_own(exchange.pairs, self._settings.allowed_origins)
+
+    def _is_from_front(self, exchange: GuardedExchange) -> bool:
         front = exchange.headers.get(_FRONT)
-        if front is None or not self.is_internal(front.decode("latin-1")):
-            self._require_own(exchange, exchange.headers.get(b"origin"))
+        return front is not None and self.is_internal(front.decode("latin-1"))
 
-    def _require_own(self, exchange: Exchange, origin: bytes | None) -> None:
-        host = exchange.headers.get(b"host", b"").decode("latin-1")
-        page = origin.decode("latin-1") if origin is not None else None
-        why = foreign(host, page, self._settings.allowed_origins)
-        if why is not None:
-            raise Refusal(403, why, WHY[why], close=True)
-
-    async def admit(self, endpoint: Endpoint, exchange: Exchange, scope: Scope, path: str) -> bytes | None:
+    async def admit(
+        self, endpoint: Endpoint, exchange: GuardedExchange, scope: Scope, path: str
+    ) -> bytes | None:
         """Decide; return the body as the engine gets it. Afterwards the exchange holds its slots and tokens.
 
         Raises:
@@ -133,57 +136,61 @@ class Admission:
         if endpoint.body == "none":
             return None
         if endpoint.body == "upload":
-            raw, asked, most = await self._upload(endpoint, exchange)
+            raw, summary, most = await self._upload(endpoint, exchange)
         else:
-            raw, asked, most = await self._json(endpoint, exchange, scope, path)
-        exchange.asked = asked
-        if asked.no_answer:
+            raw, summary, most = await self._json(endpoint, exchange, scope, path)
+        exchange.summary = summary
+        if summary.no_answer:
             exchange.context = replace(exchange.context or self._context, asked_for_none=True)
-        self._take(endpoint, exchange, asked, most)
+        self._take(endpoint, exchange, summary, most)
         return raw
 
-    def _require_model(self, key: Key | None, asked: Asked) -> None:
-        if key is not None and not key.may_ask(asked.model or self._settings.artifact.name):
+    def _require_model(self, key: Key | None, summary: RequestSummary) -> None:
+        if key is not None and not key.may_ask(summary.model or self._settings.artifact.name):
             raise Refusal(
-                403, "model_scope", f"this key may not use the model {asked.model!r}", param="model"
+                403, "model_scope", f"this key may not use the model {summary.model!r}", param="model"
             )
 
-    def _take(self, endpoint: Endpoint, exchange: Exchange, asked: Asked, most: int) -> None:
+    def _take(
+        self, endpoint: Endpoint, exchange: GuardedExchange, summary: RequestSummary, most: int
+    ) -> None:
         """Take places in the queue and tokens of the key; both or none."""
         key = exchange.key
         if not endpoint.queued or key is SUPERVISOR:  # the supervisor's probe must tell full from dead
             return
-        self.slots.take(asked.sequences)
+        self.slots.take(summary.sequences)
         if key is not None:
             try:
                 exchange.reservation = self.rates.reserve(key, most)
             except Refusal:
-                self.slots.give_back(asked.sequences)
+                self.slots.give_back(summary.sequences)
                 raise
-        exchange.sequences = asked.sequences
+        exchange.sequences = summary.sequences
 
-    async def _upload(self, endpoint: Endpoint, exchange: Exchange) -> tuple[bytes, Asked, int]:
+    async def _upload(
+        self, endpoint: Endpoint, exchange: GuardedExchange
+    ) -> tuple[bytes, RequestSummary, int]:
         boundary = boundary_of(exchange.headers.get(b"content-type", b""))
         raw = await self._body(endpoint, exchange)
         fields = read_fields(raw, boundary)
-        asked = Asked(fields.get("model"), 1, stream=fields.get("stream") == "true", characters=0)
-        self._require_model(exchange.key, asked)
-        return raw, asked, audio_tokens(len(raw), self._settings.tokens)
+        summary = RequestSummary(fields.get("model"), 1, stream=fields.get("stream") == "true", characters=0)
+        self._require_model(exchange.key, summary)
+        return raw, summary, audio_tokens(len(raw), self._settings.tokens)
 
     async def _json(
-        self, endpoint: Endpoint, exchange: Exchange, scope: Scope, path: str
-    ) -> tuple[bytes, Asked, int]:
+        self, endpoint: Endpoint, exchange: GuardedExchange, scope: Scope, path: str
+    ) -> tuple[bytes, RequestSummary, int]:
         kind = exchange.headers.get(b"content-type", b"")
         if kind != b"application/json" and kind.split(b";")[0].strip().lower() != b"application/json":
             raise Refusal(415, "wrong_content_type", "send JSON as content-type application/json", close=True)
         raw = await self._body(endpoint, exchange)
         body = parse(raw)
-        asked = self._rules.check(endpoint, body)
+        summary = self._rules.check(endpoint.name, body)
         if endpoint.name == LORA:
             name, raw = self._adapters.rewrite(path, body)
-            asked = replace(asked, model=name)
+            summary = replace(summary, model=name)
             _set_length(scope, len(raw))
-        self._require_model(exchange.key, asked)
+        self._require_model(exchange.key, summary)
         if self._settings.audit.prompts:
             exchange.prompt = body
         if every_tool_may_be_called(body.get("tool_choice")) and isinstance(body.get("tools"), list):
@@ -197,12 +204,12 @@ class Admission:
             if self._compiler is not None:
                 await self._compiler.check(constraint)
         if not endpoint.queued or not _counts(exchange.key):
-            return raw, asked, 0
-        return raw, asked, most_tokens(endpoint.name, body, self._settings.tokens, asked.answers)
+            return raw, summary, 0
+        return raw, summary, most_tokens(endpoint.name, body, self._settings.tokens, summary.answers)
 
-    def _identify(self, exchange: Exchange, endpoint: Endpoint) -> Key | None:
+    def _identify(self, exchange: GuardedExchange, endpoint: Endpoint) -> Key | None:
         """Return the key of a request, None when the server asks for none; counts it against its limits."""
-        shown = presented(exchange)
+        shown = presented_key(exchange.headers)
         if self._settings.internal_key_sha256 is not None and shown.startswith(INTERNAL_PREFIX):
             if not self.is_internal(shown):
                 raise Refusal(401, "wrong_key", "this key is not known here")
@@ -210,16 +217,10 @@ class Admission:
             return SUPERVISOR
         if self.keys is None:
             return None
-        self.keys.refresh(exchange.start)
-        if not shown:
-            raise Refusal(401, "no_key", "this server asks for a key: Authorization: Bearer KEY")
-        key = self.keys.find(shown)
-        if key is None:
-            raise Refusal(401, "wrong_key", "this key is not known here")
+        key = self.keys.identify(shown, exchange.start)
         exchange.key = key
-        if key.expired(datetime.now(UTC)):
-            raise Refusal(401, "expired_key", "this key has expired")
-        if not key.may_use(endpoint.name):
+        require_unexpired(key)
+        if not key.may_use(endpoint.name, by_name_only=endpoint.name in BY_NAME_ONLY):
             raise Refusal(403, "endpoint_scope", f"this key may not use {endpoint.name}")
         self.rates.admit(key)
         return key
@@ -231,32 +232,16 @@ class Admission:
             return False
         return compare_digest(digest(shown), internal)
 
-    async def discard_body(self, endpoint: Endpoint, exchange: Exchange) -> None:
+    async def discard_body(self, endpoint: Endpoint, exchange: GuardedExchange) -> None:
         """Read a body that nobody wants, lest the connection be reset before the answer is read."""
         if endpoint.body != "none":
             await self._body(endpoint, exchange)
 
-    async def _body(self, endpoint: Endpoint, exchange: Exchange) -> bytes:
+    def _body(self, endpoint: Endpoint, exchange: GuardedExchange) -> Coroutine[Any, Any, bytes]:
         """Read the body within its bounds of size and time."""
         limits = self._limits
         limit = limits.max_upload_bytes if endpoint.body == "upload" else limits.max_body_bytes
-        length = exchange.headers.get(_CONTENT_LENGTH)
-        if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > limit):
-            raise body_too_large(limit)
-        try:
-            async with asyncio.timeout(limits.body_timeout_s):
-                return await exchange.read_body(limit)
-        except TimeoutError as error:
-            message = f"the body did not come within {limits.body_timeout_s:g} s"
-            raise Refusal(408, "body_timeout", message, close=True) from error
-
-
-def presented(exchange: Exchange) -> str:
-    """The key a request presents, in OpenAI's header or in Anthropic's; "" without one."""
-    scheme, _, shown = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() == "bearer":
-        return shown.strip()
-    return exchange.headers.get(b"x-api-key", b"").decode("latin-1").strip()
+        return exchange.read_body(limit, limits.body_timeout_s)
 
 
 def _counts(key: Key | None) -> bool:

@@ -22,9 +22,11 @@ from pydantic_core import to_json
 from rich.table import Table
 
 from quantserve.core.console import console, emit_json, run_app
-from quantserve.serving.guard.exchange import Message, Receive, Scope, Send
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.core.http.exchange import Message, Receive, Scope, Send
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import write_keys
 from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.paths import KEY_RULES
 from quantserve.serving.guard.settings import GuardSettings
 
 _WORDS = "the quick brown fox jumps over the lazy dog "
@@ -114,11 +116,10 @@ def requests() -> dict[str, tuple[str, str, bytes]]:
 
 def main(rounds: Annotated[int, typer.Option(min=100, help="Calls of each kind.")] = 5000) -> None:
     """Time the guard with a key, limits and an audit log, as it is deployed."""
-    identity, secret = new_secret()
+    key, secret = new_key(KEY_RULES, "bench", tokens_per_day=10**12)
     with tempfile.TemporaryDirectory() as folder:
         keys, audit = Path(folder) / "keys.json", Path(folder) / "audit.jsonl"
-        key = Key(id=identity, name="bench", sha256=digest(secret), created=now_utc(), tokens_per_day=10**12)
-        write_keys(keys, KeyFile(keys=(key,)))
+        write_keys(keys, [key])
         settings = GuardSettings.model_validate({"keys_file": str(keys), "audit": {"file": str(audit)}})
         guard = Guard(_app, settings)
         found = {

@@ -1,28 +1,27 @@
-"""One request and its response: what the audit log wants to know of it, gathered while it passes."""
+"""One request and its response as the guard sees them, and what the engine says of it in our words.
+
+The engine's messages name its own command line, which whoever asks cannot see and whoever serves does not
+write. Each flag that is ours under another name is called by that; every other is left out of the message.
+"""
 
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
-from quantserve.serving.guard.engine_errors import Context, translate
-from quantserve.serving.guard.keys import Key
+from pydantic_core import from_json
+
+from quantserve.core.http.exchange import REQUEST_ID, HttpExchange, Message, Receive, Scope, Send
+from quantserve.core.http.keys import Key
+from quantserve.core.http.rates import Reservation
+from quantserve.core.http.refusal import Headers, Refusal, bad_value
 from quantserve.serving.guard.metering import Meter
-from quantserve.serving.guard.rates import Reservation
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.rules import Asked
+from quantserve.serving.guard.request.rules import RequestSummary
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
-_HEADER = b"x-request-id"
 _CORS = b"access-control-"
 _ERROR_STATUS = 400
 _FAILED_STATUS = 500
@@ -31,89 +30,133 @@ _ERROR_EVENTS = (b'data: {"error"', b"event: error\n")
 """How an event begins by which the engine says in a stream that it gave the answer up."""
 _DATA = b"data: "
 _FAILED = b'{"error": {"message": "Internal server error"}}'
+_FLAG = re.compile(r"`?--[a-z][a-z0-9-]{2,60}`?")
+_OURS = {
+    "--tool-call-parser": "tool_parser in the server's profile",
+    "--enable-auto-tool-choice": "tool_parser in the server's profile",
+    "--chat-template": "the model's own chat template",
+    "--max-model-len": "max_model_length in the server's profile",
+}
+_NO_ROOM = "max_tokens must be at least 1, got 0"
+_GENERATION_FAILED = "Internal server error"
+"""All that vLLM says of an answer that it had to give up; with a constraint, because of that."""
+_UNNAMED = "an option of the server"
+_MOST_CHARS = 4096
 
 
-class ClientLeft(Exception):
-    """The client closed the connection before its body was whole."""
+@dataclass(frozen=True)
+class RequestContext:
+    """What the guard knows of the request."""
+
+    window: int
+    """Tokens of prompt and answer together."""
+    asked_for_none: bool = False
+    """Whether it asked for an answer of no tokens itself."""
+    constrained: str | None = None
+    """The field that holds a schema, pattern or grammar its answer must follow."""
 
 
-class Exchange:
-    """Hands messages on and remembers. `receive` and `send` are given to the app."""
+def translate(status: int, body: bytes, context: RequestContext) -> Refusal:
+    """Return the refusal that stands for an engine's error."""
+    message, param = _read(status, body)
+    field = context.constrained
+    if field is not None and message == _GENERATION_FAILED:
+        return bad_value(
+            f"{field} cannot be followed to the end: a part of it that the answer came to takes too much to "
+            "compute; make it simpler",
+            field,
+        )
+    reason = "engine_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "engine_refused"
+    if _NO_ROOM in message and not context.asked_for_none:
+        message = (
+            f"the prompt fills the model's window of {context.window} tokens and leaves no room for an "
+            "answer; shorten it"
+        )
+        param, reason = "messages" if param == "messages" else None, "context_length_exceeded"
+    elif "maximum context length" in message:
+        reason = "context_length_exceeded"
+    elif status == HTTPStatus.NOT_FOUND and param == "model":
+        reason = "model_not_found"
+    return Refusal(status, reason, without_flags(message), param=param)
+
+
+def without_flags(message: str) -> str:
+    """Return a message without vLLM's flags."""
+    said: set[str] = set()
+
+    def named(found: re.Match[str]) -> str:
+        ours = _OURS.get(found.group().strip("`"), _UNNAMED)
+        said.add(ours)
+        return ours
+
+    text = _FLAG.sub(named, message[:_MOST_CHARS])
+    for ours in said:
+        for between in (" and ", " and/or ", " or "):
+            text = text.replace(f"{ours}{between}{ours}", ours)
+    return text
+
+
+def _read(status: int, body: bytes) -> tuple[str, str | None]:
+    """Return the message and the field of an error in OpenAI's, Anthropic's or FastAPI's shape."""
+    try:
+        found: Any = from_json(body)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        error = found.get("error", found.get("detail"))
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            param = error.get("param")
+            return error["message"], param if isinstance(param, str) else None
+        if isinstance(error, str):
+            return error, None
+    return HTTPStatus(status).phrase.lower(), None
+
+
+class GuardedExchange(HttpExchange):
+    """Hands messages on and remembers what the audit log wants to know."""
 
     __slots__ = (
-        "_body",
         "_error",
-        "_receive",
         "_replaced",
-        "_send",
         "_started",
         "allow_origin",
         "anthropic",
-        "asked",
-        "client",
-        "complete",
         "context",
         "dead",
-        "disconnected",
         "events",
         "first_s",
-        "head",
-        "headers",
         "key",
         "meter",
         "named_events",
         "prompt",
-        "request_id",
         "reservation",
         "sequences",
-        "start",
-        "status",
+        "summary",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the request's id from the client if it is a plain one, else make one; the app sees it, too."""
-        self.start = perf_counter()
-        self._receive = receive
-        self._send = send
-        # Of two equal headers the first counts, as it does in the app.
-        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-        given = self.headers.get(_HEADER)
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            self.request_id = given
-        else:
-            self.request_id = uuid.uuid4().hex.encode()
-            scope["headers"] = [
-                *(pair for pair in scope["headers"] if pair[0] != _HEADER),
-                (_HEADER, self.request_id),
-            ]
-        self._body: bytes | None = None
+        """Nothing is known yet but its id."""
+        super().__init__(scope, receive, send)
         self._error: bytearray | None = None
         """The body of an error of the engine's, until it is whole and can be put into our words."""
         self._started = False
         self._replaced = False
         self.dead: Callable[[], Refusal | None] | None = None
         """Asked when the app reports an error of its own: did the engine die under this request?"""
-        self.asked: Asked | None = None
+        self.summary: RequestSummary | None = None
         self.key: Key | None = None
         self.prompt: dict[str, Any] | None = None
         """What was asked, where the operator wants it in the audit log."""
         self.sequences = 0
         self.meter = Meter()
         self.reservation: Reservation | None = None
-        self.context: Context | None = None
+        self.context: RequestContext | None = None
         """What is known of the request where the engine's errors are put into our words."""
-        self.head = False
-        """HEAD: everything of an answer but its body."""
         self.anthropic = False
         self.named_events = False
         """Whether each event of a stream has a name, as those of /v1/responses."""
         self.allow_origin: bytes | None = None
         """The origin whose page may read the answer."""
-        client = scope.get("client")
-        self.client: str | None = client[0] if client else None
-        self.status: int | None = None
-        self.complete = False
-        self.disconnected = False
         self.events = 0
         self.first_s: float | None = None
 
@@ -121,41 +164,6 @@ class Exchange:
     def streaming(self) -> bool:
         """Whether the response is a stream of events."""
         return self.events > 0
-
-    async def read_body(self, limit_bytes: int) -> bytes:
-        """Read the whole body.
-
-        Raises:
-            Refusal: 413, it is longer than `limit_bytes`.
-            ClientLeft: the connection ended first.
-        """
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit_bytes:
-                raise body_too_large(limit_bytes)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def replay(self, body: bytes) -> None:
-        """Have the app read this body; what comes after it is the connection's own news."""
-        self._body = body
-
-    async def receive(self) -> Message:
-        """Give the app the body once, then whatever the server says, so that it hears of a disconnect."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        message = await self._receive()
-        if message["type"] == "http.disconnect" and not self.complete:
-            self.disconnected = True
-        return message
 
     async def send(self, message: Message) -> None:
         """Hand a message of the response on."""
@@ -188,19 +196,20 @@ class Exchange:
         headers = [
             pair
             for pair in message.get("headers", ())
-            if pair[0].lower() != _HEADER and not pair[0].lower().startswith(_CORS)
+            if pair[0].lower() != REQUEST_ID and not pair[0].lower().startswith(_CORS)
         ]
         for name, value in headers:
             if name.lower() == b"content-type" and value.startswith(b"text/event-stream"):
                 self._started = True
-        message["headers"] = [*headers, *self._own_headers()]
+        message["headers"] = [*headers, *self.own_headers()]
 
-    def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        found = [(_HEADER, self.request_id)]
+    def own_headers(self) -> Headers:
+        """Return what every answer has."""
+        found = super().own_headers()
         if self.allow_origin is not None:
             found += [
                 (b"access-control-allow-origin", self.allow_origin),
-                (b"access-control-expose-headers", _HEADER),
+                (b"access-control-expose-headers", REQUEST_ID),
                 (b"vary", b"origin"),
             ]
         return found
@@ -242,19 +251,7 @@ class Exchange:
         if self._started:
             self.events += 1
 
-    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer in the app's place."""
-        self.status = status
-        headers = [*headers, *self._own_headers(), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"" if self.head else body})
-        self.complete = True
-
     async def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal."""
-        await self.answer(refusal.status, refusal.headers(), refusal.body(anthropic=self.anthropic))
-
-
-def body_too_large(limit_bytes: int) -> Refusal:
-    """Return the refusal of a long body; the rest of it is not read, so the connection ends."""
-    return Refusal(413, "body_too_large", f"the body is longer than {limit_bytes} bytes", close=True)
+        """Answer with a refusal, in the shape of the API that was asked."""
+        body = refusal.body(anthropic=self.anthropic)
+        await self.answer(refusal.status, refusal.headers(), body, close=refusal.close)

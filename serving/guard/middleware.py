@@ -1,35 +1,40 @@
 """The guard itself: decides about each request before vLLM sees it, and accounts for it afterwards.
 
 Pure ASGI: streams pass message by message, and the app hears of a client that left, although the guard
-has read the body before it. vLLM loads it by `--middleware serving.guard.middleware.Guard`.
+has read the body before it. vLLM loads it by `--middleware quantserve.serving.guard.middleware.Guard`.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from quantserve.core.http.exchange import (
+    CLIENT_LEFT_STATUS,
+    ASGIApp,
+    ClientLeft,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from quantserve.core.http.keys import presented_key
+from quantserve.core.http.private_log import PrivateLog, redact, redact_logs, timestamp
+from quantserve.core.http.refusal import Refusal
 from quantserve.serving.guard import metrics
-from quantserve.serving.guard.admission import SUPERVISOR, Admission, presented
-from quantserve.serving.guard.audit import AuditLog
-from quantserve.serving.guard.exchange import ASGIApp, ClientLeft, Exchange, Message, Receive, Scope, Send
-from quantserve.serving.guard.inner import ask
+from quantserve.serving.guard.admission import SUPERVISOR, Admission
+from quantserve.serving.guard.exchange import GuardedExchange
+from quantserve.serving.guard.launcher_client import LauncherClient, call_app
 from quantserve.serving.guard.metering import CURRENT, attach
-from quantserve.serving.guard.metrics_port import serve_metrics
 from quantserve.serving.guard.paths import Endpoint, PathTable
-from quantserve.serving.guard.redact import redact, redact_logs
-from quantserve.serving.guard.refusal import Refusal
 from quantserve.serving.guard.settings import GuardSettings, from_environment
-from quantserve.serving.guard.supervisor import Supervisor
 
 _LOG = logging.getLogger("uvicorn.error")
-_LEFT = 499
-"""Status in the audit log for a client that left first; nginx's number, never sent."""
 _LOOPBACK = "127.0.0.1"
 _MOST_PATH_CHARS = 200
 _PREFLIGHT_AGE_S = b"600"
@@ -53,11 +58,14 @@ class Guard:
             self._settings.extra_paths, lora=bool(self._settings.adapters), task=self._settings.task
         )
         self._admission = Admission(self._settings, self._paths)
-        self._audit = AuditLog(self._settings.audit)
-        self._supervisor = Supervisor(self._settings.artifact)
+        audit = self._settings.audit
+        file = Path(audit.file) if audit.file is not None else None
+        mend = "Choose another audit.file"
+        self._audit = PrivateLog(file, audit.max_bytes, audit.files, what="audit log", mend=mend)
+        self._launcher = LauncherClient(self._settings.artifact)
         metrics.SEQUENCE_LIMIT.set(self._settings.limits.max_requests)
         if self._settings.metrics_port is not None:
-            serve_metrics(self._settings.metrics_host or _LOOPBACK, self._settings.metrics_port)
+            metrics.serve_metrics(self._settings.metrics_host or _LOOPBACK, self._settings.metrics_port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's request."""
@@ -68,8 +76,8 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "not offered here"})
         else:
-            await self._app(scope, receive, self._at_startup(scope, self._supervisor.at_startup(scope, send)))
-            self._supervisor.at_shutdown()
+            await self._app(scope, receive, self._at_startup(scope, self._launcher.at_startup(scope, send)))
+            self._launcher.at_shutdown()
             await self._admission.close()
             self.close()
 
@@ -92,32 +100,31 @@ class Guard:
         return sending
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._supervisor.enter()
+        self._launcher.enter()
         try:
             await self._exchange(scope, receive, send)
         finally:
-            self._supervisor.leave()
+            self._launcher.leave()
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange, path, name = Exchange(scope, receive, send), _path(scope), "unknown"
+        exchange, path, name = GuardedExchange(scope, receive, send), _path(scope), "unknown"
         exchange.anthropic = path.startswith(_ANTHROPIC)
         exchange.named_events = path.startswith(_RESPONSES)
-        exchange.head = scope["method"] == "HEAD"
         try:
-            self._admission.meet(exchange, scope)
+            self._admission.identify_sender(exchange, scope)
             endpoint = self._paths.find(scope["method"], path)
             name = endpoint.name
             if exchange.head:
                 scope = {**scope, "method": "GET"}
-            if await self._answered(endpoint, exchange, scope):
+            if await self._answer_without_key(endpoint, exchange, scope):
                 return
             body = await self._admission.admit(endpoint, exchange, scope, path)
         except Refusal as refusal:
             exchange.status = refusal.status
-            metrics.DECISIONS.labels(name, refusal.reason).inc()
-            if refusal.reason == "queue_full":
+            metrics.DECISIONS.labels(name, refusal.code).inc()
+            if refusal.code == "queue_full":
                 metrics.QUEUE_REFUSALS.inc()
-            self._write(exchange, scope, name, refusal.reason)
+            self._write(exchange, scope, name, refusal.code)
             await exchange.refuse(refusal)
             return
         except ClientLeft:
@@ -129,7 +136,7 @@ class Guard:
         if exchange.key is not SUPERVISOR:
             metrics.DECISIONS.labels(name, "admitted").inc()
             metrics.SEQUENCES.set(self._admission.slots.taken)
-        exchange.dead = partial(self._supervisor.engine_dead, scope)
+        exchange.dead = partial(self._launcher.engine_dead, scope)
         CURRENT.set(exchange.meter)
         try:
             if endpoint.item is None:
@@ -144,7 +151,7 @@ class Guard:
         finally:
             self._account(exchange, scope, name)
 
-    async def _answered(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> bool:
+    async def _answer_without_key(self, endpoint: Endpoint, exchange: GuardedExchange, scope: Scope) -> bool:
         """Answer what needs no key: OPTIONS, health, and metrics where they are open.
 
         Raises:
@@ -170,24 +177,24 @@ class Guard:
             return True
         return False
 
-    async def _require_open(self, endpoint: Endpoint, exchange: Exchange, scope: Scope) -> None:
+    async def _require_open(self, endpoint: Endpoint, exchange: GuardedExchange, scope: Scope) -> None:
         """Refuse with 503 while the server is starting or stopping, or its engine is dead.
 
         Raises:
             Refusal: once the body has been read, lest the connection be reset before the answer is read.
         """
-        if self._supervisor.open(scope):
+        if self._launcher.open(scope):
             return
-        internal = self._admission.is_internal(presented(exchange))
-        refusal = self._supervisor.closed_to(scope, internal=internal)
+        internal = self._admission.is_internal(presented_key(exchange.headers))
+        refusal = self._launcher.closed_to(scope, internal=internal)
         if refusal is None:
             return
         await self._admission.discard_body(endpoint, exchange)
         raise refusal
 
-    async def _one_model(self, wanted: str, exchange: Exchange, scope: Scope, path: str) -> None:
+    async def _one_model(self, wanted: str, exchange: GuardedExchange, scope: Scope, path: str) -> None:
         """Answer GET /v1/models/MODEL from the engine's own list."""
-        status, answer = await ask(self._app, scope, path[: -len(wanted) - 1])
+        status, answer = await call_app(self._app, scope, path[: -len(wanted) - 1])
         if status != 200:
             await exchange.refuse(Refusal(status, "engine_error", "the list of models cannot be read"))
             return
@@ -198,7 +205,7 @@ class Guard:
             return
         await exchange.answer(200, [(b"content-type", b"application/json")], to_json(found))
 
-    def _account(self, exchange: Exchange, scope: Scope, name: str) -> None:
+    def _account(self, exchange: GuardedExchange, scope: Scope, name: str) -> None:
         """Free the slots, settle the key's tokens and write the line, however the response ended."""
         admission, meter = self._admission, exchange.meter
         if exchange.sequences:
@@ -214,17 +221,17 @@ class Guard:
             metrics.DISCONNECTS.inc()
         self._write(exchange, scope, name, "admitted")
 
-    def _write(self, exchange: Exchange, scope: Scope, name: str, decision: str) -> None:
+    def _write(self, exchange: GuardedExchange, scope: Scope, name: str, decision: str) -> None:
         """Hand the audit line over."""
         metrics.AUDIT_DROPPED.set(self._audit.dropped)
         keys = self._admission.keys
         if keys is not None:
-            metrics.KEYS_PROBLEM.set(0 if keys.problem is None else 1)
-        if self._settings.audit.file is None or exchange.key is SUPERVISOR:
+            metrics.KEYS_PROBLEM.set(1 if keys.problem else 0)
+        if not self._audit.is_open or exchange.key is SUPERVISOR:
             return
-        artifact, asked, meter = self._settings.artifact, exchange.asked, exchange.meter
+        artifact, summary, meter = self._settings.artifact, exchange.summary, exchange.meter
         entry: dict[str, Any] = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": timestamp(),
             "request_id": redact(exchange.request_id.decode()),
             "key": exchange.key.name if exchange.key is not None else None,
             "client": exchange.client,
@@ -232,10 +239,10 @@ class Guard:
             "path": redact(scope["path"][:_MOST_PATH_CHARS]),
             "endpoint": name,
             "decision": decision,
-            "status": _LEFT if exchange.disconnected else exchange.status or 500,
+            "status": CLIENT_LEFT_STATUS if exchange.disconnected else exchange.status or 500,
             "seconds": round(perf_counter() - exchange.start, 6),
             "first_byte_s": None if exchange.first_s is None else round(exchange.first_s, 6),
-            "model": redact(asked.model or artifact.name) if asked is not None else None,
+            "model": redact(summary.model or artifact.name) if summary is not None else None,
             "artifact": artifact.name,
             "version": artifact.version,
             "manifest_sha256": artifact.sha256,

@@ -1,12 +1,24 @@
-"""The allow-list: which path, by which method, belongs to which endpoint. Anything else is 404."""
+"""The allow-list: which path, by which method, belongs to which endpoint. Anything else is 404.
+
+LoRA adapters are loaded and unloaded by a name from a list of their own: vLLM's endpoint reads whatever
+directory a request names. Here a request names an adapter, and the guard writes the path that the plan
+checked, if the weights there are still those it checked.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_core import to_json
 
 from quantserve.core.errors import UsageError
-from quantserve.serving.guard.refusal import Refusal
+from quantserve.core.http.keys import LIMITS, KeyRules
+from quantserve.core.http.refusal import Refusal, bad_value
+from quantserve.serving.adapters import WEIGHTS
+from quantserve.serving.guard.settings import OfferedAdapter
 from quantserve.serving.model import TASKS, Task
 
 Body = Literal["none", "json", "upload"]
@@ -69,8 +81,9 @@ ALLOWED: dict[str, Methods] = {
 COLLECTIONS: dict[str, Methods] = {"/v1/models": {"GET": _MODELS}}
 """Paths behind which one of their things can be named: PATH/NAME."""
 LORA = "lora"
+_LOAD = "/v1/load_lora_adapter"
 LORA_PATHS: dict[str, Methods] = {
-    "/v1/load_lora_adapter": {"POST": Endpoint(LORA, "json")},
+    _LOAD: {"POST": Endpoint(LORA, "json")},
     "/v1/unload_lora_adapter": {"POST": Endpoint(LORA, "json")},
 }
 """There only where the server offers adapters."""
@@ -83,6 +96,8 @@ SCOPES = tuple(
 """Endpoint names a key can be limited to."""
 BY_NAME_ONLY = frozenset({LORA})
 """They change the server for everyone, so a key for everything does not cover them."""
+KEY_RULES = KeyRules("qs", "quantserve serving keys", frozenset(LIMITS), (*SCOPES, "extra"))
+"""What a key of this server may be limited by: everything."""
 _DOES: dict[Task, str] = {
     "generate": "generates text",
     "embed": "makes embeddings",
@@ -175,3 +190,42 @@ def _with_head(methods: Methods) -> list[str]:
 
 
 _PREFLIGHT = Endpoint("preflight", open=True)
+
+
+class OfferedAdapters:
+    """The adapters clients may ask for."""
+
+    def __init__(self, adapters: Iterable[OfferedAdapter]) -> None:
+        """Index them by name."""
+        self._by_name = {adapter.name: adapter for adapter in adapters}
+
+    def rewrite(self, path: str, body: dict[str, Any]) -> tuple[str, bytes]:
+        """Return the adapter's name and the body the engine gets.
+
+        Raises:
+            Refusal: 400 for any field but the name, 404 for a name that is not offered, 409 for weights that
+                changed since they were checked.
+        """
+        for field in body:
+            if field != "lora_name":
+                raise Refusal(400, "refused_field", f"{field} is not accepted; give lora_name", param=field)
+        name = body.get("lora_name")
+        if type(name) is not str:
+            raise bad_value("lora_name must be text", "lora_name")
+        adapter = self._by_name.get(name)
+        if adapter is None:
+            known = ", ".join(sorted(self._by_name))
+            raise Refusal(404, "unknown_adapter", f"no such adapter; there are {known}", param="lora_name")
+        if path != _LOAD:
+            return name, to_json({"lora_name": name})
+        self._require_unchanged(adapter)
+        return name, to_json({"lora_name": name, "lora_path": adapter.directory})
+
+    def _require_unchanged(self, adapter: OfferedAdapter) -> None:
+        try:
+            status = (Path(adapter.directory) / WEIGHTS).stat()
+        except OSError:
+            status = None
+        if status is None or (status.st_size, status.st_mtime_ns) != (adapter.bytes, adapter.mtime_ns):
+            message = f"the weights of {adapter.name} changed since they were checked; restart the server"
+            raise Refusal(409, "adapter_changed", message, param="lora_name")

@@ -1,59 +1,30 @@
 """Every limit of the guard with its default: read from YAML at plan time, from the environment in the engine.
 
-GuardSettings.model_validate(yaml)   at plan time; unknown keys are refused
-from_environment()                   in the engine's process
+read_user_settings(path)   at plan time; unknown keys are refused
+from_environment()         in the engine's process
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from quantserve.core.errors import UsageError
+from quantserve.serving.guard.request.limits import MIB, FrozenModel, RequestLimits, TokenBounds
 from quantserve.serving.model import Task
 
 VARIABLE = "QUANTSERVE_GUARD"
 """Environment variable that carries the planned settings into the engine's process, as JSON."""
-MIB = 1 << 20
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class GuardError(UsageError):
+    """The server would be open to strangers, or the guard's settings are wrong."""
 
 
-class Limits(_Frozen):
-    """Bounds of one request, and of all requests together."""
-
-    max_requests: int = Field(
-        256, ge=1, description="sequences running and waiting together; more get 429 at once"
-    )
-    max_body_bytes: int = Field(4 * MIB, ge=1024, description="a JSON body")
-    max_upload_bytes: int = Field(25 * MIB, ge=1024, description="an audio upload")
-    body_timeout_s: float = Field(30.0, gt=0, description="time a client gets to send its body")
-    header_timeout_s: float = Field(30.0, gt=0, description="time a client gets to send a request's head")
-    max_header_bytes: int = Field(65_536, ge=1024, description="first line and headers of a request")
-    max_depth: int = Field(32, ge=4, le=200, description="nesting of a JSON body")
-    max_values: int = Field(65_536, ge=64, description="values of a JSON body, lists of whole numbers as one")
-    max_messages: int = Field(512, ge=1, description="messages of one chat")
-    max_prompt_chars: int = Field(1_000_000, ge=1, description="characters of one prompt or chat")
-    max_prompt_tokens: int = Field(131_072, ge=1, description="token ids of one prompt given as numbers")
-    max_inputs: int = Field(1024, ge=1, description="prompts, inputs or documents of one request")
-    max_tokens: int = Field(131_072, ge=1, description="tokens of one answer")
-    max_n: int = Field(16, ge=1, description="answers to one prompt")
-    max_logprobs: int = Field(20, ge=0, description="log-probabilities per token")
-    max_stops: int = Field(16, ge=0, description="stop strings and banned words")
-    max_tools: int = Field(128, ge=0, description="tools of one request")
-    max_list_items: int = Field(1024, ge=0, description="entries of logit_bias and of token-id options")
-    max_schema_bytes: int = Field(65_536, ge=0, description="tools, schemas and grammars as JSON")
-    max_schema_cpu_s: float = Field(
-        0.5, gt=0, description="processor time a schema, pattern or grammar may take to compile"
-    )
-    max_template_bytes: int = Field(4096, ge=0, description="chat_template_kwargs as JSON")
-    max_name_chars: int = Field(256, ge=1, description="model, user, request_id and other names")
-
-
-class Audit(_Frozen):
+class Audit(FrozenModel):
     """The log of who asked what. Never the prompt unless `prompts` is set."""
 
     file: str | None = Field(None, description="JSON lines; none is written without a file")
@@ -62,19 +33,7 @@ class Audit(_Frozen):
     prompts: bool = Field(False, description="write what was asked, too")
 
 
-class TokenBounds(_Frozen):
-    """What a request's tokens are bounded by before they are counted."""
-
-    reserved_answer: int = Field(
-        1024, ge=1, description="tokens set aside for an answer that may be longer or does not say"
-    )
-    window: int = Field(131_072, ge=1, description="tokens of prompt and answer, filled in by the plan")
-    template_once: int = Field(512, ge=0, description="bytes of the chat template, filled in by the plan")
-    template_turn: int = Field(64, ge=0, description="bytes it adds to a message, filled in by the plan")
-    template_tools: int = Field(1024, ge=0, description="bytes it adds to tools, filled in by the plan")
-
-
-class Artifact(_Frozen):
+class Artifact(FrozenModel):
     """What is served, for the audit log and the info metric."""
 
     name: str = ""
@@ -84,7 +43,7 @@ class Artifact(_Frozen):
     bits: float | None = None
 
 
-class OfferedAdapter(_Frozen):
+class OfferedAdapter(FrozenModel):
     """A LoRA adapter that may be loaded by its name: its directory and the weights that were checked."""
 
     name: str
@@ -93,10 +52,10 @@ class OfferedAdapter(_Frozen):
     mtime_ns: int
 
 
-class GuardSettings(_Frozen):
+class GuardSettings(FrozenModel):
     """Everything the guard is told."""
 
-    limits: Limits = Limits.model_validate({})
+    limits: RequestLimits = RequestLimits.model_validate({})
     tokens: TokenBounds = TokenBounds.model_validate({})
     audit: Audit = Audit.model_validate({})
     keys_file: str | None = Field(None, description="hashed keys; without a file nobody is asked for one")
@@ -155,3 +114,37 @@ def from_environment() -> GuardSettings:
         return GuardSettings.model_validate_json(text)
     except ValidationError as error:
         raise UsageError(f"{VARIABLE} holds wrong settings: {error.errors()[0]['msg']}") from error
+
+
+def read_user_settings(path: Path | None) -> dict[str, Any]:
+    """Read the user's YAML; only what it says, without defaults.
+
+    Raises:
+        GuardError: it is missing, not YAML, or says something unknown or impossible.
+    """
+    if path is None:
+        return {}
+    import difflib
+
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return GuardSettings.model_validate(data if data is not None else {}).model_dump(exclude_unset=True)
+    except FileNotFoundError as error:
+        raise GuardError(f"there is no file {path}", mend="Give the guard's YAML file by --guard") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise GuardError(f"{path} is not YAML: {str(error).splitlines()[0]}", mend="Mend it") from error
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(str(part) for part in found["loc"]) or "the file"
+        if found["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(found["loc"][-1]), _names(), n=1)
+            mend = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(_names())}"
+            raise GuardError(f"{path}: unknown key {where!r}", mend=mend) from error
+        raise GuardError(f"{path}: {where}: {found['msg']}", mend="Mend the value") from error
+
+
+def _names() -> list[str]:
+    models: tuple[type[BaseModel], ...] = (GuardSettings, RequestLimits, TokenBounds, Audit)
+    return [name for model in models for name in model.model_fields]

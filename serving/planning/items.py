@@ -90,7 +90,7 @@ class Plan:
     environment: tuple[Item, ...]
     warnings: tuple[str, ...] = field(default=())
     guard: tuple[Item, ...] = field(default=())
-    """The guard's settings; serving.guard.planning decides them."""
+    """The guard's settings; serving.guard.plan decides them."""
     task: Task = "generate"
     notes: tuple[Item, ...] = field(default=())
     """Decisions that the engine follows without being told by a flag."""

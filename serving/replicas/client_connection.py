@@ -19,9 +19,8 @@ from typing import Protocol, cast
 
 import httptools
 
-from quantserve.serving.guard.exchange import body_too_large
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.settings import Limits
+from quantserve.core.http.refusal import Refusal, body_too_large
+from quantserve.serving.guard.request.limits import RequestLimits
 from quantserve.serving.replicas.client_request import (
     ClientRequest,
     head_too_large,
@@ -61,7 +60,7 @@ class PortState:
     """What the connections of one port share."""
 
     app: ClientApp
-    limits: Limits
+    limits: RequestLimits
     most_held_bytes: int
     """Of the bodies of all requests that run or wait."""
     held_bytes: int = 0

@@ -6,9 +6,8 @@ from urllib.parse import unquote
 
 import httptools
 
-from quantserve.serving.guard.exchange import body_too_large
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.settings import Limits
+from quantserve.core.http.refusal import Refusal, body_too_large
+from quantserve.serving.guard.request.limits import RequestLimits
 from quantserve.serving.replicas.upstream import HeaderList
 
 SHORT_BYTES = 65_536
@@ -40,7 +39,7 @@ class ClientRequest:
         self.refusal: Refusal | None = None
 
 
-def require_sound(request: ClientRequest, limits: Limits) -> None:
+def require_sound(request: ClientRequest, limits: RequestLimits) -> None:
     """Find out what is asked for.
 
     Raises:
@@ -86,7 +85,7 @@ def is_short(request: ClientRequest) -> bool:
     return int(headers.get(b"content-length", 0)) <= SHORT_BYTES
 
 
-def head_too_large(limits: Limits) -> Refusal:
+def head_too_large(limits: RequestLimits) -> Refusal:
     """Return the refusal of a long head."""
     message = f"the headers are longer than {limits.max_header_bytes} bytes"
     return Refusal(431, "headers_too_large", message, close=True)

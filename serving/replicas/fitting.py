@@ -16,7 +16,7 @@ from quantserve.serving.command import Plan, PlanInputs, make_plan, parse_flags
 from quantserve.serving.config import LOOPBACK, RunDirectory, ServeOptions
 from quantserve.serving.errors import HardwareError, NotEnoughMemory
 from quantserve.serving.forking import BINDING
-from quantserve.serving.guard.planning import require_keys
+from quantserve.serving.guard.plan import require_keys
 from quantserve.serving.hardware import Hardware
 from quantserve.serving.hardware.system import read_memory
 from quantserve.serving.memory import FIXED_BYTES

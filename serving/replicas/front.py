@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,11 +16,12 @@ from functools import lru_cache
 import httpx
 from prometheus_client import generate_latest
 
-from quantserve.core.origin import WHY, foreign
+from quantserve.core.http.origin import WHY, foreign
+from quantserve.core.http.refusal import Refusal, bad_value
 from quantserve.serving.guard.internal import FRONT_HEADER, front_headers
 from quantserve.serving.guard.paths import PathTable
-from quantserve.serving.guard.refusal import Refusal, bad_value
-from quantserve.serving.guard.settings import MIB, GuardSettings
+from quantserve.serving.guard.request.limits import MIB
+from quantserve.serving.guard.settings import GuardSettings
 from quantserve.serving.replicas import metrics
 from quantserve.serving.replicas.client_connection import ClientConnection
 from quantserve.serving.replicas.client_request import ClientRequest
@@ -215,15 +215,6 @@ class Front:
         return b"%b\r\n%b" % (head, request.body)
 
     def _away(self, message: str, *, close: bool = False) -> Refusal:
-        return _Unserved(
+        return Refusal(
             503, "service_unavailable", message, retry_after_s=self._options.retry_after_s, close=close
         )
-
-
-class _Unserved(Refusal):
-    """No replica takes requests now."""
-
-    def body(self, *, anthropic: bool = False) -> bytes:
-        """Return OpenAI's error object, with the code for its type, too."""
-        error = {"message": str(self), "type": self.reason, "param": None, "code": self.reason}
-        return json.dumps({"error": error}).encode()

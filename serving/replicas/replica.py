@@ -15,11 +15,11 @@ import yaml
 
 from quantserve.core.errors import UsageError
 from quantserve.core.files import open_private, private_folder, write_text
+from quantserve.core.http.origin import is_loopback
 from quantserve.core.logs import last_words, read_tail
-from quantserve.core.origin import is_loopback
 from quantserve.serving.config import LOOPBACK, RunDirectory, ServeOptions
 from quantserve.serving.errors import EngineDied, EngineNotReady, PortTaken
-from quantserve.serving.guard.planning import read_user_settings
+from quantserve.serving.guard.settings import read_user_settings
 from quantserve.serving.hardware.system import format_id_list
 from quantserve.serving.ports import claim_port, url_of
 from quantserve.serving.processes import signal_group

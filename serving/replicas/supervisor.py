@@ -18,8 +18,7 @@ import uvloop
 from quantserve.core.errors import EXIT_INTERRUPTED, QuantserveError
 from quantserve.core.files import write_json
 from quantserve.serving.errors import EngineDied
-from quantserve.serving.guard.planning import read_user_settings
-from quantserve.serving.guard.settings import GuardSettings
+from quantserve.serving.guard.settings import GuardSettings, read_user_settings
 from quantserve.serving.health import decode_probe
 from quantserve.serving.processes import die_with_parent
 from quantserve.serving.replicas import metrics

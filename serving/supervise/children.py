@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import cast
 
-from quantserve.serving.supervise.line import LINE_VARIABLE
+from quantserve.serving.guard.launcher_line import LINE_VARIABLE
 
 Report = Callable[[dict[str, object]], None]
 _WRITTEN_S = 1.0

@@ -17,17 +17,17 @@ from typing import IO, Any
 
 from quantserve.core.files import open_private, private_folder
 from quantserve.core.logs import read_tail
-from quantserve.serving.processes import end_group, group_alive, signal_group
-from quantserve.serving.supervise.cause import Death, cause, oom_kills
-from quantserve.serving.supervise.facts import Facts
-from quantserve.serving.supervise.line import (
+from quantserve.serving.guard.launcher_line import (
     DRAINED,
     ENDED,
     LINE_VARIABLE,
     LISTENER_VARIABLE,
     LISTENING,
+    Facts,
     Line,
 )
+from quantserve.serving.processes import end_group, group_alive, signal_group
+from quantserve.serving.supervise.cause import Death, cause, oom_kills
 
 _UMASK = 0o077
 """Whatever ours says: who can write to the sockets between vLLM's processes steers the engine."""

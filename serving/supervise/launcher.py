@@ -18,11 +18,11 @@ from quantserve.core.errors import EXIT_INTERRUPTED
 from quantserve.core.files import write_json
 from quantserve.serving.config import LauncherOptions
 from quantserve.serving.errors import EngineDied, EngineFailed, EngineHung, EngineNotReady, RestartsExhausted
+from quantserve.serving.guard.launcher_line import Facts
 from quantserve.serving.health import DecodeProbe, decode_probe, read_metrics, read_metrics_text
 from quantserve.serving.processes import adopt_orphans, die_with_parent, signal_group
 from quantserve.serving.state import LastProbe, ServerState, remove_state, write_state
 from quantserve.serving.supervise.engine import Engine
-from quantserve.serving.supervise.facts import Facts
 from quantserve.serving.supervise.hang import Round, failures_in_a_row, work_done
 from quantserve.serving.supervise.listener import Listener
 from quantserve.serving.supervise.orphans import Reaper

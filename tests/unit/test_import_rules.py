@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,10 @@ CORE_LIBRARIES: dict[str, set[str]] = {
     "core/errors.py": set(),
     "core/files.py": set(),
     "core/home.py": set(),
+    "core/http": {"pydantic", "pydantic_core"},
+    "core/http/connections.py": {"uvicorn"},  # whose protocol it bounds; who runs none never imports it
+    "core/http/key_commands.py": {"pydantic", "rich"},  # for command lines alone
+    "core/http/keys.py": {"pydantic", "yaml"},  # yaml when a file written by hand is read
     "core/machine.py": set(),
     "core/process.py": set(),
     "core/report": {"jinja2", "markupsafe", "matplotlib", "rich"},
@@ -101,6 +106,17 @@ def test_each_part_of_core_needs_only_its_libraries() -> None:
         where = path.relative_to(ROOT)
         known = [name for name in map(str, (where, *where.parents)) if name in CORE_LIBRARIES]
         assert libraries_imported(path) <= CORE_LIBRARIES[known[0]], where
+
+
+@pytest.mark.parametrize("module", ["quantserve.core.http.exchange", "quantserve.core.http.keys"])
+def test_what_every_server_does_imports_no_server(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"uvicorn", "starlette", "fastapi", "yaml"}.isdisjoint(done.stdout.split())
 
 
 def test_the_artifact_seam_needs_nothing_beyond_core() -> None:

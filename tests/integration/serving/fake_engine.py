@@ -27,10 +27,10 @@ from typing import Any
 import uvicorn
 from prometheus_client import REGISTRY, Counter, generate_latest
 
+from quantserve.serving.guard.launcher_line import LISTENER_VARIABLE, inherited
 from quantserve.serving.guard.middleware import Guard
 from quantserve.serving.guard.settings import VARIABLE, GuardSettings
 from quantserve.serving.supervise.children import reporter, reporting_uncaught, watch_children
-from quantserve.serving.supervise.line import LISTENER_VARIABLE, inherited
 from tests.integration.serving.guard.books import Books
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"

@@ -14,9 +14,9 @@ from pathlib import Path
 import typer
 
 from quantserve.core.console import run_app
+from quantserve.core.http.keys import digest
 from quantserve.serving.config import LauncherOptions, ProbeOptions, RestartOptions
 from quantserve.serving.guard.internal import use_internal_key
-from quantserve.serving.guard.keys import digest
 from quantserve.serving.guard.settings import VARIABLE, GuardSettings
 from quantserve.serving.ports import url_of
 from quantserve.serving.processes import start_ticks

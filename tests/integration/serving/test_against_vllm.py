@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.keys import KeyFile, write_keys
+from quantserve.core.http.keys import write_keys
 from quantserve.serving.guard.middleware import Guard
 from quantserve.serving.guard.paths import ALLOWED
 from quantserve.serving.guard.settings import GuardSettings
@@ -55,7 +55,7 @@ def test_paths_of_the_allow_list_are_vllms(vllm: dict[str, Any]) -> None:
 def test_no_path_of_vllms_is_reached_without_a_key_by_any_method(
     vllm: dict[str, Any], tmp_path: Path
 ) -> None:
-    write_keys(tmp_path / "k", KeyFile())
+    write_keys(tmp_path / "k", ())
     behind = Behind()
     settings = {"keys_file": str(tmp_path / "k"), "metrics_open": False}
     for task in ("generate", "transcribe"):

@@ -12,7 +12,9 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import Key, write_keys
+from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.conftest import Server, Serving
 
 pytestmark = pytest.mark.engine
@@ -36,16 +38,7 @@ tool_parser: hermes
 
 
 def make_key(name: str, models: tuple[str, ...], endpoints: tuple[str, ...]) -> tuple[Key, str]:
-    identity, secret = new_secret()
-    key = Key(
-        id=identity,
-        name=name,
-        sha256=digest(secret),
-        models=models,
-        endpoints=endpoints,
-        created=now_utc(),
-    )
-    return key, secret
+    return new_key(KEY_RULES, name, models=models, endpoints=endpoints)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "admin": make_key("admin", ("*",), ("*", "lora")),
     }
     path = tmp_path_factory.mktemp("keys") / "keys.json"
-    write_keys(path, KeyFile(keys=tuple(key for key, _ in made.values())))
+    write_keys(path, tuple(key for key, _ in made.values()))
     return {"file": str(path), **{name: secret for name, (_, secret) in made.items()}}
 
 

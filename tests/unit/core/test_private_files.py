@@ -23,19 +23,15 @@ from quantserve.core.files import (
     write_json,
     write_text,
 )
+from quantserve.core.http.key_commands import create_key, revoke_key
+from quantserve.core.http.private_log import PrivateLog
 from quantserve.core.logs import PrivateLogFile
 from quantserve.rag.cache.table import AnswerTable
 from quantserve.rag.config import CacheConfig
-from quantserve.rag.server.config import LogConfig
-from quantserve.rag.server.keys import create_key as create_rag_key
-from quantserve.rag.server.keys import revoke_key
-from quantserve.rag.server.request_log import RequestLog
+from quantserve.rag.server.config import key_rules
 from quantserve.rag.store.generation import IndexStore
 from quantserve.serving.batch.output import open_output
-from quantserve.serving.guard.audit import AuditLog
 from quantserve.serving.guard.internal import use_internal_key
-from quantserve.serving.guard.keys import KeyFile, write_keys
-from quantserve.serving.guard.settings import Audit
 from tests.programs import ROOT
 
 
@@ -50,10 +46,11 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def _rag_keys(folder: Path) -> None:
-    create_rag_key(folder / "keys.json", "alice")
-    create_rag_key(folder / "keys.json", "bob")
-    revoke_key(folder / "keys.json", "bob")
+def _keys(folder: Path) -> None:
+    create_key(folder / "keys.json", key_rules(), "alice")
+    create_key(folder / "keys.json", key_rules(), "bob")
+    revoke_key(folder / "keys.json", key_rules(), "bob")
+    (folder / ".keys.json.lock").unlink()  # holds a process id
 
 
 def _answers(folder: Path) -> None:
@@ -69,17 +66,11 @@ def _damaged_answers(folder: Path) -> None:
 
 
 def _request_log(folder: Path) -> None:
-    log = RequestLog(LogConfig(folder / "rag.jsonl", max_bytes=60, files=2))
-    for number in range(4):
-        log.note(number=number)
+    log = PrivateLog(folder / "rag.jsonl", max_bytes=60, files=2, what="log", mend="")
+    for number in range(8):
+        log.add({"number": number, "path": "/documents"})
     log.close()
     assert (folder / "rag.jsonl.1").is_file()
-
-
-def _audit_log(folder: Path) -> None:
-    audit = AuditLog(Audit(file=str(folder / "audit.jsonl"), max_bytes=1 << 20, files=1, prompts=False))
-    audit.add({"a": 1})
-    audit.close()
 
 
 def _rotated(folder: Path) -> None:
@@ -87,10 +78,6 @@ def _rotated(folder: Path) -> None:
     for text in ("a longer line than that", "another of the same length"):
         handler.emit(logging.makeLogRecord({"msg": text}))
     handler.close()
-
-
-def _serving_keys(folder: Path) -> None:
-    write_keys(folder / "keys.json", KeyFile())
 
 
 def _batch(folder: Path) -> None:
@@ -102,13 +89,11 @@ def _batch(folder: Path) -> None:
 
 
 WRITERS = (
-    _rag_keys,
+    _keys,
     _answers,
     _damaged_answers,
     _request_log,
-    _audit_log,
     _rotated,
-    _serving_keys,
     _batch,
     use_internal_key,
 )
@@ -177,7 +162,7 @@ _KNOWN = {
     "rag/store/postgres/generation.py": "a temporary folder",
     "serving/processes.py": "/proc",
     "serving/tune/journal.py": "figures of a search",
-    "serving/guard/task_probe.py": "memory",
+    "serving/guard/launcher_client.py": "memory",
 }
 
 

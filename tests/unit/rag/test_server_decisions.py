@@ -10,13 +10,19 @@ from typing import get_args
 import pytest
 
 from quantserve.core.errors import UsageError
-from quantserve.core.origin import is_loopback
+from quantserve.core.http.origin import is_loopback
 from quantserve.rag.answer import Answer
 from quantserve.rag.config import AnswerMode, RetrieveMode
-from quantserve.rag.server.keys import KeyRing, KeysError, create_key, require_keys, revoke_key
-from quantserve.rag.server.surroundings import surroundings_of
-from quantserve.rag.server.tickets import Tickets
-from quantserve.rag.server.views import document_id, finish_reason, rest_of, shown_name, usage_view
+from quantserve.rag.server.gate import Tickets
+from quantserve.rag.server.run import require_keys
+from quantserve.rag.server.views import (
+    document_id,
+    finish_reason,
+    rest_of,
+    shown_name,
+    surroundings_of,
+    usage_view,
+)
 from quantserve.rag.store.chunks import Chunk
 from tests.programs import ROOT
 
@@ -124,22 +130,6 @@ def test_loopback_is_told_from_the_rest(host: str, local: bool) -> None:
     require_keys(host, Path("keys.json"))
 
 
-def test_a_key_file_that_breaks_keeps_the_keys_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quantserve.rag.server.keys._CHECK_EVERY_S", 0.0)
-    path = tmp_path / "keys.json"
-    secret = create_key(path, "alice")
-    ring = KeyRing(path)
-    path.write_text("{", encoding="utf-8")
-    assert ring.find(secret) is not None
-    assert str(path) in ring.problem
-    path.unlink()
-    create_key(path, "bob")
-    assert ring.find(secret) is None
-    assert ring.problem == ""
-
-
 def test_a_ticket_ends() -> None:
     now = [1_000_000.0]
     tickets = Tickets(lambda: now[0])
@@ -149,16 +139,6 @@ def test_a_ticket_ends() -> None:
     assert not Tickets(lambda: now[0]).allows(path, ticket)
     now[0] += 300
     assert not tickets.allows(path, ticket)
-
-
-def test_a_key_is_revoked_by_a_name_that_only_it_has(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    create_key(path, "alice")
-    create_key(path, "alice")
-    with pytest.raises(KeysError, match="2 keys are called alice"):
-        revoke_key(path, "alice")
-    with pytest.raises(KeysError, match="no key is called carol"):
-        revoke_key(path, "carol")
 
 
 def test_the_pages_words_are_the_same_in_both_languages() -> None:

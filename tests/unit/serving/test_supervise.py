@@ -12,13 +12,11 @@ import pytest
 from quantserve.core.errors import UsageError
 from quantserve.serving.commands.parameters import serve_options
 from quantserve.serving.config import PART_RESTARTS, RestartOptions
-from quantserve.serving.guard.refusal import unavailable
+from quantserve.serving.guard.launcher_line import Facts, Line, Phase, unavailable
+from quantserve.serving.guard.metrics import FactsCollector
 from quantserve.serving.guard.settings import Artifact
 from quantserve.serving.supervise.engine import Engine
-from quantserve.serving.supervise.facts import Facts, Phase
 from quantserve.serving.supervise.hang import Round, failures_in_a_row, work_done
-from quantserve.serving.supervise.line import Line
-from quantserve.serving.supervise.metrics import FactsCollector
 from quantserve.serving.supervise.restarts import Restarts, delay_s, recent
 
 OPTIONS = RestartOptions(limit=4, window_s=100.0, first_delay_s=1.0, longest_delay_s=5.0)
@@ -127,7 +125,7 @@ def test_facts_cross_the_line_whole_and_in_order() -> None:
 )
 def test_refusal_says_why_and_when_to_come_back(phase: Phase, reason: str) -> None:
     refusal = unavailable(Facts(phase=phase, retry_after_s=7))
-    assert (refusal.status, refusal.reason) == (503, reason)
+    assert (refusal.status, refusal.code) == (503, reason)
     assert dict(refusal.headers())[b"retry-after"] == b"7"
     assert dict(refusal.headers())[b"connection"] == b"close"
 

@@ -16,10 +16,11 @@ import pytest
 import uvicorn
 from openai import OpenAI
 
+from quantserve.core.http.key_commands import create_key
 from quantserve.rag.config import EmbeddingConfig, RagConfig
 from quantserve.rag.embedding.backend import Embedder
 from quantserve.rag.ingest import index_paths
-from quantserve.rag.server.config import Bounds, LogConfig, ServerConfig
+from quantserve.rag.server.config import Bounds, LogConfig, ServerConfig, key_rules
 from quantserve.rag.server.run import uvicorn_config
 from quantserve.rag.server.service import Service
 from quantserve.rag.store.base import LOCAL
@@ -46,6 +47,11 @@ class Served:
     def http(self, key: str = "") -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE_S)
+
+
+def made_key(file: Path, name: str) -> str:
+    """Make a key as `rag keys create` does."""
+    return create_key(file, key_rules(), name)[1]
 
 
 def until(is_so: Callable[[], bool]) -> None:

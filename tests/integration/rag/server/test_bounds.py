@@ -16,9 +16,8 @@ import pytest
 
 from quantserve.rag.embedding.backend import Embedder
 from quantserve.rag.server.config import Bounds
-from quantserve.rag.server.keys import create_key
 from tests.fakes.openai_server import FakeServer
-from tests.integration.rag.server.conftest import DEADLINE_S, Served, serving, until
+from tests.integration.rag.server.conftest import DEADLINE_S, Served, made_key, serving, until
 
 PATIENT = Bounds(body_timeout_s=600, header_timeout_s=600)
 """Nothing runs out of time by itself."""
@@ -193,7 +192,7 @@ def test_a_body_that_is_too_large_is_told_so_while_it_comes(patient: Served) -> 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     file = tmp_path_factory.mktemp("keys") / "keys.json"
-    return file, create_key(file, "alice"), create_key(file, "bob")
+    return file, made_key(file, "alice"), made_key(file, "bob")
 
 
 def test_one_key_cannot_take_all_places(

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from quantserve.core.http.key_commands import revoke_key
 from quantserve.rag.embedding.backend import Embedder
-from quantserve.rag.server.keys import create_key, revoke_key
+from quantserve.rag.server.config import key_rules
 from tests.fakes.openai_server import FakeServer
-from tests.integration.rag.server.conftest import Served, serving, until
+from tests.integration.rag.server.conftest import Served, made_key, serving, until
 from tests.programs import ROOT
 
 
@@ -26,7 +27,7 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def key(keys_file: Path) -> str:
-    return create_key(keys_file, "alice")
+    return made_key(keys_file, "alice")
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +95,11 @@ def test_health_and_the_page_need_no_key(locked: Served) -> None:
 
 
 def test_a_key_opens_until_it_is_revoked_and_is_stored_hashed(locked: Served, keys_file: Path) -> None:
-    secret = create_key(keys_file, "bob")
+    secret = made_key(keys_file, "bob")
     assert secret not in keys_file.read_text(encoding="utf-8")
     with locked.http(secret) as http:
         until(lambda: http.get("/v1/models").status_code == 200)
-        revoke_key(keys_file, "bob")
+        revoke_key(keys_file, key_rules(), "bob")
         until(lambda: http.get("/v1/models").status_code == 401)
 
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from quantserve.core.errors import UsageError
 from quantserve.rag.embedding.backend import Embedder
-from quantserve.rag.server.wandb_log import WandbLog
+from quantserve.rag.server.observability import WandbLog
 from tests.fakes.openai_server import Behaviour, FakeServer
 from tests.integration.rag.answering.bench import judging
 from tests.integration.rag.server.conftest import Served, serving, until

@@ -13,9 +13,8 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from quantserve.deploy.local.browser import find_browser
 from quantserve.rag.embedding.backend import Embedder
-from quantserve.rag.server.keys import create_key
 from tests.fakes.openai_server import FakeServer
-from tests.integration.rag.server.conftest import HOSTILE, Served, serving, until
+from tests.integration.rag.server.conftest import HOSTILE, Served, made_key, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +208,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
 def test_the_key_is_asked_for_and_kept_for_this_tab(
     browser: Browser, small_index: Path, tmp_path: Path, embedder: Embedder, model: FakeServer
 ) -> None:
-    secret = create_key(tmp_path / "keys.json", "alice")
+    secret = made_key(tmp_path / "keys.json", "alice")
     (tmp_path / "index").symlink_to(small_index / "index")
     with serving(tmp_path, embedder, model.base_url, keys_file=tmp_path / "keys.json") as locked:
         page = browser.new_page(locale="ko-KR")

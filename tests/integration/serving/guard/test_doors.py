@@ -13,9 +13,9 @@ import anyio
 import httpx
 import pytest
 
+from quantserve.core.http.keys import digest, write_keys
 from quantserve.serving.guard.internal import FRONT_HEADER, INTERNAL_PREFIX
-from quantserve.serving.guard.keys import KeyFile, digest, write_keys
-from quantserve.serving.guard.metrics_port import serve_metrics
+from quantserve.serving.guard.metrics import serve_metrics
 from quantserve.serving.guard.middleware import Guard
 from quantserve.serving.guard.paths import ALLOWED, PathTable
 from quantserve.serving.guard.settings import GuardSettings
@@ -57,7 +57,7 @@ class Behind:
 def behind_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Behind, Guard, str]]:
     folder = tmp_path_factory.mktemp("keys")
     entry, secret = key()
-    write_keys(folder / "k", KeyFile(keys=(entry,)))
+    write_keys(folder / "k", (entry,))
     behind = Behind()
     settings = {"keys_file": str(folder / "k"), "metrics_open": False, "artifact": {"name": "m"}}
     guard = Guard(behind, GuardSettings.model_validate(settings))
@@ -200,7 +200,7 @@ def test_without_keys_only_this_machines_names_and_pages_are_answered(start: Sta
 def test_open_metrics_are_for_this_machines_names_although_keys_are_asked_for(
     start: Start, tmp_path: Path
 ) -> None:
-    write_keys(tmp_path / "k", KeyFile())
+    write_keys(tmp_path / "k", ())
     server = start(keys_file=str(tmp_path / "k"))
     assert server.client.get("/metrics").text == "figures"
     assert server.client.get("/metrics", headers={"Host": "evil.example"}).status_code == 403
@@ -223,7 +223,7 @@ def test_address_of_a_client_is_believed_from_the_front_alone(start: Start, tmp_
 
 def test_secrets_in_addresses_do_not_reach_the_audit_log(start: Start, tmp_path: Path) -> None:
     entry, secret = key()
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     audit = tmp_path / "audit"
     server = start(keys_file=str(tmp_path / "k"), audit={"file": str(audit)})
     mine = {"Authorization": f"Bearer {secret}"}
@@ -255,7 +255,7 @@ def unused_port() -> int:
 
 def test_early_leaver_is_charged_by_the_engines_count(start: Start, tmp_path: Path) -> None:
     entry, secret = key(tokens_per_minute=200)
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     audit = tmp_path / "audit"
     server = start(keys_file=str(tmp_path / "k"), audit={"file": str(audit)})
     body = {"model": "m", "prompt": "wait", "stream": True, "stream_interval": 1000, "max_tokens": 50}
@@ -282,7 +282,7 @@ def test_answers_to_one_prompt_count_their_prompt_once(start: Start, tmp_path: P
 def test_requests_at_once_do_not_pass_a_limit_together(start: Start, tmp_path: Path, limit: str) -> None:
     limits: dict[str, Any] = {limit: 10}
     entry, secret = key("alice", **limits)
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     server = start(keys_file=str(tmp_path / "k"))
     found: list[int] = []
 
@@ -304,7 +304,7 @@ def test_requests_at_once_do_not_pass_a_limit_together(start: Start, tmp_path: P
 
 def test_keys_do_not_share_cached_beginnings(start: Start, tmp_path: Path) -> None:
     (one, first), (two, second) = key("one"), key("two")
-    write_keys(tmp_path / "k", KeyFile(keys=(one, two)))
+    write_keys(tmp_path / "k", (one, two))
     server = start(keys_file=str(tmp_path / "k"))
     for secret, own in ((first, None), (first, None), (second, None), (first, "mine"), (second, "mine")):
         server.post(key=secret, prompt="x", **({"cache_salt": own} if own else {}))
@@ -315,7 +315,7 @@ def test_keys_do_not_share_cached_beginnings(start: Start, tmp_path: Path) -> No
 
 def test_keys_share_them_where_the_operator_says_so(start: Start, tmp_path: Path) -> None:
     entry, secret = key()
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     server = start(keys_file=str(tmp_path / "k"), share_prefix_cache=True)
     server.post(key=secret, prompt="x")
     assert server.engine.client.output_processor.salts == [None]

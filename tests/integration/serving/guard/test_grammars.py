@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.grammar_worker import closed
-from quantserve.serving.guard.grammars import Compiler, Constraint, constraints
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.tool_schemas import self_contained
+from quantserve.core.http.refusal import Refusal
+from quantserve.serving.guard.request.conversations import self_contained
+from quantserve.serving.guard.request.grammar_worker import closed
+from quantserve.serving.guard.request.grammars import Compiler, Constraint, constraints
 from tests.programs import PYTHON
 
 SLOW = [{"type": "string", "pattern": f".*w{k}.*"} for k in range(16)]
@@ -74,7 +74,7 @@ def test_what_takes_too_long_is_ended_and_the_others_still_get_their_answer(tmp_
     assert fine is None
     for refusal in ended:
         assert isinstance(refusal, Refusal)
-        assert (refusal.status, refusal.reason) == (400, "limit_exceeded")
+        assert (refusal.status, refusal.code) == (400, "limit_exceeded")
 
 
 def test_constraints_are_found_in_every_api() -> None:

@@ -17,8 +17,10 @@ import openai
 import pytest
 from prometheus_client import REGISTRY
 
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import Key, digest, write_keys
 from quantserve.serving.guard.internal import INTERNAL_PREFIX
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
+from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.guard.app import GuardedServer, lines_of, wait_until
 
 Start = Callable[..., GuardedServer]
@@ -46,8 +48,7 @@ def opened() -> Iterator[GuardedServer]:
 
 
 def key(name: str = "alice", **fields: Any) -> tuple[Key, str]:
-    identity, secret = new_secret()
-    return Key(id=identity, name=name, sha256=digest(secret), created=datetime.now(UTC), **fields), secret
+    return new_key(KEY_RULES, name, **fields)
 
 
 def head(length: str) -> bytes:
@@ -209,7 +210,7 @@ def test_upload_is_passed_whole_and_bounded(start: Start) -> None:
 
 
 def test_browser_question_needs_no_key_and_never_reaches_the_app(start: Start, tmp_path: Path) -> None:
-    write_keys(tmp_path / "k", KeyFile())
+    write_keys(tmp_path / "k", ())
     server = start(keys_file=str(tmp_path / "k"))
     answer = server.client.options("/v1/completions", headers={"Origin": "https://page.example"})
     assert (answer.status_code, answer.headers["allow"], answer.text) == (204, "POST, OPTIONS", "")
@@ -218,7 +219,7 @@ def test_browser_question_needs_no_key_and_never_reaches_the_app(start: Start, t
 
 def test_keys_are_asked_for_on_every_path_but_health(start: Start, tmp_path: Path) -> None:
     entry, secret = key()
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     server = start(keys_file=str(tmp_path / "k"), metrics_open=False)
     assert server.client.get("/health").status_code == 200
     for path in ("/v1/models", "/metrics"):
@@ -234,11 +235,11 @@ def test_keys_are_asked_for_on_every_path_but_health(start: Start, tmp_path: Pat
 def test_key_made_and_revoked_while_the_server_runs(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "k"
     (first, one), (second, two) = key("one"), key("two")
-    write_keys(path, KeyFile(keys=(first,)))
+    write_keys(path, (first,))
     server = start(keys_file=str(path))
     assert server.post(key=one, prompt="x").status_code == 200
     assert server.post(key=two, prompt="x").status_code == 401
-    write_keys(path, KeyFile(keys=(second,)))
+    write_keys(path, (second,))
     wait_until(lambda: server.post(key=two, prompt="x").status_code == 200, 5)
     assert server.post(key=one, prompt="x").status_code == 401
     path.write_text("{damaged")
@@ -254,7 +255,7 @@ def test_scopes_expiry_and_rates(start: Start, tmp_path: Path) -> None:
         "slow": key("slow", requests_per_minute=2),
         "few": key("few", tokens_per_minute=15),
     }
-    write_keys(tmp_path / "k", KeyFile(keys=tuple(entry for entry, _ in entries.values())))
+    write_keys(tmp_path / "k", tuple(entry for entry, _ in entries.values()))
     server = start(keys_file=str(tmp_path / "k"))
 
     def ask(name: str, **body: Any) -> tuple[int, str | None]:
@@ -274,7 +275,7 @@ def test_scopes_expiry_and_rates(start: Start, tmp_path: Path) -> None:
 
 def test_model_scope_holds_for_uploads(start: Start, tmp_path: Path) -> None:
     entry, secret = key(models=("m",))
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     server = start(keys_file=str(tmp_path / "k"), task="transcribe")
     for model, status in (("m", 200), ("secret-model", 403)):
         answer = server.client.post(
@@ -342,7 +343,7 @@ def test_client_that_leaves_within_its_body_is_no_error(start: Start, tmp_path: 
 
 def test_audit_says_who_asked_what_and_never_the_prompt(start: Start, tmp_path: Path) -> None:
     entry, secret = key()
-    write_keys(tmp_path / "k", KeyFile(keys=(entry,)))
+    write_keys(tmp_path / "k", (entry,))
     audit = tmp_path / "audit.jsonl"
     server = start(
         keys_file=str(tmp_path / "k"),

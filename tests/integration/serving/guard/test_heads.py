@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from quantserve.serving.guard.heads import bounded_heads
-from quantserve.serving.guard.settings import Limits
+from quantserve.core.http.connections import ConnectionBounds, Connections, bounded_protocol
 from tests.integration.serving.guard.app import wait_until
 
 LINE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -30,9 +29,14 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    limits = Limits.model_validate({"header_timeout_s": SLOW_S, "max_header_bytes": 4096})
+    bounds = ConnectionBounds(max_header_bytes=4096, header_timeout_s=SLOW_S)
     config = uvicorn.Config(
-        answer, port=0, http=bounded_heads(limits), lifespan="off", log_level="critical", ws="none"
+        answer,
+        port=0,
+        http=bounded_protocol(Connections(bounds)),
+        lifespan="off",
+        log_level="critical",
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -66,9 +70,24 @@ def test_head_that_grows_without_end_is_refused(port: int, head: bytes) -> None:
     assert code_of(said(port, head)) == (431, "headers_too_large")
 
 
-@pytest.mark.parametrize("head", [b"", b"G", LINE, LINE + b"X: a\r\n"])
+@pytest.mark.parametrize("head", [b"G", LINE, LINE + b"X: a\r\n"])
 def test_head_that_does_not_come_ends_the_connection(port: int, head: bytes) -> None:
     assert code_of(said(port, head)) == (408, "header_timeout")
+
+
+@pytest.mark.parametrize("blank", [b"", b"\r\n\r\n"])
+def test_connection_that_asks_nothing_is_closed_without_an_answer(port: int, blank: bytes) -> None:
+    assert said(port, blank) == b""
+
+
+def test_blank_lines_between_requests_keep_no_connection_open(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(LINE + b"\r\n")
+        found = b""
+        while not found.endswith(b"ok"):
+            found += connection.recv(65536)
+        connection.sendall(b"\r\n")
+        assert connection.recv(65536) == b""
 
 
 def test_what_is_no_http_is_refused_in_the_shape_of_all_errors(port: int) -> None:

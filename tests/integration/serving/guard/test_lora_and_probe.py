@@ -12,11 +12,13 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import digest, write_keys
 from quantserve.serving.guard.internal import use_internal_key
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.serving.guard.launcher_client import TaskProbe
 from quantserve.serving.guard.middleware import Guard
+from quantserve.serving.guard.paths import KEY_RULES
 from quantserve.serving.guard.settings import GuardSettings
-from quantserve.serving.guard.task_probe import TaskProbe
 from quantserve.serving.health import decode_probe
 from tests.integration.serving.guard.app import GuardedServer
 
@@ -109,11 +111,8 @@ def test_without_adapters_there_are_no_such_paths() -> None:
 def test_key_needs_the_scope_by_name_and_the_model(
     tmp_path: Path, adapter: Path, endpoints: tuple[str, ...], models: tuple[str, ...], status: int
 ) -> None:
-    identity, secret = new_secret()
-    key = Key(
-        id=identity, name="k", sha256=digest(secret), models=models, endpoints=endpoints, created=now_utc()
-    )
-    write_keys(tmp_path / "keys.json", KeyFile(keys=(key,)))
+    key, secret = new_key(KEY_RULES, "k", models=models, endpoints=endpoints)
+    write_keys(tmp_path / "keys.json", (key,))
     looks = adapter.stat()
     offered = {"name": "ko", "directory": str(adapter.parent), "bytes": looks.st_size}
     server = GuardedServer(

@@ -25,7 +25,7 @@ import yaml
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from quantserve.serving.guard.keys import digest
+from quantserve.core.http.keys import digest
 from quantserve.serving.guard.middleware import Guard
 from quantserve.serving.guard.settings import GuardSettings
 from quantserve.serving.processes import die_with_parent, start_ticks

@@ -274,7 +274,7 @@ def test_where_none_is_there_the_client_hears_when_to_come_again(nobody: str) ->
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert answer.json()["error"] == {
             "message": "no replica could take the request",
-            "type": "service_unavailable",
+            "type": "server_error",
             "param": None,
             "code": "service_unavailable",
         }

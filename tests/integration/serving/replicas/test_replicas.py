@@ -18,7 +18,9 @@ import psutil
 import pytest
 
 from quantserve.core.files import write_json
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, write_keys
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import write_keys
+from quantserve.serving.guard.paths import KEY_RULES
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.replicas.streaming import Streamers
 from tests.programs import PYTHON, ROOT
@@ -29,8 +31,8 @@ class Cluster:
 
     def __init__(self, home: Path, target: Path) -> None:
         self.run = home / "run"
-        identity, self.key = new_secret()
-        write_keys(self.run / "keys.json", KeyFile(keys=(key_of(identity, self.key),)))
+        key, self.key = new_key(KEY_RULES, "ann")
+        write_keys(self.run / "keys.json", [key])
         words = [str(target), str(self.run), "0", str(self.run / "keys.json")]
         with (self.run / "supervisor.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -78,12 +80,6 @@ class Cluster:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-def key_of(identity: str, secret: str) -> Key:
-    return Key.model_validate(
-        {"id": identity, "name": "ann", "sha256": digest(secret), "created": "2026-01-01T00:00:00+00:00"}
-    )
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from quantserve.serving.guard.bounds import audio_tokens, most_tokens, text_tokens
-from quantserve.serving.guard.settings import TokenBounds
-from quantserve.serving.guard.template import TemplateCost, measure
+from quantserve.serving.guard.request.limits import TokenBounds
+from quantserve.serving.guard.request.token_bounds import (
+    TemplateCost,
+    audio_tokens,
+    measure_template,
+    most_tokens,
+    text_tokens,
+)
 
 BOUNDS = TokenBounds.model_validate(
     {"window": 1000, "reserved_answer": 100, "template_once": 20, "template_turn": 5, "template_tools": 30}
@@ -143,7 +148,7 @@ CHATML = (
 
 
 def test_template_is_measured_by_rendering_it() -> None:
-    cost = measure(CHATML)
+    cost = measure_template(CHATML)
     first = "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"
     assert cost.once == len(first)
     # What a message adds is the mean of a user's and an assistant's.
@@ -168,5 +173,5 @@ def test_template_is_measured_by_rendering_it() -> None:
     ],
 )
 def test_template_that_cannot_be_measured_is_guessed_generously(template: str) -> None:
-    assert measure(template) == TemplateCost()
+    assert measure_template(template) == TemplateCost()
     assert TemplateCost().once >= 256

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from quantserve.core.http.refusal import Refusal
+from quantserve.serving.guard.admission import rules_of
 from quantserve.serving.guard.paths import ALLOWED
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.rules import Asked, Rules
+from quantserve.serving.guard.request.rules import RequestSummary
 from quantserve.serving.guard.settings import GuardSettings
 
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
@@ -17,10 +18,10 @@ LIMITS = {"max_messages": 3, "max_prompt_chars": 50, "max_n": 8, "max_values": 1
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 
 
-def ask(name: str, *, auto: bool = True, **fields: Any) -> Asked:
-    rules = Rules(GuardSettings.model_validate({"limits": LIMITS, "auto_tools": auto}))
+def ask(name: str, *, auto: bool = True, **fields: Any) -> RequestSummary:
+    rules = rules_of(GuardSettings.model_validate({"limits": LIMITS, "auto_tools": auto}))
     turns = {"input": TURNS} if name == "responses" else {"messages": TURNS}
-    return rules.check(ALLOWED[PATHS[name]]["POST"], {"model": "m", **turns, **fields})
+    return rules.check(ALLOWED[PATHS[name]]["POST"].name, {"model": "m", **turns, **fields})
 
 
 def refused(name: str, *, auto: bool = True, **fields: Any) -> Refusal:
@@ -53,7 +54,7 @@ def refused(name: str, *, auto: bool = True, **fields: Any) -> Refusal:
 )
 def test_responses_keep_nothing_and_run_nothing_here(fields: dict[str, Any], reason: str) -> None:
     refusal = refused("responses", **fields)
-    assert refusal.reason == reason
+    assert refusal.code == reason
     assert refusal.param in {*fields, "file_url", "input"}
 
 
@@ -78,7 +79,7 @@ def test_plain_responses_pass_as_one_sequence() -> None:
     ],
 )
 def test_messages_are_bounded_like_a_chat(fields: dict[str, Any], reason: str) -> None:
-    assert refused("messages", **fields).reason == reason
+    assert refused("messages", **fields).code == reason
 
 
 AUTO: dict[str, list[Any]] = {
@@ -104,7 +105,7 @@ def test_a_model_without_a_form_for_calls_answers_those_that_are_demanded(name: 
     for choice in AUTO[name]:
         chosen = {} if choice is None else {"tool_choice": choice}
         refusal = refused(name, auto=False, **tools, **chosen)
-        assert (refusal.reason, refusal.param) == ("no_auto_tools", "tool_choice")
+        assert (refusal.code, refusal.param) == ("no_auto_tools", "tool_choice")
         assert "tool_parser in the server's profile" in str(refusal)
         assert "--" not in str(refusal)
         assert ask(name, auto=True, **tools, **chosen).sequences == 1
@@ -114,16 +115,16 @@ def test_a_model_without_a_form_for_calls_answers_those_that_are_demanded(name: 
 
 
 def test_best_of_takes_its_places_in_the_queue() -> None:
-    completion = ALLOWED["/v1/completions"]["POST"]
-    asked = Rules(GuardSettings.model_validate({})).check(
+    completion = ALLOWED["/v1/completions"]["POST"].name
+    asked = rules_of(GuardSettings.model_validate({})).check(
         completion, {"prompt": ["a", "b"], "n": 2, "best_of": 5}
     )
     assert (asked.sequences, asked.answers) == (10, 5)
 
 
 def test_text_that_is_to_be_cut_may_be_longer_than_the_window() -> None:
-    rules = Rules(GuardSettings.model_validate({"limits": LIMITS}))
-    embedding = ALLOWED["/v1/embeddings"]["POST"]
+    rules = rules_of(GuardSettings.model_validate({"limits": LIMITS}))
+    embedding = ALLOWED["/v1/embeddings"]["POST"].name
     long = {"input": ["x" * 5000, "y" * 60]}
     with pytest.raises(Refusal):
         rules.check(embedding, long)
@@ -131,9 +132,9 @@ def test_text_that_is_to_be_cut_may_be_longer_than_the_window() -> None:
 
 
 def test_values_of_a_body_are_bounded_but_not_its_token_ids() -> None:
-    assert refused("chat", logit_bias={str(k): 1 for k in range(101)}).reason == "limit_exceeded"
-    completion = ALLOWED["/v1/completions"]["POST"]
-    rules = Rules(GuardSettings.model_validate({"limits": LIMITS}))
+    assert refused("chat", logit_bias={str(k): 1 for k in range(101)}).code == "limit_exceeded"
+    completion = ALLOWED["/v1/completions"]["POST"].name
+    rules = rules_of(GuardSettings.model_validate({"limits": LIMITS}))
     assert rules.check(completion, {"prompt": list(range(5000))}).sequences == 1
 
 

@@ -19,10 +19,13 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.exchange import Message, Receive, Scope, Send
-from quantserve.serving.guard.keys import Key, KeyFile, digest, new_secret, now_utc, write_keys
+from quantserve.core.http.exchange import Message, Receive, Scope, Send
+from quantserve.core.http.key_commands import new_key
+from quantserve.core.http.keys import write_keys
 from quantserve.serving.guard.middleware import Guard
-from quantserve.serving.guard.settings import MIB, GuardSettings
+from quantserve.serving.guard.paths import KEY_RULES
+from quantserve.serving.guard.request.limits import MIB
+from quantserve.serving.guard.settings import GuardSettings
 
 KIB = 1024
 SIZES = [64 * KIB << k for k in range(7)]
@@ -96,9 +99,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture(scope="module")
 def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder: Path = tmp_path_factory.mktemp("guard")
-    identity, secret = new_secret()
-    key = Key(id=identity, name="k", sha256=digest(secret), created=now_utc(), tokens_per_day=10**15)
-    write_keys(folder / "keys", KeyFile(keys=(key,)))
+    key, secret = new_key(KEY_RULES, "k", tokens_per_day=10**15)
+    write_keys(folder / "keys", (key,))
     wide = {"max_prompt_chars": 10**9, "max_prompt_tokens": 10**9, "max_inputs": 10**9, "max_messages": 10**9}
     limits = {**wide, "max_tools": 10**9, "max_body_bytes": 32 * MIB, "max_upload_bytes": 32 * MIB}
     common = {"keys_file": str(folder / "keys"), "artifact": {"name": "m"}, "limits": limits}

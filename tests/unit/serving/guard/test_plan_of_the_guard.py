@@ -10,7 +10,7 @@ import pytest
 
 from quantserve.core.errors import UsageError
 from quantserve.serving.command import Plan, make_plan, parse_flags
-from quantserve.serving.guard.planning import GuardInputs, plan_guard, with_guard
+from quantserve.serving.guard.plan import GuardInputs, plan_guard, with_guard
 from quantserve.serving.guard.settings import Artifact, GuardSettings
 from quantserve.serving.planning.features import decides_on_tools, guided_by_ours
 from quantserve.serving.planning.items import Item

@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 
-from quantserve.core.origin import is_loopback
+from quantserve.core.errors import UsageError
+from quantserve.core.http.origin import is_loopback
 from quantserve.serving.command import Plan, make_plan
-from quantserve.serving.guard.planning import (
-    GuardError,
+from quantserve.serving.guard.plan import (
     GuardInputs,
     plan_guard,
-    read_user_settings,
     require_keys,
     with_guard,
 )
-from quantserve.serving.guard.settings import Artifact, GuardSettings
+from quantserve.serving.guard.settings import Artifact, GuardError, GuardSettings, read_user_settings
 from tests.unit.serving.machines import AMD, inputs
 
 
@@ -103,7 +102,7 @@ def test_beyond_loopback_keys_are_required(host: str, local: bool) -> None:
     if local:
         require_keys(host, None, Path("run/keys.json"))
     else:
-        with pytest.raises(GuardError, match="keys create"):
+        with pytest.raises(UsageError, match="keys create"):
             require_keys(host, None, Path("run/keys.json"))
     require_keys(host, "keys.json", Path("run/keys.json"))
 

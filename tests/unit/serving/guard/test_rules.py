@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.body import check_address, check_tree, parse
+from quantserve.core.http.refusal import Refusal
+from quantserve.serving.guard.admission import rules_of
 from quantserve.serving.guard.paths import ALLOWED, PathTable
-from quantserve.serving.guard.refusal import Refusal
-from quantserve.serving.guard.rules import Asked, Rules
-from quantserve.serving.guard.settings import GuardSettings, Limits
+from quantserve.serving.guard.request.bodies import check_address, check_tree, parse
+from quantserve.serving.guard.request.limits import RequestLimits
+from quantserve.serving.guard.request.rules import RequestSummary
+from quantserve.serving.guard.settings import GuardSettings
 
-CHAT = ALLOWED["/v1/chat/completions"]["POST"]
-COMPLETION = ALLOWED["/v1/completions"]["POST"]
-EMBEDDING = ALLOWED["/v1/embeddings"]["POST"]
+CHAT = ALLOWED["/v1/chat/completions"]["POST"].name
+COMPLETION = ALLOWED["/v1/completions"]["POST"].name
+EMBEDDING = ALLOWED["/v1/embeddings"]["POST"].name
 LIMITS = {
     "max_tokens": 100,
     "max_n": 4,
@@ -29,15 +31,15 @@ LIMITS = {
     "max_list_items": 3,
     "max_depth": 8,
 }
-RULES = Rules(GuardSettings.model_validate({"limits": LIMITS, "allowed_media_hosts": ["img.example.org"]}))
+RULES = rules_of(GuardSettings.model_validate({"limits": LIMITS, "allowed_media_hosts": ["img.example.org"]}))
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-def chat(**fields: Any) -> Asked:
+def chat(**fields: Any) -> RequestSummary:
     return RULES.check(CHAT, {"model": "m", "messages": HELLO, **fields})
 
 
-def completion(prompt: Any, **fields: Any) -> Asked:
+def completion(prompt: Any, **fields: Any) -> RequestSummary:
     return RULES.check(COMPLETION, {"model": "m", "prompt": prompt, **fields})
 
 
@@ -68,7 +70,7 @@ def refused(call: Any, *args: Any, **kwargs: Any) -> Refusal:
 )
 def test_body_that_is_no_json_object_is_refused(raw: bytes, why: str) -> None:
     refusal = refused(parse, raw)
-    assert (refusal.status, refusal.reason) == (400, "invalid_json")
+    assert (refusal.status, refusal.code) == (400, "invalid_json")
     assert why in str(refusal)
 
 
@@ -83,7 +85,7 @@ def test_body_that_is_no_json_object_is_refused(raw: bytes, why: str) -> None:
     ],
 )
 def test_numbers_beyond_64_bits_are_refused_wherever_they_stand(value: dict[str, Any]) -> None:
-    assert "too large" in str(refused(check_tree, value, Limits.model_validate({}), ()))
+    assert "too large" in str(refused(check_tree, value, RequestLimits.model_validate({}), ()))
 
 
 def test_depth_is_bounded() -> None:
@@ -91,14 +93,14 @@ def test_depth_is_bounded() -> None:
         value: dict[str, Any] = json.loads('{"a":' * levels + "1" + "}" * levels)
         return value
 
-    limits = Limits.model_validate({"max_depth": 6})
+    limits = RequestLimits.model_validate({"max_depth": 6})
     assert check_tree(nested(6), limits, ()) == 0
     assert "6 levels" in str(refused(check_tree, nested(7), limits, ()))
 
 
 def test_characters_of_all_texts_are_counted_but_not_media_in_the_body() -> None:
     body = {"a": "12345", "b": [{"c": "678", "image_url": {"url": "data:image/png;base64,AAAA"}}]}
-    assert check_tree(body, Limits.model_validate({}), ()) == 8
+    assert check_tree(body, RequestLimits.model_validate({}), ()) == 8
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_addresses_are_found_in_messages(kind: str, form: str) -> None:
     url = "http://10.0.0.1/x"
     part = {"type": kind, kind: {"url": url} if form == "object" else url}
     refusal = refused(chat, messages=[{"role": "user", "content": [part]}])
-    assert (refusal.reason, refusal.param) == ("refused_address", kind)
+    assert (refusal.code, refusal.param) == ("refused_address", kind)
 
 
 def test_a_tool_may_have_a_parameter_called_image_url() -> None:
@@ -150,7 +152,7 @@ def test_a_tool_may_have_a_parameter_called_image_url() -> None:
 
 def test_a_usual_chat_passes() -> None:
     asked = chat(max_tokens=100, temperature=0.7, n=2, stream=True, stop=["a"], logprobs=True, top_logprobs=5)
-    assert asked == Asked("m", 2, stream=True, characters=9, answers=2)
+    assert asked == RequestSummary("m", 2, stream=True, characters=9, answers=2)
 
 
 def test_null_fields_mean_absent() -> None:
@@ -219,7 +221,7 @@ def test_null_fields_mean_absent() -> None:
 )
 def test_fields_of_a_chat_are_bounded(field: str, value: Any, reason: str) -> None:
     refusal = refused(chat, **{field: value})
-    assert refusal.reason == reason
+    assert refusal.code == reason
     assert refusal.param == field or field == "messages"
 
 
@@ -263,14 +265,14 @@ def test_slots_are_prompts_times_answers(prompt: Any, n: int, sequences: int) ->
 )
 def test_prompts_are_bounded(prompt: Any, reason: str) -> None:
     refusal = refused(completion, prompt)
-    assert (refusal.reason, refusal.param) == (reason, "prompt")
+    assert (refusal.code, refusal.param) == (reason, "prompt")
 
 
 @pytest.mark.parametrize("beside", [{"messages": HELLO}, {"input": "x"}, {"query": "x", "documents": ["x"]}])
 def test_fields_beside_the_prompt_let_none_of_it_through(beside: dict[str, Any]) -> None:
     assert completion(["a"] * 5, n=2, **beside).sequences == 10
-    assert refused(completion, ["a"] * 6, **beside).reason == "limit_exceeded"
-    assert refused(completion, "x" * 51, **beside).reason == "limit_exceeded"
+    assert refused(completion, ["a"] * 6, **beside).code == "limit_exceeded"
+    assert refused(completion, "x" * 51, **beside).code == "limit_exceeded"
 
 
 def test_inputs_of_an_embedding_are_bounded() -> None:
@@ -301,11 +303,3 @@ def test_only_listed_paths_exist(method: str, path: str, status: int) -> None:
 def test_operator_may_add_a_path() -> None:
     endpoint = PathTable(("POST /pooling",)).find("POST", "/pooling")
     assert (endpoint.name, endpoint.body, endpoint.queued) == ("extra", "json", True)
-
-
-def test_refusal_has_openais_shape() -> None:
-    refusal = Refusal(429, "queue_full", "full", param="n", retry_after_s=3)
-    assert json.loads(refusal.body()) == {
-        "error": {"message": "full", "type": "rate_limit_error", "param": "n", "code": "queue_full"}
-    }
-    assert (b"retry-after", b"3") in refusal.headers()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quantserve.serving.guard.tool_schemas import references, self_contained
+from quantserve.serving.guard.request.conversations import references, self_contained
 
 A = {"type": "string", "enum": ["x"]}
 B = {"type": "integer"}
