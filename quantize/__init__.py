@@ -20,7 +20,7 @@ __all__ = ["gate", "promote", "quantize"]
 def __getattr__(name: str) -> Any:
     """Import the interface when it is first asked for: who reads artifacts only does not pay for it."""
     if name == "gate":  # the package itself, which can be called
-        return importlib.import_module("quantserve.quantize.gate")
+        return importlib.import_module(f"{__name__}.gate")
     if name in __all__:
-        return getattr(importlib.import_module("quantserve.quantize.api"), name)
+        return getattr(importlib.import_module(f"{__name__}.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,12 +8,9 @@ import quantserve.core.interrupt  # noqa: F401  before all that takes a while
 import typer
 
 from quantserve.core.console import run_app
-from quantserve.quantize.gate.command import gate
-from quantserve.quantize.importing.command import import_
-from quantserve.quantize.ladder.command import auto
-from quantserve.quantize.lifecycle import command as lifecycle_command
-from quantserve.quantize.models.command import model
-from quantserve.quantize.run_command import run
+from quantserve.quantize.cli import artifacts
+from quantserve.quantize.cli.gate import auto, gate
+from quantserve.quantize.cli.quantization import import_, model, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -28,17 +25,17 @@ app.command("run")(run)
 app.command("import")(import_)
 app.command("gate")(gate)
 app.command("auto")(auto)
-app.command("promote")(lifecycle_command.promote)
-app.command("rollback")(lifecycle_command.rollback)
-app.command("list")(lifecycle_command.list_artifacts)
-app.command("show")(lifecycle_command.show)
-app.command("verify")(lifecycle_command.verify)
-app.command("diff")(lifecycle_command.diff)
-app.command("gc")(lifecycle_command.gc)
-app.command("pull")(lifecycle_command.pull)
-app.command("push")(lifecycle_command.push)
-app.command("export")(lifecycle_command.export)
-app.command("convert")(lifecycle_command.convert)
+app.command("promote")(artifacts.promote)
+app.command("rollback")(artifacts.rollback)
+app.command("list")(artifacts.list_artifacts)
+app.command("show")(artifacts.show)
+app.command("verify")(artifacts.verify)
+app.command("diff")(artifacts.diff)
+app.command("gc")(artifacts.gc)
+app.command("pull")(artifacts.pull)
+app.command("push")(artifacts.push)
+app.command("export")(artifacts.export)
+app.command("convert")(artifacts.convert)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ACCEPT = "ACCEPT"
 """The gate's verdict, in its report, on an artifact that may serve."""
 PAGE = "report.html"
 CARD = "README.md"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # The gate rewrites these after the manifest is written, so the manifest does not hash them.
 _UNHASHED = {MANIFEST, REPORT, PAGE, CARD}
 
@@ -35,25 +35,25 @@ class ArtifactError(InputError):
     """A directory is not a usable artifact."""
 
 
-class _Strict(BaseModel):
+class _ManifestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FileRecord(_Strict):
+class FileRecord(_ManifestModel):
     """One file of the artifact."""
 
     sha256: str
     size_bytes: int
 
 
-class Parent(_Strict):
+class Parent(_ManifestModel):
     """A checkpoint or adapter the artifact was made from; `sha256` is its content hash."""
 
     id: str
     sha256: str
 
 
-class CalibrationPart(_Strict):
+class CalibrationPart(_ManifestModel):
     """One source of calibration text: its share of the tokens asked for, and its commit on the hub."""
 
     source: str
@@ -63,7 +63,7 @@ class CalibrationPart(_Strict):
     revision: str | None = None
 
 
-class Calibration(_Strict):
+class CalibrationRecord(_ManifestModel):
     """The text the method calibrated on.
 
     `languages` maps a language code to its share of tokens; `asked_languages` is the option as given;
@@ -81,7 +81,7 @@ class Calibration(_Strict):
     warnings: list[str] = Field(default_factory=list)
 
 
-class Proof(_Strict):
+class Proof(_ManifestModel):
     """What a run beside the base in float32 showed before the artifact was called made.
 
     Errors are relative; layers are counted from 0. `folded_error` is the largest of all layers after scales
@@ -100,13 +100,14 @@ class Proof(_Strict):
     worst_layer_plain_error: float
 
 
-class Manifest(_Strict):
+class Manifest(_ManifestModel):
     """Everything needed to know where an artifact came from and whether its files are whole.
 
     A field that an imported checkpoint does not reveal is None. `quantized` counts the matrices that were
-    rounded, `kept` names those that stay in 16 bits and says why, `unseen` those that no calibration text
-    reached; `rejected` says what the proof found wrong with attempts that asked for more. Before schema
-    version 3 there were none of these and no proof.
+    rounded, `unquantized` names those that stay in 16 bits and says why, `unseen` those that no calibration
+    text reached; `rejected` says what the proof found wrong with attempts that asked for more. Before schema
+    version 3 there were none of these and no proof; until version 4 `unquantized` was called `kept`, and the
+    parameter `precision_override` `keep`.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -119,12 +120,12 @@ class Manifest(_Strict):
     parameters: dict[str, Any]
     base: Parent | None
     adapter: Parent | None = None
-    calibration: Calibration | None = None
+    calibration: CalibrationRecord | None = None
     chat_template_sha256: str | None = None
     tools: dict[str, str] = Field(default_factory=dict)
     proof: Proof | None = None
     quantized: int | None = None
-    kept: dict[str, str] = Field(default_factory=dict)
+    unquantized: dict[str, str] = Field(default_factory=dict)
     unseen: list[str] = Field(default_factory=list)
     rejected: list[str] = Field(default_factory=list)
     seconds: float | None = None
@@ -156,6 +157,12 @@ def file_records(directory: Path) -> dict[str, FileRecord]:
     }
 
 
+def template_sha256(directory: Path) -> str | None:
+    """Hash the chat template of a finished artifact directory, if it has one."""
+    template = directory / "chat_template.jinja"
+    return sha256_file(template) if template.is_file() else None
+
+
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write the manifest, which brings the artifact into existence."""
     write_json(directory / MANIFEST, manifest.model_dump(mode="json"))
@@ -173,7 +180,7 @@ def read_manifest(directory: Path) -> Manifest:
     value = read_json_object(path, error=ArtifactError, mend="Quantize again: quantserve quantize run")
     _refuse_newer(path, value)
     try:
-        manifest = Manifest.model_validate(value, strict=False)
+        manifest = Manifest.model_validate(_with_today_s_names(value), strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -192,6 +199,16 @@ def _refuse_newer(path: Path, value: dict[str, Any]) -> None:
             f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}",
             mend="Update quantserve",
         )
+
+
+def _with_today_s_names(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an older manifest with its fields as they are called now."""
+    renamed = {"unquantized" if name == "kept" else name: item for name, item in value.items()}
+    parameters = renamed.get("parameters")
+    if isinstance(parameters, dict) and "keep" in parameters:
+        names = {"keep": "precision_override"}
+        renamed["parameters"] = {names.get(name, name): item for name, item in parameters.items()}
+    return renamed
 
 
 def is_artifact(directory: Path) -> bool:

@@ -1,12 +1,15 @@
 """Quantize a checkpoint into artifacts/NAME/VERSION: check, lock, work in a child, manifest last.
 
-A killed run leaves its finished stages in a work folder beside the final place, and the next goes on.
+The version's name ends in the content key: the same model, method, options, text and library always give
+the same version. A killed run leaves its finished stages in a work folder beside the final place, and the
+next goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +24,7 @@ from quantserve.core.errors import UsageError
 from quantserve.core.files import exclusive_lock, fsync_directory, remove_tree
 from quantserve.quantize.artifact import (
     ArtifactError,
-    Calibration,
-    CalibrationPart,
+    CalibrationRecord,
     Manifest,
     Parent,
     Proof,
@@ -31,30 +33,50 @@ from quantserve.quantize.artifact import (
     is_artifact,
     now,
     read_manifest,
+    template_sha256,
     write_manifest,
 )
-from quantserve.quantize.calibration.findings import Warned, judge
-from quantserve.quantize.calibration.sources import Text, load
-from quantserve.quantize.config import CalibrationOptions, RunOptions
-from quantserve.quantize.estimate import estimate
-from quantserve.quantize.key import content_key, parameters, version_name
-from quantserve.quantize.methods import Method, Options, bits_of, needs_text
-from quantserve.quantize.methods.targets import default_target
-from quantserve.quantize.models.adapters import check_adapter
+from quantserve.quantize.calibration.packing import TextWarning, judge_text
+from quantserve.quantize.calibration.sources import CalibrationText, load_text
+from quantserve.quantize.config import BitsAndBytesOptions, CalibrationOptions, QuantizeOptions
+from quantserve.quantize.methods.job import (
+    CHECKPOINT,
+    QuantizationJob,
+    finished_result,
+    remove_leftovers,
+    tidy_work_folder,
+    work_folder,
+)
+from quantserve.quantize.methods.preflight import (
+    check_shapes,
+    estimate,
+    fit_engine,
+    preflight,
+    refuse_quantized,
+)
+from quantserve.quantize.methods.registry import (
+    GPTQMODEL,
+    Method,
+    Options,
+    bits_of,
+    by_library,
+    default_target,
+    group_size_of,
+    needs_text,
+)
 from quantserve.quantize.models.checks import Checkpoint, check_checkpoint, require_found_by_transformers
 from quantserve.quantize.models.finite import beyond_float16
 from quantserve.quantize.models.served import refuse_unserved
-from quantserve.quantize.models.source import content_hash, read_source
+from quantserve.quantize.models.source import check_adapter, content_hash, read_source
 from quantserve.quantize.models.structure import Structure, structure_of
 from quantserve.quantize.models.tokenizer import check_tokenizer
-from quantserve.quantize.preflight import check_shapes, fit_engine, preflight, refuse_quantized
-from quantserve.quantize.stages import CHECKPOINT, finished_result, sweep, tidy, work_folder
-from quantserve.quantize.worker.job import Job
-from quantserve.quantize.worker.supervise import Event, run_job
+from quantserve.quantize.worker import Event, run_job
+
+_VERSION_KEY_LENGTH = 8
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MadeArtifact:
     """A finished run; `made` is False when the artifact was there already."""
 
     directory: Path
@@ -74,7 +96,7 @@ class _Plan:
     method: Method
     options: Options
     calibration: CalibrationOptions
-    text: Text | None
+    text: CalibrationText | None
     base: Parent
     adapter: Parent | None
     adapter_directory: Path | None
@@ -83,7 +105,9 @@ class _Plan:
     wide: bool
 
 
-def run(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> Outcome:
+def run(
+    method: Method, options: Options, calibration: CalibrationOptions, where: QuantizeOptions
+) -> MadeArtifact:
     """Make the artifact, or find it made.
 
     Raises:
@@ -94,23 +118,23 @@ def run(method: Method, options: Options, calibration: CalibrationOptions, where
     with exclusive_lock(home / ".quantize.lock", f"quantizing {home.name}"):
         found = _existing(plan.directory)
         if found is not None:
-            return Outcome(plan.directory, found, made=False)
+            return MadeArtifact(plan.directory, found, made=False)
         if not where.force and where.target in (None, default_target()):
             refuse_unserved(where.model, where.run_dir)
         needs = estimate(plan.checkpoint, plan.structure, options, calibration)
         preflight(needs, plan.directory, device=default_target(), force=where.force)
         work = work_folder(plan.directory)
-        sweep(home, work)
+        remove_leftovers(home, work)
         try:
             manifest = _make(plan, work, where.run_dir / "quantize.log")
         except BaseException:
-            tidy(work)
+            tidy_work_folder(work)
             raise
         _publish(work, plan.directory)
-    return Outcome(plan.directory, manifest, made=True)
+    return MadeArtifact(plan.directory, manifest, made=True)
 
 
-def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: RunOptions) -> _Plan:
+def _plan(method: Method, options: Options, calibration: CalibrationOptions, where: QuantizeOptions) -> _Plan:
     checkpoint = check_checkpoint(where.model)
     refuse_quantized(checkpoint)
     check_tokenizer(checkpoint.directory)
@@ -121,15 +145,14 @@ def _plan(method: Method, options: Options, calibration: CalibrationOptions, whe
     if adapter is not None and adapter.base and Path(adapter.base).name != where.model.resolve().name:
         console.print(
             f"The adapter says that it was trained on {adapter.base}; it is merged into {where.model}",
-            markup=False,
             soft_wrap=True,
         )
     if adapter is not None or needs_text(options):
         require_found_by_transformers(checkpoint)
-    text = load(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
+    text = load_text(calibration, checkpoint.directory, where.run_dir) if needs_text(options) else None
     files = [*checkpoint.weight_files, *([adapter.weights] if adapter is not None else [])]
     wide = beyond_float16(files, where.run_dir)
-    if wide and getattr(options, "driver", "layers") == "gptqmodel":
+    if wide and by_library(options):
         raise UsageError(
             f"{wide[0]} has values beyond float16, the type in which gptqmodel writes",
             mend="Leave --driver gptqmodel out: our own pass stores such a model in bfloat16",
@@ -172,7 +195,7 @@ def _existing(directory: Path) -> Manifest | None:
         manifest = read_manifest(directory)
         check_files(directory, manifest, full=False)
     except ArtifactError as error:
-        console.print(f"{error.problem}: making it again", markup=False, soft_wrap=True)
+        console.print(f"{error.problem}: making it again", soft_wrap=True)
         remove_tree(directory)
         return None
     return manifest
@@ -185,7 +208,6 @@ def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
     if result is None:
         result = _work(plan, work, log)
     finished = work / CHECKPOINT
-    template = finished / "chat_template.jinja"
     for path in finished.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     manifest = Manifest(
@@ -199,13 +221,14 @@ def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
         base=plan.base,
         adapter=plan.adapter,
         calibration=_calibration(plan, result),
-        chat_template_sha256=(
-            hashlib.sha256(template.read_bytes()).hexdigest() if template.is_file() else None
-        ),
-        tools={tool: importlib.metadata.version(tool) for tool in plan.method.tools},
+        chat_template_sha256=template_sha256(finished),
+        tools={
+            tool: importlib.metadata.version(tool)
+            for tool in (*plan.method.tools, *([GPTQMODEL] if by_library(plan.options) else []))
+        },
         proof=Proof(**result["proof"]) if "proof" in result else None,
         quantized=result.get("quantized"),
-        kept=result.get("kept", {}),
+        unquantized=result.get("unquantized", {}),
         unseen=result.get("unseen", []),
         rejected=result.get("rejected", []),
         # A run that went on where another stopped took the time of both.
@@ -219,7 +242,7 @@ def _make(plan: _Plan, work: Path, log: Path) -> Manifest:
 
 def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
     """Let the worker finish the checkpoint; return what it says of it."""
-    job = Job(
+    job = QuantizationJob(
         model=str(plan.checkpoint.directory.resolve()),
         work=str(work.resolve()),
         output=str((work / CHECKPOINT).resolve()),
@@ -234,31 +257,26 @@ def _work(plan: _Plan, work: Path, log: Path) -> dict[str, Any]:
         wide=plan.wide,
     )
     with _shown_progress(plan) as on_event:
-        return run_job(job.to_dict(), log, on_event)[0]
+        return run_job(job.to_dict(), log, on_event)
 
 
 def _publish(work: Path, directory: Path) -> None:
-    """Put the finished checkpoint in its place by one rename, and clear the work away."""
-    finished = work / CHECKPOINT
-    for path in finished.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-    os.replace(finished, directory)
+    """Put the finished checkpoint, which is on disk, in its place by one rename; clear the work away."""
+    os.replace(work / CHECKPOINT, directory)
     fsync_directory(directory.parent)
     remove_tree(work)
 
 
-def _calibration(plan: _Plan, result: dict[str, Any]) -> Calibration | None:
+def _calibration(plan: _Plan, result: dict[str, Any]) -> CalibrationRecord | None:
     if plan.text is None:
         return None
-    return Calibration(
+    return CalibrationRecord(
         source=plan.text.source,
         sha256=plan.text.sha256,
         tokens=result["tokens"],
         sequences=result["sequences"],
         languages=result["languages"],
-        parts=[CalibrationPart(**asdict(part)) for part in plan.text.parts],
+        parts=list(plan.text.parts),
         asked_languages=plan.calibration.languages,
         warnings=[warned.name for warned in _judge(plan, plan.text, result)],
     )
@@ -286,11 +304,66 @@ def _shown_progress(plan: _Plan) -> Iterator[Any]:
         yield on_event
 
 
-def _judge(plan: _Plan, text: Text, facts: Event) -> list[Warned]:
-    return judge(
+def _judge(plan: _Plan, text: CalibrationText, facts: Event) -> list[TextWarning]:
+    return judge_text(
         facts,
         sequences=plan.calibration.sequences,
         readable=text.readable,
         asked=text.asked,
         weights={group["source"]: group["weight"] for group in text.groups},
     )
+
+
+def parameters(options: Options, calibration: CalibrationOptions | None) -> dict[str, Any]:
+    """Return every parameter that shapes the result, as the manifest records them.
+
+    calibration: None for a method that does not calibrate.
+    """
+    found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    if isinstance(options, BitsAndBytesOptions):
+        found["quantized"] = "while loading"
+    if calibration is not None:
+        found |= {
+            "sequences": calibration.sequences,
+            "sequence_tokens": calibration.sequence_tokens,
+            "seed": calibration.seed,
+        }
+    return found
+
+
+def content_key(
+    method: Method,
+    parameters: dict[str, Any],
+    *,
+    base_sha256: str,
+    text_sha256: str | None,
+    adapter_sha256: str | None = None,
+) -> str:
+    """Return the hex SHA-256 over everything that shapes the result."""
+    library = GPTQMODEL if parameters.get("driver") == GPTQMODEL else method.library
+    # As it was called before: what was made then is found made.
+    names = {"precision_override": "keep"}
+    facts = {
+        "method": method.name,
+        "revision": method.revision,
+        "library": f"{library} {importlib.metadata.version(library)}",
+        "parameters": {names.get(name, name): value for name, value in parameters.items()},
+        "base": base_sha256,
+        "adapter": adapter_sha256,
+        "text": text_sha256,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def version_name(method: Method, options: Options, key: str) -> str:
+    """Return the version directory's name, such as gptq-w4-g32-1a2b3c4d or int8-w8a8-1a2b3c4d."""
+    return f"{method.name}-{_grid(options)}-{key[:_VERSION_KEY_LENGTH]}"
+
+
+def _grid(options: Options) -> str:
+    if isinstance(options, BitsAndBytesOptions):
+        return "nf4" if options.bits == 4 else "int8"
+    size = group_size_of(options)
+    if size is None:
+        return "w8a8"
+    return f"w{bits_of(options)}-{'channel' if size == -1 else f'g{size}'}"

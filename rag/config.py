@@ -190,21 +190,29 @@ class RetryConfig(Checked):
 
 @dataclass(frozen=True)
 class CacheConfig(Checked):
-    """What answers are kept, and for how long."""
+    """Which cached answers are served, and for how long."""
 
     enabled: bool = True
     semantic: bool = False
-    """Whether a question that seems to say the same in other words is answered from the cache, too. Off,
-    since a question and its opposite can look alike to it (docs/rag-answers.md)."""
+    """Whether a cached answer is also served to a close question that a judge confirms to want the same."""
+    judge: str = ""
+    """Who confirms: empty: the served model; else a cross-encoder trained on paraphrases, a directory or hub
+    id for sentence-transformers. It is first tried on built-in pairs (docs/rag-answers.md)."""
+    judge_min_score: Annotated[float, Range(0, 1)] = 0.9
+    """Least probability of a paraphrase by which a cross-encoder confirms."""
+    judge_timeout_s: Seconds = 10.0
+    """Longest wait for the served model's verdict; without one there is no hit."""
+    max_false_hits: Annotated[float, Range(0, 1)] = 0.02
+    """Share of the built-in pairs of different questions above which a judge is refused."""
     path: Path | None = None
     """The SQLite file; None: answers.db in the index folder."""
     max_entries: Count = 5_000
     max_bytes: Count = 64 << 20
     max_age_s: Seconds = 7 * 24 * 3600.0
     min_similarity: Cosine = 0.92
-    """Least cosine of two questions before the stricter test looks at their words."""
-    candidates: Count = 5
-    """Closest cached questions that the stricter test looks at."""
+    """Least cosine of two questions before the judge is asked."""
+    candidates: Count = 3
+    """Closest cached questions that the judge is asked about."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ QuantserveError
 │   ├── ServerUnavailable    the OpenAI-compatible server does not answer, or stopped answering
 │   │   └── PromptTooLong    it refused the prompt for its length
 │   ├── GuardFailed          a check could not judge
+│   ├── JudgeFailed          the semantic cache's judge gives no verdict: there is no hit
+│   │   ├── JudgeUnclear     it answered neither yes nor no
+│   │   └── JudgeUnusable    it cannot be loaded, or is no model for pairs
 │   └── Cancelled            whoever asked has left
 ├── InputError
 │   ├── UnreadableDocument   one document gives no text; indexing goes on without it
@@ -56,6 +59,18 @@ class PromptTooLong(ServerUnavailable):
 
 class GuardFailed(RagError):
     """A check before or after an answer could not judge; the guard file says whether that blocks."""
+
+
+class JudgeFailed(RagError):
+    """The judge of the semantic cache did not answer; the question counts as not cached."""
+
+
+class JudgeUnclear(JudgeFailed):
+    """The judge answered neither yes nor no."""
+
+
+class JudgeUnusable(JudgeFailed):
+    """The judge cannot be loaded, or does not score pairs."""
 
 
 class Cancelled(RagError):

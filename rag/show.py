@@ -58,6 +58,7 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "attributed": answer.attributed,
         "invented_citations": answer.invented_citations,
         "cached": answer.cached,
+        "judged": list(answer.judged),
         "guard": answer.guard,
         "guard_reason": answer.guard_reason,
         "condensed_question": answer.condensed_question,
@@ -72,8 +73,8 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
 
 def note_on(answer: Answer) -> str:
     """Return the line that says how the answer came about; empty for a plain generated one."""
-    kept = f" Kept from before ({answer.cached})." if answer.cached else ""
-    return " ".join([*(f"{note}." for note in answer.notes), _how(answer), kept]).strip()
+    cached = f" Cached answer ({answer.cached})." if answer.cached else ""
+    return " ".join([*(f"{note}." for note in answer.notes), _how(answer), cached]).strip()
 
 
 def _how(answer: Answer) -> str:

@@ -32,7 +32,7 @@ class RestartOptions:
 
 
 PART_RESTARTS = RestartOptions(limit=None, window_s=math.inf, steady_s=60.0, first_delay_s=0.2)
-"""For the router and each replica's launcher, which are never given up: the other replicas serve on."""
+"""For each replica's launcher, which is never given up: the other replicas serve on."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class ServeOptions:
     lora: tuple[str, ...] = field(default=())
     """Adapters clients may ask for, each NAME=DIRECTORY; added to the profile's."""
     replicas: int = 1
-    """Servers behind a router on the one port; 1 is a server without a router."""
-    policy: str = "cache_aware"
-    """How the router chooses a replica."""
+    """Servers behind the one port; 1 is a server alone."""
+    policy: str = "least_running"
+    """How a replica is chosen."""
     restart_limit: int | None = None
     """As RestartOptions.limit, for each replica's launcher; None: its default, and 0 for a private server."""
     probe_interval_s: float = ProbeOptions.interval_s

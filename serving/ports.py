@@ -35,7 +35,7 @@ def listen_on(host: str, port: int) -> socket.socket:
     Raises:
         PortTaken: something listens there, or the address is not this machine's.
     """
-    listener = socket.socket(_family(host), socket.SOCK_STREAM)
+    listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else Nagle waits
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

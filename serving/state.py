@@ -57,8 +57,9 @@ class ServerState:
     given_target: str | None = None
     """The target as the user wrote it, absolute; a `current` link is followed anew by `restart`."""
     replicas: list[dict[str, Any]] = field(default_factory=list)
-    """Several replicas behind a router: what is known of each; `pid` is their supervisor then."""
-    router: dict[str, Any] | None = None
+    """Several replicas behind one port: what is known of each; `pid` is their supervisor then."""
+    policy: str | None = None
+    """How a replica is chosen; None for a server alone."""
     rolling: dict[str, Any] | None = None
     """The last rolling restart: its id, status (running, done, failed) and message."""
     drain_s: float = 30.0

@@ -12,12 +12,11 @@ import typer
 from quantserve.core.errors import UsageError
 from quantserve.core.home import CHECKOUT, shipped
 from quantserve.deploy.local.environments import accelerator
+from quantserve.quantize.config import DEFAULT_MODEL
+from quantserve.quantize.methods.registry import METHOD_FOR, METHODS
 
-METHODS = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
-METHOD_FOR = {"cpu": "int8", "cuda": "gptq"}
-"""By accelerator: a processor computes faster in 8 bits, a GPU reads less memory with 4."""
 PLACES = ("local",)
-DEFAULT_NAME = "SmolLM2-135M-Instruct"
+_DEFAULTS = ", ".join(f"{name} for {target}" for target, name in METHOD_FOR.items())
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,8 @@ class UpOptions:
 
     model: Annotated[str, typer.Option(help="Hub id or checkpoint directory; default: the bundled one")] = ""
     method: Annotated[
-        str, typer.Option(help=f"{', '.join(METHODS)}; default: int8 for a processor, gptq for a GPU")
+        str,
+        typer.Option(help=f"{', '.join(METHODS)}; default: {_DEFAULTS}"),
     ] = ""
     quantize: Annotated[str, typer.Option(help="Further options of quantserve quantize run")] = ""
     gate: Annotated[str, typer.Option(help="Further options of quantserve quantize gate")] = ""
@@ -48,12 +48,7 @@ class UpOptions:
     @property
     def name(self) -> str:
         """The artifact's name: the model's last path component."""
-        return PurePath(self.model).name if self.model else DEFAULT_NAME
-
-    @property
-    def quantizer(self) -> str:
-        """The method, chosen by the accelerator where none is named."""
-        return self.method or METHOD_FOR[accelerator(self.accel)]
+        return PurePath(self.model).name if self.model else DEFAULT_MODEL
 
     @property
     def documents(self) -> list[Path]:

@@ -73,8 +73,7 @@ def run_program(command: list[str], stdout: int | None = None) -> subprocess.Com
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"QUANTSERVE_HOME={home} cannot be made: {error.strerror}") from error
-    # made absolute, for they are read from there
-    paths = {"QUANTSERVE_SERVING_PYTHON": str(python_of("serving")), VARIABLE: str(home)}
+    paths = {VARIABLE: str(home)}  # made absolute, for it is read from there
     # Ctrl-C reaches the program, too, which ends in order and says so; we wait for it. A handler, since what
     # is ignored would be ignored by the program as well.
     before = signal.getsignal(signal.SIGINT)
@@ -120,8 +119,8 @@ def _quantize(options: UpOptions, found: Found) -> list[str]:
     words = [
         "--model",
         found["model"]["directory"],
-        "--method",
-        options.quantizer,
+        *(["--method", options.method] if options.method else []),
+        *(["--target", options.accel] if options.accel else []),
         *shlex.split(options.quantize),
     ]
     return program("quantize", "run", *words)

@@ -12,10 +12,10 @@ from typing import Any
 
 from quantserve.core.errors import InputError
 from quantserve.core.files import write_text
-from quantserve.quantize.calibration.documents import Document, digest, from_row, plain
-from quantserve.quantize.calibration.sampling import draw
-from quantserve.quantize.calibration.spec import Spec
-from quantserve.quantize.hub_errors import hub_errors
+from quantserve.quantize.calibration.documents import Document, digest, from_row, plain_text
+from quantserve.quantize.calibration.overlap import draw_documents
+from quantserve.quantize.calibration.spec import SourceSpec
+from quantserve.quantize.models.download import hub_errors
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHUFFLED_ROWS = 1000
@@ -23,7 +23,9 @@ _JOINED_CHARS = 4000
 _OFFERED = 3  # times the text that is drawn
 
 
-def fetch(spec: Spec, *, seed: int, max_chars: int, run_dir: Path) -> tuple[list[Document], str]:
+def draw_from_hub(
+    spec: SourceSpec, *, seed: int, max_chars: int, run_dir: Path
+) -> tuple[list[Document], str]:
     """Return documents drawn from a data set, and the commit they are from.
 
     The draw is cached in `run_dir` under the commit, so a rerun loads nothing; a data set given with
@@ -39,14 +41,14 @@ def fetch(spec: Spec, *, seed: int, max_chars: int, run_dir: Path) -> tuple[list
     cache = run_dir / "calibration" / f"{digest(what, str(seed), str(max_chars))[:24]}.jsonl"
     if not cache.is_file():
         with _clear_errors(spec):
-            offered = _limited(_documents(spec, commit, seed), max_chars * _OFFERED)
-            drawn = draw(offered, seed=seed, max_chars=max_chars)
+            offered = _limited(_hub_documents(spec, commit, seed), max_chars * _OFFERED)
+            drawn = draw_documents(offered, seed=seed, max_chars=max_chars)
         write_text(cache, "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in drawn))
     lines = cache.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines if line], commit
 
 
-def _commit(spec: Spec) -> str:
+def _commit(spec: SourceSpec) -> str:
     """Ask the hub which commit a branch or tag means now."""
     from huggingface_hub import HfApi
 
@@ -54,12 +56,12 @@ def _commit(spec: Spec) -> str:
         return str(HfApi().dataset_info(spec.location, revision=spec.revision).sha)
 
 
-def _documents(spec: Spec, commit: str, seed: int) -> Iterator[Document]:
+def _hub_documents(spec: SourceSpec, commit: str, seed: int) -> Iterator[Document]:
     rows = _rows(spec, commit, seed)
     return _joined(rows) if spec.joined else rows
 
 
-def _rows(spec: Spec, commit: str, seed: int) -> Iterator[Document]:
+def _rows(spec: SourceSpec, commit: str, seed: int) -> Iterator[Document]:
     from datasets import load_dataset
 
     rows: Any = load_dataset(
@@ -84,7 +86,7 @@ def _joined(rows: Iterable[Document]) -> Iterator[Document]:
     """Join consecutive rows to documents of some 4,000 characters."""
     text = ""
     for row in rows:
-        text = f"{text}\n{plain(row)}".strip()
+        text = f"{text}\n{plain_text(row)}".strip()
         if len(text) >= _JOINED_CHARS:
             yield text
             text = ""
@@ -96,13 +98,13 @@ def _limited(documents: Iterable[Document], max_chars: int) -> Iterator[Document
     chars = 0
     for document in documents:
         yield document
-        chars += len(plain(document))
+        chars += len(plain_text(document))
         if chars >= max_chars:
             return
 
 
 @contextmanager
-def _clear_errors(spec: Spec) -> Iterator[None]:
+def _clear_errors(spec: SourceSpec) -> Iterator[None]:
     what = f"data set {spec.location}"
     try:
         with hub_errors(what, otherwise="give a file: --calibration FILE"):

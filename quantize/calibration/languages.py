@@ -1,8 +1,8 @@
-"""Which language a text is in, decided by script: enough to tell Korean from English, and cheap.
+"""Which language a text is in, decided by script, and which a tokenizer was made for.
 
-Hangul is Korean, kana Japanese, Han alone Chinese. Latin letters are English unless the text is long
-enough to tell and has accented letters but hardly any English function word; then they are "other", like
-every other script. Code counts as English, the language of its keywords.
+Hangul is Korean, kana Japanese, Han alone Chinese. Latin letters are English unless the text is long enough
+to tell and has accented letters but hardly any English function word; then they are "other", like every
+other script. Code counts as English, the language of its keywords.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff\u3131-\u318e]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
@@ -41,7 +43,7 @@ _SAMPLES = {
 }
 
 
-def shares(text: str) -> dict[str, float]:
+def language_shares(text: str) -> dict[str, float]:
     """Return each language's share of a text's letters; empty when it has none."""
     hangul, kana, han, latin = (len(script.findall(text)) for script in (_HANGUL, _KANA, _HAN, _LATIN))
     counts = Counter({"ko": hangul})
@@ -63,6 +65,20 @@ def _is_english(text: str) -> bool:
     return accented <= _MAX_ACCENTED or function_words >= _MIN_FUNCTION_WORDS
 
 
-def readable(count_tokens: Callable[[str], int]) -> tuple[str, ...]:
+def readable_by(count_tokens: Callable[[str], int]) -> tuple[str, ...]:
     """Return the languages, of English and Korean, that a tokenizer was made for."""
     return tuple(name for name, (text, most) in _SAMPLES.items() if count_tokens(text) / len(text) <= most)
+
+
+def readable_languages(model: Path) -> tuple[str, ...]:
+    """Return the languages, of English and Korean, that a checkpoint's tokenizer was made for."""
+    from tokenizers import Tokenizer
+
+    from quantserve.quantize.models.tokenizer import load_tokenizer
+
+    fast = model / "tokenizer.json"
+    if fast.is_file():
+        tokenizer = Tokenizer.from_file(str(fast))
+        return readable_by(lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids))
+    slow: Any = load_tokenizer(model)
+    return readable_by(lambda text: len(slow(text, add_special_tokens=False)["input_ids"]))

@@ -22,7 +22,7 @@ BUILT_IN = ("corpus", "corpus/en", "corpus/ko", "pydoc")
 
 
 @dataclass(frozen=True)
-class Spec:
+class SourceSpec:
     """One source. `kind` is builtin, path or hub; `location` the name, the path or the data set's id.
 
     written: the source as the user wrote it, without the weight.
@@ -44,8 +44,8 @@ class Spec:
 
 # Data sets that papers calibrate on, under the names they use.
 KNOWN = {
-    "c4": Spec("c4", "hub", "allenai/c4", config="en", split="train", column="text"),
-    "wikitext": Spec(
+    "c4": SourceSpec("c4", "hub", "allenai/c4", config="en", split="train", column="text"),
+    "wikitext": SourceSpec(
         "wikitext",
         "hub",
         "Salesforce/wikitext",
@@ -54,11 +54,11 @@ KNOWN = {
         column="text",
         joined=True,
     ),
-    "klue": Spec("klue", "hub", "klue/klue", config="mrc", split="train", column="context"),
+    "klue": SourceSpec("klue", "hub", "klue/klue", config="mrc", split="train", column="context"),
 }
 
 
-def parse(argument: str) -> Spec:
+def parse_source(argument: str) -> SourceSpec:
     """Read one `--calibration` argument.
 
     Raises:
@@ -99,17 +99,17 @@ def _weight(argument: str) -> tuple[str, float]:
     return written, weight
 
 
-def _place(name: str) -> Spec:
+def _place(name: str) -> SourceSpec:
     if name in BUILT_IN:
-        return Spec(name, "builtin", name)
+        return SourceSpec(name, "builtin", name)
     if Path(name).exists():
-        return Spec(name, "path", name)
+        return SourceSpec(name, "path", name)
     base, _, revision = name.partition("@")
     if base in KNOWN:
         return replace(KNOWN[base], revision=revision or None)
     match = _HUB_ID.fullmatch(name)
     if match and Path(name).suffix.lower() not in (".txt", ".md", ".jsonl", ".parquet"):
-        return Spec(name, "hub", match["id"], revision=match["revision"])
+        return SourceSpec(name, "hub", match["id"], revision=match["revision"])
     raise UsageError(
         f"The calibration source {name} does not exist",
         mend=f"Name a file, a folder, a hub data set OWNER/NAME, or one of {', '.join((*BUILT_IN, *KNOWN))}",

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantserve.quantize.artifact import Calibration
+from quantserve.quantize.artifact import CalibrationRecord
 from quantserve.quantize.calibration import corpus
-from quantserve.quantize.calibration.corpus import Entry
-from quantserve.quantize.calibration.documents import plain
+from quantserve.quantize.calibration.corpus import CorpusEntry
+from quantserve.quantize.calibration.documents import plain_text
 from quantserve.quantize.calibration.overlap import refuse_overlap
-from quantserve.quantize.calibration.recall import recall
-from quantserve.quantize.gate.config import Measurement
+from quantserve.quantize.calibration.sources import read_recorded
+from quantserve.quantize.gate.measure.config import Measurement
 
 SOURCE = "corpus"
 # About 165 tokens a passage with a tokenizer that was made for the language.
@@ -31,7 +31,7 @@ class Extract:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationText:
     """The text both models are measured on, and the name of where it is from."""
 
     source: str
@@ -54,7 +54,9 @@ class Evaluation:
         return tuple(dict.fromkeys(x.language for x in self.extracts if x.judged))
 
 
-def choose(entries: Sequence[Entry], readable: Sequence[str], plan: Measurement) -> Evaluation:
+def choose_extracts(
+    entries: Sequence[CorpusEntry], readable: Sequence[str], plan: Measurement
+) -> EvaluationText:
     """Choose extracts of `plan.passages` documents in the languages the model reads, in equal shares.
 
     The other languages are measured on a few short ones, for the report. `readable` is what the
@@ -69,24 +71,24 @@ def choose(entries: Sequence[Entry], readable: Sequence[str], plan: Measurement)
         count = plan.passages // len(judged) if is_judged else plan.reported_passages
         most = plan.max_passage_tokens if is_judged else plan.max_reported_tokens
         extracts += [
-            Extract(entry.id, name, plain(entry.document)[: _CHARS[name]].strip(), is_judged, most)
-            for entry in evenly(mine, count)
+            Extract(entry.id, name, plain_text(entry.document)[: _CHARS[name]].strip(), is_judged, most)
+            for entry in spread_evenly(mine, count)
         ]
-    return Evaluation(SOURCE, tuple(extracts))
+    return EvaluationText(SOURCE, tuple(extracts))
 
 
-def evenly(entries: Sequence[Entry], count: int) -> list[Entry]:
+def spread_evenly(entries: Sequence[CorpusEntry], count: int) -> list[CorpusEntry]:
     """Return up to `count` entries, evenly spread, so that every kind of text is among them."""
     count = min(count, len(entries))
     return [entries[i * len(entries) // count] for i in range(count)]
 
 
-def bundled(readable: Sequence[str], plan: Measurement) -> Evaluation:
+def bundled_evaluation(readable: Sequence[str], plan: Measurement) -> EvaluationText:
     """Choose from the evaluation set that ships with the project."""
-    return choose(corpus.entries("evaluation"), readable, plan)
+    return choose_extracts(corpus.entries("evaluation"), readable, plan)
 
 
-def overlap_checked(evaluation: Evaluation, calibration: Calibration | None) -> bool:
+def overlap_checked(evaluation: EvaluationText, calibration: CalibrationRecord | None) -> bool:
     """Refuse an overlap with the artifact's calibration text; return whether that text could be read.
 
     The text is read again from where the manifest says it came from, as it is today. False means
@@ -95,7 +97,7 @@ def overlap_checked(evaluation: Evaluation, calibration: Calibration | None) -> 
     Raises:
         EvaluationOverlap: a run of 13 words of the evaluation occurs in the calibration text.
     """
-    documents = None if calibration is None else recall(calibration)
+    documents = None if calibration is None else read_recorded(calibration)
     if documents is None:
         return False
     refuse_overlap(documents, [extract.text for extract in evaluation.extracts])

@@ -7,21 +7,23 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantserve.quantize.artifact import Manifest
-from quantserve.quantize.gate import tool_calls
-from quantserve.quantize.gate.answers import QUESTIONS
-from quantserve.quantize.gate.config import Measurement
 from quantserve.quantize.gate.facts import facts
-from quantserve.quantize.gate.tasks import TaskPlan
-from quantserve.quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.facts.answers import CHAT_QUESTIONS, TOOL_QUESTIONS
+from quantserve.quantize.gate.judge.thresholds import Thresholds
+from quantserve.quantize.gate.measure.config import GateConfig, Measurement
+from quantserve.quantize.gate.measure.tasks import TaskPlan
+from quantserve.quantize.models.served import plan_digest
 
-REVISION = 5
+REVISION = 6
 """Raise it when a formula or a rule changes: older reports are then measured again."""
-_ASKED = (QUESTIONS, tool_calls.QUESTIONS)
-_SERVING_SOURCES = ("*.py", "*.yaml")
+_ASKED = (CHAT_QUESTIONS, TOOL_QUESTIONS)
 
 
 def digest(value: Any) -> str:
@@ -54,32 +56,46 @@ def machine() -> dict[str, Any]:
     }
 
 
-def serving_sources(root: Path) -> str:
-    """Return the hash of the serving package: another launcher may choose other flags."""
-    files = sorted(path for pattern in _SERVING_SOURCES for path in (root / "serving").rglob(pattern))
-    return digest([[str(path.relative_to(root)), path.read_text(encoding="utf-8")] for path in files])
+@dataclass(frozen=True)
+class Deployment:
+    """Where and how two engines run: what figures depend on besides the weights and the questions.
+
+    engine: its version. machine: see `machine`. plans: a hash of each engine's command line and environment,
+    as `serving plan` gives them, by role; None is unknown.
+    """
+
+    engine: str | None
+    machine: dict[str, Any]
+    plans: dict[str, str | None]
 
 
-def base_key(measurement: Measurement, evaluation: str, base: str, engine: str | None, root: Path) -> str:
+def deployment_of(config: GateConfig, base: Path, candidate: Path) -> Deployment:
+    """Ask this machine and its serving environment."""
+    python, run_dir = config.serving_python, config.run_dir
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(lambda model: plan_digest(python, model, run_dir), (base, candidate))
+        plans = dict(zip(("base", "candidate"), digests, strict=True))
+    return Deployment(engine_version(python), machine(), plans)
+
+
+def base_key(measurement: Measurement, evaluation: str, base: str, deployment: Deployment) -> str:
     """Return the key of a base's cached view."""
-    parts = [REVISION, dataclasses.asdict(measurement), *_ASKED, _facts(), evaluation, base, engine]
-    return digest([*parts, machine(), serving_sources(root)])[:24]
+    parts = [REVISION, dataclasses.asdict(measurement), *_ASKED, _facts(), evaluation, base]
+    return digest([*parts, deployment.engine, deployment.machine, deployment.plans["base"]])[:24]
 
 
-def found_key(
+def measurement_key(
     measurement: Measurement,
     evaluation: str,
     base: str,
-    engine: str | None,
+    deployment: Deployment,
     manifest: Manifest,
     tasks: TaskPlan | None,
-    root: Path,
 ) -> str:
-    """Return the key of a measurement of both, whatever the limits: speed counts, so the machine does too."""
+    """Return the key of a measurement of both, whatever the limits."""
     files = {name: record.sha256 for name, record in manifest.files.items()}
-    return digest(
-        [base_key(measurement, evaluation, base, engine, root), manifest.key, files, _asked(tasks)]
-    )[:24]
+    own = base_key(measurement, evaluation, base, deployment)
+    return digest([own, deployment.plans["candidate"], manifest.key, files, _task_facts(tasks)])[:24]
 
 
 def report_key(
@@ -87,14 +103,23 @@ def report_key(
     measurement: Measurement,
     evaluation: str,
     base: str,
-    engine: str | None,
+    deployment: Deployment,
     manifest: Manifest,
     tasks: TaskPlan | None = None,
 ) -> str:
-    """Return the key of a report: the same key means that measuring again would judge the same thing."""
+    """Return the key of a report: the same key means that measuring again would judge the same thing.
+
+    The plans are compared apart (`same_plans`), since one that cannot be had now is no reason to measure.
+    """
     files = {name: record.sha256 for name, record in manifest.files.items()}
     settings = [dataclasses.asdict(thresholds), dataclasses.asdict(measurement), *_ASKED, _facts()]
-    return digest([REVISION, *settings, evaluation, base, engine, manifest.key, files, _asked(tasks)])
+    where = [deployment.engine, deployment.machine]
+    return digest([REVISION, *settings, evaluation, base, *where, manifest.key, files, _task_facts(tasks)])
+
+
+def same_plans(deployment: Deployment, before: Mapping[str, str | None]) -> bool:
+    """Whether both engines would run as they did for an earlier report, as far as is known now."""
+    return all(plan in (None, before.get(role)) for role, plan in deployment.plans.items())
 
 
 def _facts() -> list[dict[str, Any]]:
@@ -102,5 +127,5 @@ def _facts() -> list[dict[str, Any]]:
     return [dataclasses.asdict(fact) for fact in facts("verdict")]
 
 
-def _asked(tasks: TaskPlan | None) -> list[Any] | None:
+def _task_facts(tasks: TaskPlan | None) -> list[Any] | None:
     return None if tasks is None else [*tasks.names, str(tasks.include), tasks.limit]

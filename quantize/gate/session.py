@@ -10,30 +10,52 @@ from typing import Any
 
 from quantserve.core.console import console, progress
 from quantserve.quantize.artifact import Manifest
-from quantserve.quantize.config import PROJECT
-from quantserve.quantize.gate import cache, found, keys, report, speed, tool_calls
-from quantserve.quantize.gate.answers import compare, length_ratio, questions_for
-from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.evaluation import Evaluation
+from quantserve.quantize.gate import keys
+from quantserve.quantize.gate.cache import (
+    PairMeasurement,
+    load_measurement,
+    load_replies,
+    load_view,
+    store_measurement,
+    store_replies,
+    store_view,
+)
+from quantserve.quantize.gate.case import Case
+from quantserve.quantize.gate.evaluation import EvaluationText
 from quantserve.quantize.gate.facts import Fact, verdict_facts
+from quantserve.quantize.gate.facts.answers import (
+    TOOL_QUESTIONS,
+    compare_answers,
+    compare_calls,
+    length_ratio,
+    questions_for,
+)
 from quantserve.quantize.gate.facts.comparing import compare_facts
-from quantserve.quantize.gate.figures import LanguageQuality, Quality, compare_passages
-from quantserve.quantize.gate.finite import not_finite
 from quantserve.quantize.gate.identity import differences, read_identity
-from quantserve.quantize.gate.measure import Prompt, View
-from quantserve.quantize.gate.pairing import Asked, CandidateFailed, Measured, Measurements, Pairing, Up
-from quantserve.quantize.gate.reference import EXACT, Reference, measure_reference
-from quantserve.quantize.gate.run import Case
-from quantserve.quantize.gate.scores import Passage
-from quantserve.quantize.gate.speed import Tick
-from quantserve.quantize.gate.tasks import TaskScores, compare_tasks, run_tasks
-from quantserve.quantize.gate.verdict import Findings, Verdict, judge, reasons
-from quantserve.quantize.methods import bitsandbytes
+from quantserve.quantize.gate.judge.verdict import Findings, GateVerdict, judge, reasons
+from quantserve.quantize.gate.measure.config import GateConfig
+from quantserve.quantize.gate.measure.figures import LanguageQuality, Quality, ScoredPassage, compare_passages
+from quantserve.quantize.gate.measure.pairing import (
+    EXACT,
+    CandidateFailed,
+    EngineMeasurement,
+    GateQuestions,
+    Measurements,
+    Pairing,
+    Reference,
+    RunningEngine,
+    measure_reference,
+)
+from quantserve.quantize.gate.measure.requests import EvaluationPrompt, ModelView, Tick, speed_pairs
+from quantserve.quantize.gate.measure.tasks import TaskScores, compare_tasks, run_tasks
+from quantserve.quantize.gate.report.report import build_report, measured_json, publish_report
+from quantserve.quantize.methods.formats.layouts import BITSANDBYTES_SETTINGS
+from quantserve.quantize.models.finite import not_finite
 
 
 def judge_case(
     case: Case, config: GateConfig, overlap_checked: bool, *, force: bool
-) -> tuple[Verdict, dict[str, Any]]:
+) -> tuple[GateVerdict, dict[str, Any]]:
     """Measure, judge, write the reports, show them.
 
     Raises:
@@ -42,18 +64,18 @@ def judge_case(
     folder = config.run_dir / "gate-cache"
     common = _common(case, overlap_checked)
     if damaged := _damaged(case):
-        return _without_figures(case, common, Verdict.ANOMALOUS, damaged, None)
-    known = None if force else found.load(folder / "found", _found_key(case, config))
+        return _without_figures(case, common, GateVerdict.ANOMALOUS, damaged, None)
+    known = None if force else load_measurement(folder, _measurement_key(case, config))
     if known is not None:
         console.print("measured before; judged by today's limits (--force measures again)")
     else:
         try:
             known = _measure(case, config, folder, force=force)
         except CandidateFailed as failure:
-            verdict = Verdict.INFEASIBLE if failure.finite else Verdict.ANOMALOUS
+            verdict = GateVerdict.INFEASIBLE if failure.finite else GateVerdict.ANOMALOUS
             return _without_figures(case, common, verdict, failure.reason, failure.base)
     verdict, checks = judge(known.findings, case.thresholds)
-    text = report.build(
+    text = build_report(
         verdict=verdict,
         reasons=reasons(checks),
         base=known.base,
@@ -63,7 +85,7 @@ def judge_case(
         arrangement=known.arrangement,
         **common,
     )
-    report.publish(case.directory, case.manifest, text, checks)
+    publish_report(case.directory, case.manifest, text, checks)
     return verdict, text
 
 
@@ -76,67 +98,65 @@ def _damaged(case: Case) -> str:
 
 
 def _without_figures(
-    case: Case, common: dict[str, Any], verdict: Verdict, reason: str, base: Measured | None
-) -> tuple[Verdict, dict[str, Any]]:
+    case: Case, common: dict[str, Any], verdict: GateVerdict, reason: str, base: EngineMeasurement | None
+) -> tuple[GateVerdict, dict[str, Any]]:
     """Write the report of a candidate that could not be measured, and return it."""
-    text = report.build(
+    text = build_report(
         verdict=verdict,
         reasons=[reason],
-        base={**_base_facts(case, False), **report.measured_json(base)},
+        base={**_base_facts(case, False), **measured_json(base)},
         candidate=_candidate_facts(case),
         **common,
     )
-    report.publish(case.directory, case.manifest, text, ())
+    publish_report(case.directory, case.manifest, text, ())
     return verdict, text
 
 
-def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> found.Found:
+def _measure(case: Case, config: GateConfig, folder: Path, *, force: bool) -> PairMeasurement:
     """Start the engines, ask them everything, and keep what they said.
 
     Raises:
         CandidateFailed, GateError: from `Pairing.measure`.
     """
-    key = keys.base_key(
-        config.measurement, case.evaluation.sha256, case.base_sha256, case.engine_version, PROJECT
-    )
-    view = None if force else cache.load(folder, key)
+    key = keys.base_key(config.measurement, case.evaluation.sha256, case.base_sha256, case.deployment)
+    view = None if force else load_view(folder, key)
     try:
         with _progress() as (tick, set_total):
             pairing = _pairing(case, config, view, tick)
             own = folder / f"{key}-{EXACT}.json"
-            kept = None if force or not own.is_file() else own
-            set_total(pairing.requests() + (0 if kept else pairing.asked.reference_requests()))
+            exact = None if force else load_replies(own)
+            set_total(pairing.requests() + (0 if exact else pairing.asked.reference_requests()))
             measured = pairing.measure()
             if view is None:
-                cache.store(folder, key, measured.base.view)
+                store_view(folder, key, measured.base.view)
             reference = measure_reference(
                 config,
                 case.base.directory,
                 measured.base.cost.dtype,
                 pairing.asked,
-                kept,
-                pairing.named(EXACT),
+                exact,
+                pairing.tick_for(EXACT),
             )
     except CandidateFailed as failure:
         if failure.base is not None:
-            cache.store(folder, key, failure.base.view)
+            store_view(folder, key, failure.base.view)
         raise
-    if reference.said is not None and kept is None:
-        cache.store_said(own, reference.said)
-    result = found.Found(
+    if reference.replies is not None and exact is None:
+        store_replies(own, reference.replies)
+    result = PairMeasurement(
         findings_of(case, config, measured, pairing.asked.facts, reference),
-        {**_base_facts(case, view is not None), **report.measured_json(measured.base)},
-        {**_candidate_facts(case), **report.measured_json(measured.candidate)},
+        {**_base_facts(case, view is not None), **measured_json(measured.base)},
+        {**_candidate_facts(case), **measured_json(measured.candidate)},
         measured.room.reason,
     )
-    found.store(folder / "found", _found_key(case, config), result)
+    store_measurement(folder, _measurement_key(case, config), result)
     return result
 
 
-def _found_key(case: Case, config: GateConfig) -> str:
-    evaluation, version = case.evaluation.sha256, case.engine_version
-    return keys.found_key(
-        config.measurement, evaluation, case.base_sha256, version, case.manifest, case.tasks, PROJECT
+def _measurement_key(case: Case, config: GateConfig) -> str:
+    evaluation, base = case.evaluation.sha256, case.base_sha256
+    return keys.measurement_key(
+        config.measurement, evaluation, base, case.deployment, case.manifest, case.tasks
     )
 
 
@@ -145,34 +165,39 @@ def findings_of(
 ) -> Findings:
     """Put the measurements side by side."""
     base, candidate = measured.base, measured.candidate
-    own = reference.said
+    own = reference.replies
     samples = config.measurement.bootstrap_samples
     overall, languages = qualities(case.evaluation, base.view.passages, candidate.view.passages, samples)
     return Findings(
         quality=overall,
         languages=languages,
-        pairs=compare(base.view.said.answers, candidate.view.said.answers),
+        pairs=compare_answers(base.view.replies.answers, candidate.view.replies.answers),
         facts=compare_facts(
             facts,
-            base.view.said.facts,
-            candidate.view.said.facts,
+            base.view.replies.facts,
+            candidate.view.replies.facts,
             None if own is None else own.facts,
             reference.problem,
         ),
-        own_length_ratio=None if own is None else length_ratio(compare(base.view.said.answers, own.answers)),
-        calls=tool_calls.compare_calls(base.view.said.tool_calls, candidate.view.said.tool_calls),
+        own_length_ratio=None
+        if own is None
+        else length_ratio(compare_answers(base.view.replies.answers, own.answers)),
+        calls=compare_calls(base.view.replies.tool_calls, candidate.view.replies.tool_calls),
         differences=differences(read_identity(case.base.directory), read_identity(case.directory)),
         size_ratio=case.manifest.weight_bytes / case.base.weight_bytes,
         evidence=candidate.cost.evidence,
         quantized=case.manifest.bits is None or case.manifest.bits < 16,
-        speeds=speed.pairs(base.cost.rounds, candidate.cost.rounds),
+        speeds=speed_pairs(base.cost.rounds, candidate.cost.rounds),
         tasks=compare_tasks(base.tasks, candidate.tasks),
         while_loading=_quantized_while_loading(case.manifest),
     )
 
 
 def qualities(
-    evaluation: Evaluation, base: tuple[Passage, ...], candidate: tuple[Passage, ...], samples: int
+    evaluation: EvaluationText,
+    base: tuple[ScoredPassage, ...],
+    candidate: tuple[ScoredPassage, ...],
+    samples: int,
 ) -> tuple[Quality, tuple[LanguageQuality, ...]]:
     """Return the figures on all judged passages together, and by language."""
 
@@ -192,27 +217,27 @@ def qualities(
     return overall, by_language
 
 
-def _pairing(case: Case, config: GateConfig, known: View | None, tick: Tick) -> Pairing:
+def _pairing(case: Case, config: GateConfig, known: ModelView | None, tick: Tick) -> Pairing:
     return Pairing(
         config=config,
         base=case.base.directory,
         candidate=case.directory,
         more_weights=int(case.base.weight_bytes - _weights_in_memory(case.manifest)),
-        asked=Asked(
-            tuple(Prompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
+        asked=GateQuestions(
+            tuple(EvaluationPrompt(extract.text, extract.max_tokens) for extract in case.evaluation.extracts),
             questions_for(case.evaluation.judged),
-            tool_calls.QUESTIONS,
+            TOOL_QUESTIONS,
             verdict_facts(case.evaluation.judged, config.measurement.facts),
         ),
         known=known,
-        on_gpu=bool(keys.machine()["gpus"]),
+        on_gpu=bool(case.deployment.machine["gpus"]),
         tasks=None if case.tasks is None else functools.partial(_run_tasks, case, config),
         tick=tick,
     )
 
 
 def _quantized_while_loading(manifest: Manifest) -> bool:
-    return bitsandbytes.SETTINGS in manifest.files
+    return BITSANDBYTES_SETTINGS in manifest.files
 
 
 def _weights_in_memory(manifest: Manifest) -> float:
@@ -222,7 +247,7 @@ def _weights_in_memory(manifest: Manifest) -> float:
     return manifest.weight_bytes
 
 
-def _run_tasks(case: Case, config: GateConfig, up: Up, role: str) -> TaskScores:
+def _run_tasks(case: Case, config: GateConfig, up: RunningEngine, role: str) -> TaskScores:
     if case.tasks is None:
         return TaskScores({})
     console.print(f"{role}: {', '.join(case.tasks.names)} (log: {config.run_dir / 'gate' / 'tasks.log'})")
@@ -242,7 +267,11 @@ def _common(case: Case, overlap_checked: bool) -> dict[str, Any]:
             "judged": list(case.evaluation.judged),
             "calibration_overlap_checked": overlap_checked,
         },
-        "environment": {"engine": case.engine_version, **keys.machine()},
+        "environment": {
+            "engine": case.deployment.engine,
+            **case.deployment.machine,
+            "plans": case.deployment.plans,
+        },
     }
 
 

@@ -18,12 +18,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from quantserve.core.files import write_json
-from quantserve.quantize.calibration.pack import pack
-from quantserve.quantize.methods.grid import GridOptions
-from quantserve.quantize.methods.rounding import round_to_nearest
-from quantserve.quantize.models.inspect import decoder_layers
+from quantserve.quantize.calibration.packing import pack
+from quantserve.quantize.methods.layers.rounding import GridOptions, round_to_nearest
+from quantserve.quantize.models.inspection import decoder_layers
 from quantserve.quantize.models.tokenizer import load_tokenizer
-from quantserve.quantize.worker.lifeline import die_with_parent
+from quantserve.quantize.worker import die_with_parent
 
 _GROUPS = (128, 64, 32)
 # float32 is the one type every processor computes well; larger models stay as they are for their memory.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from quantserve.core.console import console
 from quantserve.core.files import write_json
-from quantserve.quantize.calibration.sources import load
+from quantserve.quantize.calibration.sources import load_text
 from quantserve.quantize.config import CalibrationOptions
 from quantserve.quantize.models.source import content_hash
-from quantserve.quantize.worker.supervise import run_logged
+from quantserve.quantize.worker import run_logged
 
 SEQUENCES, SEQUENCE_TOKENS = 4, 128
 _REVISION = 1
@@ -28,7 +28,7 @@ def layer_losses(model: Path, calibration: CalibrationOptions, run_dir: Path) ->
         WorkerFailed, ResourceError: the child process failed; the log's last line says why.
     """
     few = replace(calibration, sequences=SEQUENCES, sequence_tokens=SEQUENCE_TOKENS)
-    text = load(few, model, run_dir)
+    text = load_text(few, model, run_dir)
     parts = [str(_REVISION), content_hash(model, run_dir), text.sha256, f"{SEQUENCES}x{SEQUENCE_TOKENS}"]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     result = run_dir / "sensitivity" / f"{key}.json"
@@ -46,8 +46,8 @@ def layer_losses(model: Path, calibration: CalibrationOptions, run_dir: Path) ->
                 "output": str(result.resolve()),
             },
         )
-        words = ["-m", "quantserve.quantize.ladder.measure_losses", str(job.resolve())]
-        run_logged(words, run_dir / "sensitivity.log", "measuring the layers")
+        words = [str(job.resolve())]
+        run_logged("ladder.measure_losses", words, run_dir / "sensitivity.log", "measuring the layers")
         job.unlink(missing_ok=True)
     losses: list[float] = json.loads(result.read_text(encoding="utf-8"))["losses"]
     return losses

@@ -9,7 +9,7 @@ from pathlib import Path
 from quantserve.core.errors import UsageError
 from quantserve.core.files import exclusive_lock, remove_tree
 from quantserve.quantize.artifact import MANIFEST
-from quantserve.quantize.lifecycle.places import Entry, find_artifacts
+from quantserve.quantize.lifecycle.places import ArtifactEntry, find_artifacts
 
 _SERVING_STATE = "serving.json"
 
@@ -23,7 +23,7 @@ class Removed:
     freed_bytes: int
 
 
-def choose(entries: list[Entry], keep: int, serving: Path | None) -> list[Entry]:
+def removable(entries: list[ArtifactEntry], keep: int, serving: Path | None) -> list[ArtifactEntry]:
     """Return the versions to remove: beyond the `keep` newest of their name, and neither current nor
     previous nor what `serving` points at. Pure.
     """
@@ -62,7 +62,7 @@ def collect(artifacts_dir: Path, run_dir: Path, *, keep: int, name: str | None, 
             exclusive_lock(home / ".lock", f"promotion in {home}"),
         ):
             entries = [entry for entry in find_artifacts(artifacts_dir) if entry.directory.parent == home]
-            gone = [entry.directory for entry in choose(entries, keep, serving)]
+            gone = [entry.directory for entry in removable(entries, keep, serving)]
             left = [path for path in sorted(home.glob(".*.staging-*")) if path.is_dir()]
             for directory in (*gone, *left):
                 freed_bytes += sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())

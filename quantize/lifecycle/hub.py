@@ -23,13 +23,12 @@ from quantserve.quantize.artifact import (
     is_artifact,
     read_manifest,
 )
-from quantserve.quantize.hub_errors import hub_errors
-from quantserve.quantize.lifecycle.places import require_accepted
-from quantserve.quantize.models.checks import PICKLE_SUFFIXES, check_checkpoint
+from quantserve.quantize.lifecycle.places import CODE_SUFFIXES, require_accepted
+from quantserve.quantize.models.checks import check_checkpoint
+from quantserve.quantize.models.download import hub_errors
 
 _SAFE_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 _RESERVED = {"current", "previous"}
-_CODE_SUFFIXES = (*PICKLE_SUFFIXES, ".py", ".so")
 # Written by the gate after the manifest, so the manifest does not list them.
 _COMPANIONS = (REPORT, "report.html", "README.md")
 
@@ -133,7 +132,7 @@ def refuse_unsafe(manifest: Manifest) -> None:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or path.parts[:1] == (".cache",):
             raise ArtifactError(f"The artifact lists {name!r}, which lies outside its folder")
-        if path.suffix in _CODE_SUFFIXES:
+        if path.suffix in CODE_SUFFIXES:
             raise ArtifactError(
                 f"The artifact holds {name}, which could run code when loaded",
                 mend="Use one whose weights are safetensors",

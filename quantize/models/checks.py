@@ -1,8 +1,13 @@
-"""Whether a directory is a checkpoint that may be used: decided from file names and headers alone."""
+"""Whether a directory is a checkpoint that may be used, and how it is quantized, from headers alone.
+
+The engine and transformers read config.json alone, so settings in the file that AutoGPTQ or AutoAWQ wrote
+are put into its terms here.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +20,13 @@ from quantserve.core.checkpoints import (
     file_with_code,
     find_weights,
     has_tokenizer,
+    holds_packed,
     quantization_in_config,
     read_config_file,
     tensor_infos,
 )
 from quantserve.core.errors import InputError
 from quantserve.core.tensor_file import TensorInfo as TensorInfo
-from quantserve.quantize.models.settings import settings_of
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Pickles that a trainer leaves beside the weights and nobody loads with the model.
@@ -35,6 +40,16 @@ _SIZES = ("hidden_size", "num_hidden_layers")
 _PARTIAL_PATTERNS = ("*.incomplete", "*.part", "*.tmp", "*.aria2", "*.crdownload")
 _FETCH = "Fetch the model again"
 _CUT = "The download or copy was cut short: fetch the model again"
+AUTOGPTQ = "quantize_config.json"
+AUTOAWQ = "quant_config.json"
+MODELOPT = "hf_quant_config.json"
+SIDE_FILES = (AUTOGPTQ, AUTOAWQ, MODELOPT)
+# AutoAWQ's own names → those that transformers reads.
+_AWQ_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}
+# Where a quantizer found its model and put its weights; of no meaning elsewhere.
+_PLACES = ("model_name_or_path", "model_file_base_name")
+# What AutoGPTQ takes for a setting that its file leaves out (BaseQuantizeConfig).
+_AUTOGPTQ_DEFAULTS: dict[str, Any] = {"group_size": -1, "desc_act": True, "sym": True}
 
 
 class CheckpointError(InputError):
@@ -101,7 +116,7 @@ def check_checkpoint(directory: Path) -> Checkpoint:
     """Check a directory and describe it, reading no tensor.
 
     Raises:
-        CheckpointError: naming the first file that rules the directory out, and the mend.
+        CheckpointError: naming the first file that rules the directory out, and the hint.
     """
     if not directory.is_dir():
         raise CheckpointError(
@@ -129,7 +144,7 @@ def check_checkpoint(directory: Path) -> Checkpoint:
             read_json(path)
         elif path.name.endswith("_config.json"):
             read_config_file(path, error=CheckpointError)
-    quantization = settings_of(directory, config, tensors, read_json, CheckpointError)
+    quantization = _settings(directory, config, tensors)
     return Checkpoint(
         directory,
         config,
@@ -206,3 +221,41 @@ def checked_weights(directory: Path, config: dict[str, Any]) -> WeightFiles:
             else "Convert them to safetensors, or use a revision that has them",
         )
     return find_weights(directory, config, error=CheckpointError)
+
+
+def _settings(directory: Path, config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any] | None:
+    """Return how the weights are quantized, in config.json's terms; None where they are not.
+
+    Raises:
+        CheckpointError: the settings are no JSON object.
+    """
+    value = quantization_in_config(config)
+    if value is not None and not isinstance(value, dict):
+        raise CheckpointError(
+            f"{directory}/config.json: its quantization settings are no JSON object", mend=_FETCH
+        )
+    if value is not None:
+        return dict(value)
+    if (directory / MODELOPT).is_file():
+        return {"quant_method": "modelopt", **read_json(directory / MODELOPT)}
+    if not holds_packed(tensors):
+        # A file of settings beside plain weights is about another model.
+        return None
+    for name, method in ((AUTOGPTQ, "gptq"), (AUTOAWQ, "awq")):
+        if (directory / name).is_file():
+            return _normalised(read_json(directory / name), method)
+    return {"quant_method": ""}
+
+
+def _normalised(given: dict[str, Any], method: str) -> dict[str, Any]:
+    """Put AutoGPTQ's or AutoAWQ's settings into the terms of `quantization_config`."""
+    settings = {_AWQ_NAMES.get(name, name): value for name, value in given.items() if name not in _PLACES}
+    # AutoGPTQ's file name was taken by AutoAWQ, too.
+    if "w_bit" in given or "zero_point" in given:
+        method = "awq"
+    method = str(settings.pop("quant_method", None) or method).lower()
+    if method == "gptq":
+        settings = {**_AUTOGPTQ_DEFAULTS, **settings}
+    if method == "awq":
+        settings["version"] = str(settings.get("version", "gemm")).lower()
+    return {"quant_method": method, **settings}

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from quantserve.core.errors import InputError
 from quantserve.core.sizes import decimal_size
-from quantserve.quantize.models.settings import SIDE_FILES
+from quantserve.quantize.models.checks import SIDE_FILES
 
 MOST_BYTES = 128_000_000
 """Of one file; the largest tokenizer of a known model has 35 MB."""
 _MOST_FILES = 1000
-_LFS_PREFIX = b"version https://git-lfs"
+LFS_PREFIX = b"version https://git-lfs"
 _MOST_LEVELS = 4
 # Weights, and archives that may hold some. A binary file of another kind is a tokenizer's.
 _WEIGHTS = re.compile(
@@ -152,12 +152,14 @@ def _carried(directory: Path, name: str) -> bool:
     try:
         size_bytes = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(len(_LFS_PREFIX))
+            head = stream.read(len(LFS_PREFIX))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", mend="Mend its permissions") from error
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}", mend="Correct its permissions"
+        ) from error
     if head.startswith(_MAGIC):
         return False
-    if head == _LFS_PREFIX:
+    if head == LFS_PREFIX:
         raise InputError(
             f"{path} is a Git LFS pointer, not the file itself", mend=f"Run: git -C {directory} lfs pull"
         )

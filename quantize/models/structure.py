@@ -2,7 +2,7 @@
 
 In: a checked checkpoint. Out: a `Structure`, found by building the model without its weights, so that an
 architecture's own module tree decides and not the names it uses. That takes a child process with torch a few
-seconds; the answer is kept under the configuration's and the tensors' hash.
+seconds; the answer is cached under the configuration's and the tensors' hash.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 from quantserve.core.errors import InputError
 from quantserve.quantize.models.checks import Checkpoint, TensorInfo
-from quantserve.quantize.worker.supervise import run_logged
+from quantserve.quantize.worker import run_logged
 
 # Raise it when the same checkpoint begins to give another answer.
-_REVISION = 4
+_REVISION = 5
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class Structure:
     """The matrices of a checkpoint by their module's name in it, without `.weight`.
 
     architecture: the model's class. layers: how many decoder layers. linear: linear parts of the layers.
-    experts: matrices that transformers merges with others when it loads them. kept: matrices that stay in 16
-    bits, and what they are. sizes: (output, input) of linear parts and experts. stored: for each tensor of
-    the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is merged with
-    others, the tensor of the model it becomes part of. blocks: modules whose experts the checkpoint holds
-    merged; the engine has one module there, which it asks about by names of its own.
+    experts: matrices that transformers merges with others when it loads them. unquantized: matrices that
+    stay in 16 bits, and what they are. sizes: (output, input) of linear parts and experts. stored: for each
+    tensor of the model, the checkpoint's name of it; loaders rename some. merged: for each tensor that is
+    merged with others, the tensor of the model it becomes part of. blocks: modules whose experts the
+    checkpoint holds merged; the engine has one module there, which it asks about by names of its own.
     """
 
     architecture: str
     layers: int
     linear: tuple[str, ...]
     experts: tuple[str, ...]
-    kept: Mapping[str, str]
+    unquantized: Mapping[str, str]
     sizes: Mapping[str, tuple[int, int]]
     stored: Mapping[str, str]
     merged: Mapping[str, str]
@@ -80,11 +80,12 @@ def structure_of(checkpoint: Checkpoint, run_dir: Path) -> Structure:
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         run_logged(
-            ["-m", "quantserve.quantize.models.inspect", str(checkpoint.directory.resolve()), str(place)],
+            "models.inspection",
+            [str(checkpoint.directory.resolve()), str(place)],
             run_dir / "structure.log",
             "reading the architecture",
         )
     answer: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
     if "problem" in answer:
-        raise InputError(answer["problem"], mend=answer["mend"])
+        raise InputError(answer["problem"], mend=answer["hint"])
     return Structure.from_dict(answer)

@@ -15,7 +15,7 @@ from quantserve.quantize.models.checks import CheckpointError, read_json
 _FAST = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"
 _MOST_TEMPLATE_BYTES = 4_000_000
-_MEND = "Fetch the tokenizer's files again"
+_HINT = "Fetch the tokenizer's files again"
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -30,7 +30,7 @@ def load_tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # Rust's tokenizers raises Exception itself; the files may hold anything
         raise CheckpointError(
-            f"{directory} has a tokenizer that cannot be loaded: {_first_line(error)}", mend=_MEND
+            f"{directory} has a tokenizer that cannot be loaded: {_first_line(error)}", mend=_HINT
         ) from error
 
 
@@ -54,7 +54,7 @@ def _read_fast(path: Path) -> None:
     try:
         Tokenizer.from_file(str(path))
     except Exception as error:  # what Rust's tokenizers raises
-        raise CheckpointError(f"{path} is no tokenizer: {_first_line(error)}", mend=_MEND) from error
+        raise CheckpointError(f"{path} is no tokenizer: {_first_line(error)}", mend=_HINT) from error
 
 
 def _templates(directory: Path) -> Iterator[tuple[str, str]]:
@@ -75,11 +75,11 @@ def _templates(directory: Path) -> Iterator[tuple[str, str]]:
 
 def _text(path: Path) -> str:
     if path.stat().st_size > _MOST_TEMPLATE_BYTES:
-        raise CheckpointError(f"{path} is too large for a chat template", mend=_MEND)
+        raise CheckpointError(f"{path} is too large for a chat template", mend=_HINT)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 at byte {error.start}", mend=_MEND) from error
+        raise CheckpointError(f"{path} is not UTF-8 at byte {error.start}", mend=_HINT) from error
 
 
 def _compile(where: str, template: str) -> None:
@@ -95,7 +95,7 @@ def _compile(where: str, template: str) -> None:
         raise CheckpointError(
             f"{where} is a chat template that cannot be read: {_first_line(error)}"
             f"{f' (line {line})' if line else ''}",
-            mend="Fetch it again, or mend it",
+            mend="Fetch it again, or correct it",
         ) from error
 
 
@@ -103,14 +103,14 @@ def _generation_tag() -> Any:
     """Return jinja2's extension for `{% generation %}`, with which transformers marks answers."""
     from jinja2.ext import Extension
 
-    class Generation(Extension):
+    class GenerationTag(Extension):
         tags = {"generation"}  # noqa: RUF012  jinja2 wants a plain set
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
-    return Generation
+    return GenerationTag
 
 
 def _first_line(error: Exception) -> str:

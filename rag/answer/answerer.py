@@ -1,20 +1,21 @@
-"""One question to one answer: guard, cache, search, decide, extract or generate, guard, keep."""
+"""One question to one answer: guard, cache, search, decide, extract or generate, guard, cache."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from quantserve.rag.answer.asked import Asked, Passages, Sink
 from quantserve.rag.answer.chitchat import Chitchat
 from quantserve.rag.answer.conversation import condense, condense_by_rule
 from quantserve.rag.answer.extract import Quote, best_sentences, quotes_text
 from quantserve.rag.answer.generator import Generator
-from quantserve.rag.answer.result import Answer, AnswerFailed, from_kept, to_kept
-from quantserve.rag.answer.scope import open_cache, scope_of
+from quantserve.rag.answer.result import Answer, AnswerFailed, from_cached, to_cached
+from quantserve.rag.answer.scope import index_identity, open_cache, scope_of
 from quantserve.rag.answer.wording import BLOCKED, CHITCHAT, UNKNOWN
-from quantserve.rag.cache import AnswerCache
+from quantserve.rag.cache import AnswerCache, Scope, judge_of
 from quantserve.rag.cache.answers import Floats
 from quantserve.rag.config import AnswerConfig
 from quantserve.rag.errors import PromptTooLong, ServerUnavailable
@@ -75,7 +76,7 @@ class Answerer:
         """Answer; `on_text` receives generated text as it passes the checks.
 
         `search_for` replaces the question in retrieval; without it a follow-up is condensed with the
-        history. `cancellation` ends it from another thread. `use_cache` neither reads nor keeps when False.
+        history. `cancellation` ends it from another thread. `use_cache` neither reads nor writes when False.
 
         Raises:
             AnswerFailed: the server was needed and failed; the passages are in it.
@@ -120,27 +121,59 @@ class Answerer:
 
     def _answer(self, asked: Asked, before: Verdict, use_cache: bool) -> Answer:
         model, failure = self._describe()
-        cache = self.cache if use_cache and failure is None and self._config.temperature == 0.0 else None
+        cache = self.cache if use_cache and failure is None else None
+        if cache is None or self._config.temperature > 0.0 or not self.guardrails.identified:
+            return _with_verdict(self._made(asked, model, failure), before)
         scope = scope_of(
-            self._searcher, self._config, model, self._limits, self.guardrails.fingerprint, asked.system
+            self._searcher,
+            self._config,
+            model,
+            self._limits,
+            self.guardrails.fingerprint,
+            asked.system,
+            asked.language,
         )
+        with asked.timed("cache"):
+            cached, kind = cache.exact(scope, asked.question, asked.context), "exact"
         vector: Floats | None = None
-        if cache is not None:
-            with asked.timed("cache"):
-                kept, kind = cache.exact(scope, asked.question, asked.context), "exact"
-            if kept is None and cache.config.semantic and not asked.context:
-                with asked.timed("embed"):
-                    vector = self._searcher.embedder.embed_queries([asked.question])[0]
-                with asked.timed("cache"):
-                    kept, kind = cache.semantic(scope, asked.question, vector), "semantic"
-            if kept is not None:
-                return self._from_cache(asked, from_kept(kept, asked.question), kind)
+        judged: tuple[str, ...] = ()
+        if cached is None and cache.config.semantic and not asked.context:
+            cached, vector, judged = self._semantic(cache, scope, asked, model)
+            kind = "semantic"
+        if cached is not None:
+            answer = self._from_cache(asked, from_cached(cached, asked.question), kind)
+        else:
             cache.missed()
-        answer = self._made(asked, model, failure)
-        answer = _with_verdict(answer, before)
-        if cache is not None and answer.mode != "blocked" and self._describe()[0] == model:
-            cache.put(scope, asked.question, to_kept(answer), vector, asked.context)
-        return answer
+            answer = self._made(asked, model, failure)
+            if self._may_be_cached(answer, asked, before, scope, model):
+                # Other words may find what these did not: nobody else is told that there is no answer.
+                vector = None if answer.mode == "unknown" else vector
+                cache.put(scope, asked.question, to_cached(answer), vector, asked.context)
+        return replace(_with_verdict(answer, before), judged=judged)
+
+    def _semantic(
+        self, cache: AnswerCache, scope: Scope, asked: Asked, model: ServedModel | None
+    ) -> tuple[dict[str, Any] | None, Floats | None, tuple[str, ...]]:
+        """Return a cached answer that a judge confirmed, the question's vector, and what was judged."""
+        judge = judge_of(self._config, model)
+        if judge is None:
+            return None, None, ()
+        with asked.timed("embed"):
+            vector = self._searcher.embedder.embed_queries([asked.question])[0]
+        with asked.timed("judge"):
+            found = cache.semantic(scope, asked.question, vector, judge, asked.cancellation)
+        return found.answer, vector, found.outcomes
+
+    def _may_be_cached(
+        self, answer: Answer, asked: Asked, before: Verdict, scope: Scope, model: ServedModel | None
+    ) -> bool:
+        """Whether an answer is whole, and was made by the model and from the index that its scope names."""
+        return (
+            answer.mode != "blocked"
+            and not (answer.provisional or asked.provisional or before.unjudged)
+            and index_identity(self._searcher.generation) == scope.index
+            and self._describe()[0] == model
+        )
 
     def _made(self, asked: Asked, model: ServedModel | None, failure: ServerUnavailable | None) -> Answer:
         """Answer without the cache."""
@@ -162,6 +195,7 @@ class Answerer:
             seconds=asked.seconds,
             condensed_question=searched if searched != asked.question else "",
             notes=found.notes,
+            provisional=bool(found.notes),
         )
         # the rule puts an earlier question before this one: what that named is not asked about now
         joined = condense_by_rule(asked.question, asked.history)
@@ -238,6 +272,7 @@ class Answerer:
                 return condense(asked.question, asked.history, ask, self._config.history_tokens, count)
             except ServerUnavailable:
                 # The answer itself needs the server next, and will say what is wrong with it.
+                asked.provisional = True
                 return condense_by_rule(asked.question, asked.history)
 
     def _quotes(self, base: Answer) -> list[Quote]:
@@ -288,4 +323,5 @@ def _with_verdict(answer: Answer, verdict: Verdict) -> Answer:
         answer,
         guard=", ".join(filter(None, (verdict.acted, answer.guard))),
         guard_reason="; ".join(filter(None, (verdict.reason, answer.guard_reason))),
+        provisional=answer.provisional or verdict.unjudged,
     )

@@ -30,6 +30,8 @@ class Asked:
     cancellation: Cancellation
     asks: str = ""
     """The question without a greeting before it; empty where it is nothing but small talk."""
+    provisional: bool = False
+    """Whether something failed on the way to the search."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

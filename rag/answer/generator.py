@@ -56,6 +56,7 @@ class Generator:
             retries=facts.retries,
             guard=stream.verdict.acted,
             guard_reason=stream.verdict.reason,
+            provisional=base.provisional or stream.verdict.unjudged,
         )
         if facts.ttft_s is not None:
             base.seconds["ttft"] = facts.ttft_s

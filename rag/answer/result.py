@@ -36,7 +36,9 @@ class Answer:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: str = ""
-    """"exact" or "semantic" where the answer was kept from before."""
+    """"exact" or "semantic" where it is a cached answer."""
+    judged: tuple[str, ...] = ()
+    """What became of each cached question that was close (rag.cache.answers.Outcome)."""
     guard: str = ""
     """The guard steps that blocked or masked something, like "input:topics"."""
     guard_reason: str = ""
@@ -46,6 +48,9 @@ class Answer:
     withdrawn: bool = False
     notes: tuple[str, ...] = ()
     """What did not happen as asked: a reranker that ran out of time."""
+    provisional: bool = False
+    """Whether something failed on the way (a reranker, a guard that lets pass what it cannot judge), so that
+    the next one who asks may get a better answer: it is not cached."""
     retries: int = 0
 
 
@@ -60,22 +65,27 @@ class AnswerFailed(ServerUnavailable):
         self.partial = partial
 
 
-_KEPT = ("text", "mode", "language", "cited", "invented_citations", "attributed", "reason", "model")
+CACHED = (
+    "text", "mode", "language", "cited", "invented_citations", "attributed", "reason", "model", "guard",
+    "guard_reason", "condensed_question", "notes",
+)  # fmt: skip
+"""Fields of a cached answer, beside its passages."""
 
 
-def to_kept(answer: Answer) -> dict[str, Any]:
-    """Return what the cache keeps of an answer."""
+def to_cached(answer: Answer) -> dict[str, Any]:
+    """Return what is cached of an answer."""
     return {
-        **{name: getattr(answer, name) for name in _KEPT},
+        **{name: getattr(answer, name) for name in CACHED},
         "passages": [asdict(passage) for passage in answer.passages],
     }
 
 
-def from_kept(kept: dict[str, Any], question: str) -> Answer:
-    """Return a kept answer, as one to `question`."""
+def from_cached(cached: dict[str, Any], question: str) -> Answer:
+    """Return a cached answer, as one to `question`."""
     passages = tuple(
         Passage(**{**passage, "chunk": Chunk(**passage["chunk"]), "also_in": tuple(passage["also_in"])})
-        for passage in kept["passages"]
+        for passage in cached["passages"]
     )
-    told = {name: kept[name] for name in _KEPT}
-    return Answer(question=question, passages=passages, **{**told, "cited": tuple(told["cited"])})
+    told = {name: cached[name] for name in CACHED}
+    told |= {name: tuple(told[name]) for name in ("cited", "notes")}
+    return Answer(question=question, passages=passages, **told)

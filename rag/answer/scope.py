@@ -1,28 +1,33 @@
-"""What an answer depends on beside its question, and the cache it is kept in."""
+"""What an answer depends on beside its question, and the cache that holds it."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import weakref
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from quantserve.rag.answer.result import CACHED
 from quantserve.rag.answer.wording import PROMPT_VERSION
 from quantserve.rag.cache import AnswerCache, Scope
 from quantserve.rag.config import AnswerConfig, CacheConfig
 from quantserve.rag.llm import ServedModel
-from quantserve.rag.retrieve import Searcher
+from quantserve.rag.retrieve import Passage, Searcher
+from quantserve.rag.store.chunks import Chunk
 from quantserve.rag.trust.calibration import Entry
 from quantserve.rag.trust.index import SearchedIndex
 
 CACHE_FILE = "answers.db"
 _CACHES_OPEN = 16
-_SETTINGS = (
-    "base_url", "model", "mode", "answer_languages", "max_tokens", "temperature", "context_tokens",
-    "history_tokens", "window_tokens", "min_similarity", "extract_sentences", "chitchat",
+WITHOUT_EFFECT = (
+    "api_key", "connect_timeout_s", "read_timeout_s", "total_timeout_s", "describe_ttl_s", "retry", "cache",
+    "calibration", "guard_file",
 )  # fmt: skip
-"""Settings that an answer depends on."""
+"""Settings that shape no answer, or whose content is in the scope itself; every other one, today's or a later
+one, makes another scope."""
+_FORM = (*CACHED, *(field.name for kind in (Passage, Chunk) for field in fields(kind)))
+"""What is cached of an answer: another version of this program may cache something else."""
 _identities: weakref.WeakKeyDictionary[SearchedIndex, str] = weakref.WeakKeyDictionary()
 
 
@@ -57,14 +62,21 @@ def scope_of(
     limits: Entry | None,
     guard_fingerprint: str,
     system: str,
+    language: str,
 ) -> Scope:
     """Return the scope of an answer; `model` is None where none is asked."""
     return Scope(
         index=index_identity(searcher.generation),
         model=model.fingerprint if model else "",
+        language=language,
         prompt_version=PROMPT_VERSION,
         settings={
-            **{name: getattr(config, name) for name in _SETTINGS},
+            **{
+                field.name: getattr(config, field.name)
+                for field in fields(config)
+                if field.name not in WITHOUT_EFFECT
+            },
+            "form": _FORM,
             "retrieve": asdict(searcher.config.retrieve),
             "system": system,
             "guard": guard_fingerprint,

@@ -1,4 +1,4 @@
-"""The cache: an exact look-up, a semantic one, and counters of how they did."""
+"""The cache: an exact look-up, a semantic one that a judge must confirm, and counters of how they did."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from quantserve.rag.cache.same import same_question
+from quantserve.rag.cache.calibration import JudgeFigures, try_judge, why_refused
+from quantserve.rag.cache.judge import SameAnswerJudge
 from quantserve.rag.cache.table import AnswerTable
 from quantserve.rag.config import CacheConfig
+from quantserve.rag.errors import JudgeFailed, JudgeUnclear, JudgeUnusable
+from quantserve.rag.llm import Cancellation
 from quantserve.rag.text import normalise
 
 Floats = npt.NDArray[np.float32]
-Kind = Literal["exact", "semantic"]
+Outcome = Literal["confirmed", "rejected", "unclear", "unavailable", "refused", "calibrating"]
+"""What became of a close question: the judge said yes or no, answered neither, did not answer, is not
+believed (why_refused), or is just being tried for another question."""
 _PROBLEMS = (sqlite3.Error, OSError)
+_FINAL_MARK = re.compile(r"(?<=[\w)\]\"'”’])(?: ?\?|\.|。)$")
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +43,8 @@ class Scope:
     """Identity of the index generation."""
     model: str
     """Fingerprint of the served model; empty where none is asked."""
+    language: str
+    """Of the question, in which the answer is: an embedding model puts translations side by side."""
     prompt_version: int
     settings: Mapping[str, Any]
 
@@ -49,12 +59,16 @@ class Scope:
 class CacheStats:
     """Counts since the start, and what the file holds now.
 
-    `rejected` counts close questions that ask something else.
+    `semantic` are the close questions that the judge confirmed; `rejected` to `calibrating` are the others.
     """
 
     exact: int = 0
     semantic: int = 0
     rejected: int = 0
+    unclear: int = 0
+    unavailable: int = 0
+    refused: int = 0
+    calibrating: int = 0
     missed: int = 0
     stored: int = 0
     failed: int = 0
@@ -68,8 +82,16 @@ class CacheStats:
         return (self.exact + self.semantic) / asked if asked else None
 
 
+@dataclass(frozen=True)
+class SemanticLookup:
+    """A cached answer, or None, and what became of each close question that was looked at."""
+
+    answer: dict[str, Any] | None = None
+    outcomes: tuple[Outcome, ...] = ()
+
+
 class AnswerCache:
-    """Kept answers in one SQLite file, for any number of threads and processes.
+    """Cached answers in one SQLite file, for any number of threads and processes.
 
     A file that cannot be written or read costs the cache, not the answer: it is logged and counted.
     """
@@ -78,37 +100,55 @@ class AnswerCache:
         """The file is opened with the first question."""
         self.config = config
         self._table = AnswerTable(path, config)
-        self._lock = threading.Lock()
-        self._counts = dict.fromkeys(("exact", "semantic", "rejected", "missed", "stored", "failed"), 0)
+        self._lock, self._calibrating = threading.Lock(), threading.Lock()
+        counted = (field.name for field in dataclasses.fields(CacheStats))
+        self._counts = {name: 0 for name in counted if name not in ("entries", "bytes")}
+        self._refusals: dict[str, str] = {}
+        """By judge: why it is not believed; empty: it is."""
 
     def exact(self, scope: Scope, question: str, context: str = "") -> dict[str, Any] | None:
-        """Return what was kept for this very question; `context` is whatever else it was asked with."""
+        """Return the cached answer to this very question; `context` is whatever else it was asked with."""
         try:
-            found = self._table.get(scope.key, question_key(question, context))
+            cached = self._table.get(scope.key, question_key(question, context))
         except _PROBLEMS as error:
             self._failed(error)
             return None
-        if found is not None:
+        if cached is not None:
             self._count("exact")
-        return found
+        return cached
 
-    def semantic(self, scope: Scope, question: str, vector: Floats) -> dict[str, Any] | None:
-        """Return what was kept for a question that surely asks the same; `vector` [d] is normalised."""
+    def semantic(
+        self,
+        scope: Scope,
+        question: str,
+        vector: Floats,
+        judge: SameAnswerJudge,
+        cancellation: Cancellation | None = None,
+    ) -> SemanticLookup:
+        """Return the cached answer to a close question that the judge confirms; `vector` [d] is normalised.
+
+        Raises:
+            Cancelled: by `cancellation`.
+        """
         if not self.config.semantic:
-            return None
+            return SemanticLookup()
+        cancellation = cancellation or Cancellation()
+        outcomes: list[Outcome] = []
+        answer = None
         try:
             near = self._table.nearest(scope.key, vector, self.config.candidates, self.config.min_similarity)
-            for key, kept_question in near:
-                if same_question(question, kept_question):
-                    found = self._table.get(scope.key, key)
-                    if found is not None:
-                        self._count("semantic")
-                        return found
-                else:
-                    self._count("rejected")
+            for key, cached_question in near:
+                outcome = self._judged(judge, question, cached_question, cancellation)
+                outcomes.append(outcome)
+                if outcome != "confirmed":
+                    self._count(outcome)
+                elif answer := self._table.get(scope.key, key):
+                    self._count("semantic")
+                if outcome not in ("rejected", "unclear"):
+                    break
         except _PROBLEMS as error:
             self._failed(error)
-        return None
+        return SemanticLookup(answer, tuple(outcomes))
 
     def missed(self) -> None:
         """Count a question that neither look-up answered."""
@@ -117,7 +157,7 @@ class AnswerCache:
     def put(
         self, scope: Scope, question: str, answer: Mapping[str, Any], vector: Floats | None, context: str = ""
     ) -> None:
-        """Keep an answer; without `vector` it is found by its very question only."""
+        """Cache an answer; without `vector` it is found by its very question only."""
         try:
             self._table.put(scope.key, question_key(question, context), normalise(question), answer, vector)
         except _PROBLEMS as error:
@@ -144,6 +184,58 @@ class AnswerCache:
         with self._lock:
             return CacheStats(**self._counts, entries=entries, bytes=size)
 
+    def _judged(
+        self, judge: SameAnswerJudge, question: str, cached_question: str, cancellation: Cancellation
+    ) -> Outcome:
+        try:
+            refusal = self._refusal(judge)
+            if refusal is None:
+                return "calibrating"
+            if refusal:
+                return "refused"
+            return "confirmed" if judge.confirms(question, cached_question, cancellation) else "rejected"
+        except JudgeUnclear as error:
+            _log.info("the semantic cache: %s", error)
+            return "unclear"
+        except JudgeFailed as error:
+            _log.warning("no verdict for the semantic cache: %s", error)
+            return "unavailable"
+
+    def _refusal(self, judge: SameAnswerJudge) -> str | None:
+        """Return why a judge is not believed, empty where it is; None while another thread tries it."""
+        identity = f"{judge.identity} {self.config.max_false_hits}"
+        if (known := self._refusals.get(identity)) is not None:
+            return known
+        if not self._calibrating.acquire(blocking=False):
+            return None
+        try:
+            why = self._tried(judge, identity)
+        except JudgeUnusable as error:
+            why = f"the semantic cache stays off: {error}"
+        finally:
+            self._calibrating.release()
+        if why:
+            _log.warning("%s", why)
+        self._refusals[identity] = why
+        return why
+
+    def _tried(self, judge: SameAnswerJudge, identity: str) -> str:
+        """Return why a judge's figures rule it out; they are measured once and stay in the file."""
+        try:
+            stored = self._table.judge_figures(identity)
+        except _PROBLEMS as error:
+            self._failed(error)
+            stored = None
+        if stored is not None:
+            figures = JudgeFigures(**stored)
+        else:
+            figures = try_judge(judge, self.config.max_false_hits)
+            try:
+                self._table.put_judge_figures(identity, dataclasses.asdict(figures))
+            except _PROBLEMS as error:
+                self._failed(error)
+        return why_refused(judge.name, figures, self.config.max_false_hits)
+
     def _count(self, what: str) -> None:
         with self._lock:
             self._counts[what] += 1
@@ -153,7 +245,24 @@ class AnswerCache:
         _log.warning("the answer cache %s cannot be used: %s", self._table.path, error)
 
 
+def exact_form(question: str) -> str:
+    """Return a question without what cannot change its meaning.
+
+    That is: Unicode's composition and full width, runs of blanks, the capital that any sentence begins with,
+    and one final question mark or full stop behind a word. Any other case stays (IT and it, Mb and MB), and
+    so do an exclamation mark (5! and 5), a mark behind a mark (a?? and a?), and superscripts (10² and 102).
+    """
+    plain = " ".join("".join(map(_half_width, normalise(question))).split())
+    plain = _FINAL_MARK.sub("", plain)
+    first, blank, rest = plain.partition(" ")
+    return f"{first.lower() if first[1:].islower() else first}{blank}{rest}"
+
+
 def question_key(question: str, context: str = "") -> str:
-    """Return a digest of a question; blanks and a missing question mark do not count."""
-    plain = " ".join(normalise(question).split()).rstrip("?.! ？。")
-    return hashlib.sha256(f"{plain}\0{context}".encode()).hexdigest()[:32]
+    """Return a digest of a question's exact form and its context."""
+    return hashlib.sha256(json.dumps([exact_form(question), context]).encode()).hexdigest()[:32]
+
+
+def _half_width(character: str) -> str:
+    kind, _, code = unicodedata.decomposition(character).partition(" ")
+    return chr(int(code, 16)) if kind in ("<wide>", "<narrow>") else character

@@ -23,7 +23,7 @@ from quantserve.core.files import private_file
 from quantserve.rag.config import CacheConfig
 
 Floats = npt.NDArray[np.float32]
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_S = 2.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (scope, key)
 );
 CREATE INDEX IF NOT EXISTS by_use ON answers(used DESC, created DESC, key, scope, bytes);
+CREATE TABLE IF NOT EXISTS judges (identity TEXT PRIMARY KEY, figures TEXT, measured REAL);
 """
 
 
@@ -57,7 +58,7 @@ class AnswerTable:
         self._version = -1
 
     def get(self, scope: str, key: str) -> dict[str, Any] | None:
-        """Return a kept answer that is not too old, and mark it used."""
+        """Return a cached answer that is not too old, and mark it used."""
         now = time.time()
         with self._lock:
             record = self._connection.execute(
@@ -69,8 +70,27 @@ class AnswerTable:
             self._connection.execute(
                 "UPDATE answers SET used = ? WHERE scope = ? AND key = ?", (now, scope, key)
             )
-        found: dict[str, Any] = json.loads(record[0])
-        return found
+        answer: dict[str, Any] = json.loads(record[0])
+        return answer
+
+    def judge_figures(self, identity: str) -> dict[str, int] | None:
+        """Return what was measured of a judge, where that is not too old."""
+        with self._lock:
+            record = self._connection.execute(
+                "SELECT figures FROM judges WHERE identity = ? AND measured >= ?",
+                (identity, time.time() - self._config.max_age_s),
+            ).fetchone()
+        figures: dict[str, int] | None = None if record is None else json.loads(record[0])
+        return figures
+
+    def put_judge_figures(self, identity: str, figures: Mapping[str, int]) -> None:
+        """Write what was measured of a judge, and delete what is too old."""
+        now = time.time()
+        with self._lock:
+            self._connection.execute("DELETE FROM judges WHERE measured < ?", (now - self._config.max_age_s,))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO judges VALUES (?, ?, ?)", (identity, json.dumps(figures), now)
+            )
 
     def nearest(self, scope: str, vector: Floats, count: int, least: float) -> list[tuple[str, str]]:
         """Return up to `count` (key, question) with a cosine of `least`, closest first."""
@@ -129,6 +149,7 @@ class AnswerTable:
         """Delete every row."""
         with self._lock:
             self._connection.execute("DELETE FROM answers")
+            self._connection.execute("DELETE FROM judges")
             self._scoped = None
 
     def close(self) -> None:
@@ -195,6 +216,7 @@ class AnswerTable:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, _SCHEMA_VERSION):
                 connection.execute("DROP TABLE IF EXISTS answers")
+                connection.execute("DROP TABLE IF EXISTS judges")
             connection.executescript(_TABLE)
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         except sqlite3.Error:

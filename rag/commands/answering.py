@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from quantserve.core.errors import UsageError
 from quantserve.rag.commands import parameters as p
 from quantserve.rag.config import AnswerConfig, AnswerMode, RagConfig
 
@@ -21,10 +22,24 @@ LanguagesOption = Annotated[
 ]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 CacheOption = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Serve answers again that were given before.")
+    bool, typer.Option("--cache/--no-cache", help="Serve the cached answer to the same question.")
 ]
 SemanticOption = Annotated[
-    bool, typer.Option("--semantic-cache/--no-semantic-cache", help="Also to the same in other words.")
+    bool,
+    typer.Option(
+        "--semantic-cache/--no-semantic-cache",
+        help="Also to a close question, if a judge confirms that it wants the same answer.",
+    ),
+]
+CacheJudgeOption = Annotated[
+    str,
+    typer.Option(
+        "--cache-judge",
+        help="That judge: a paraphrase cross-encoder's directory or hub id; none: the served model.",
+    ),
+]
+CacheJudgeScoreOption = Annotated[
+    float, typer.Option("--cache-judge-score", help="Least probability by which a cross-encoder confirms.")
 ]
 GuardOption = Annotated[
     Path | None,
@@ -74,6 +89,8 @@ class AnsweringOptions(WritingOptions):
 
     cache: CacheOption = _DEFAULTS.cache.enabled
     semantic_cache: SemanticOption = _DEFAULTS.cache.semantic
+    cache_judge: CacheJudgeOption = _DEFAULTS.cache.judge
+    cache_judge_score: CacheJudgeScoreOption = _DEFAULTS.cache.judge_min_score
     guard_file: GuardOption = _DEFAULTS.guard_file
     calibration: CalibrationOption = _DEFAULTS.calibration
     mode: p.ModeOption = p.DEFAULTS.retrieve.mode
@@ -83,14 +100,26 @@ class AnsweringOptions(WritingOptions):
     backend: p.BackendOption = p.DEFAULTS.embedding.backend
 
     def answer_config(self) -> AnswerConfig:
-        """Gather how a question is answered, checked and remembered.
+        """Gather how a question is answered, checked and cached.
 
         Raises:
-            UsageError: there is no such mode.
+            UsageError: there is no such mode, or nobody to judge for the semantic cache.
         """
+        config = super().answer_config()
+        if self.semantic_cache and not self.cache_judge and config.mode == "extract":
+            raise UsageError(
+                "--semantic-cache has no judge: with --mode extract no model is asked",
+                mend="Name a paraphrase cross-encoder: --cache-judge",
+            )
         return replace(
-            super().answer_config(),
-            cache=replace(_DEFAULTS.cache, enabled=self.cache, semantic=self.semantic_cache),
+            config,
+            cache=replace(
+                _DEFAULTS.cache,
+                enabled=self.cache,
+                semantic=self.semantic_cache,
+                judge=self.cache_judge,
+                judge_min_score=self.cache_judge_score,
+            ),
             guard_file=self.guard_file,
             calibration=self.calibration,
         )

@@ -14,7 +14,7 @@ from quantserve.core.console import console, emit_json, progress
 from quantserve.core.home import generated
 from quantserve.core.options import spread
 from quantserve.rag.commands import parameters as p
-from quantserve.rag.commands.answering import WritingOptions
+from quantserve.rag.commands.answering import CacheJudgeOption, CacheJudgeScoreOption, WritingOptions
 from quantserve.rag.commands.ask import answerer
 from quantserve.rag.config import RagConfig, RerankConfig, RerankKind
 
@@ -51,6 +51,14 @@ def evaluate(
         typer.Option("--portable", help="Limits that hold for other documents too: none of BM25's score."),
     ] = False,
     *,
+    question_pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure the semantic cache's judge on these pairs of questions, and nothing else."
+        ),
+    ] = None,
+    cache_judge: CacheJudgeOption = p.DEFAULTS.answer.cache.judge,
+    cache_judge_score: CacheJudgeScoreOption = p.DEFAULTS.answer.cache.judge_min_score,
     writing: WritingOptions,
     index_dir: p.IndexDirOption = p.DEFAULTS.index_dir,
     embedding_model: p.ModelOption = p.DEFAULTS.embedding.model,
@@ -58,6 +66,12 @@ def evaluate(
     json_output: p.JsonOption = False,
 ) -> None:
     """Measure retrieval by mode over a question file, judge answers, calibrate "I do not know"."""
+    if question_pairs is not None:
+        cache = replace(p.DEFAULTS.answer.cache, judge=cache_judge, judge_min_score=cache_judge_score)
+        answering = replace(writing.answer_config(), cache=cache)
+        config = p.rag_config(index_dir, embedding_model, backend, answer=answering)
+        _measure_pairs(question_pairs, config, json_output=json_output)
+        return
     from quantserve.core.files import sha256_file, write_json, write_text
     from quantserve.rag.evaluate.page import page
     from quantserve.rag.evaluate.questions import load_questions
@@ -102,6 +116,30 @@ def evaluate(
     console.print(f"report: {report / 'report.html'}", markup=False)
     if json_output:
         emit_json({"report": str(report / "report.html"), **found.as_json()})
+
+
+def _measure_pairs(path: Path, config: RagConfig, *, json_output: bool) -> None:
+    """Measure who may confirm a semantic hit, on pairs of a file."""
+    from quantserve.rag.cache import judge_of
+    from quantserve.rag.cache.calibration import calibration_pairs, load_pairs
+    from quantserve.rag.embedding.backend import load_embedder, resolve
+    from quantserve.rag.evaluate.pairs import measure_pairs, table
+    from quantserve.rag.llm import ModelServer
+
+    pairs = load_pairs(path)
+    asks = not config.answer.cache.judge and config.answer.mode != "extract"
+    served = ModelServer(config.answer).describe() if asks else None
+    judge = judge_of(config.answer, served)
+    embedder = load_embedder(resolve(config.embedding))
+    with progress() as bar:
+        task = bar.add_task("judging", total=len(pairs) + len(calibration_pairs()))
+        advance = functools.partial(bar.advance, task)
+        figures = measure_pairs(pairs, embedder, judge, config.answer.cache, advance)
+    console.print(table(figures))
+    if figures.verdict:
+        console.print(figures.verdict, markup=False)
+    if json_output:
+        emit_json(figures.as_json())
 
 
 def _write_limits(entries: tuple[Entry, ...], config: RagConfig, report: Path) -> None:

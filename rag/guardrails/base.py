@@ -13,13 +13,15 @@ class Verdict:
     """What a step says of a text. `text` is what may go on: the same, or with something masked.
 
     `blocked` is why nothing may; `notes` say what was masked. `steps` are the names of the steps that
-    blocked or masked, with their side ("output:rules"); the pipeline fills them in.
+    blocked or masked, with their side ("output:rules"); the pipeline fills them in. `unjudged` is True where
+    a step failed and the guard file lets pass what cannot be judged.
     """
 
     text: str
     blocked: str = ""
     notes: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    unjudged: bool = False
 
     @property
     def acted(self) -> str:

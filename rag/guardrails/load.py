@@ -125,9 +125,20 @@ def load_guardrails(path: Path, server: ModelServer, embedder: Callable[[], Embe
         after=tuple(build(step) for step in told.output),
         window_characters=told.window_characters,
         on_failure=told.on_failure,
-        fingerprint=hashlib.sha256(data).hexdigest()[:16],
+        fingerprint=_fingerprint(data, told, path),
         messages=dict(told.messages.items()),
     )
+
+
+def _fingerprint(data: bytes, told: _GuardFile, path: Path) -> str:
+    """Digest a guard file and the NeMo folders that it names."""
+    digest = hashlib.sha256(data)
+    for step in (*told.input, *told.output):
+        if isinstance(step, _NemoStep):
+            for file in sorted((path.parent / step.folder).rglob("*")):
+                if file.is_file():
+                    digest.update(f"{file}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _rules(step: _RulesStep, name: str, path: Path) -> Rules:

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -117,10 +117,11 @@ class ModelServer:
         cancellation: Cancellation | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        response_format: Mapping[str, Any] | None = None,
     ) -> Generator[str, None, None]:
         """Yield pieces of the answer as they come; `facts` are filled meanwhile.
 
-        `max_tokens` and `temperature` replace the configured ones.
+        `max_tokens` and `temperature` replace the configured ones; `response_format` is OpenAI's.
 
         Closing the iterator, or `cancellation`, cancels upstream: the connection is closed.
 
@@ -139,6 +140,8 @@ class ModelServer:
             "max_tokens": max_tokens or self.config.max_tokens,
             "temperature": self.config.temperature if temperature is None else temperature,
         }
+        if response_format is not None:
+            body["response_format"] = response_format
         future = submit(self._produce(self.client, body, facts, pieces))
         try:
             with cancellation.calling(lambda: pieces.put(Cancelled("the answer is no longer wanted"))):
@@ -147,10 +150,16 @@ class ModelServer:
             future.cancel()
 
     def complete(
-        self, messages: Sequence[Message], max_tokens: int, cancellation: Cancellation | None = None
+        self,
+        messages: Sequence[Message],
+        max_tokens: int,
+        cancellation: Cancellation | None = None,
+        temperature: float | None = None,
+        response_format: Mapping[str, Any] | None = None,
     ) -> str:
         """Return a whole answer; raises as `stream` does."""
-        return "".join(self.stream(messages, StreamFacts(), cancellation, max_tokens))
+        facts = StreamFacts()
+        return "".join(self.stream(messages, facts, cancellation, max_tokens, temperature, response_format))
 
     async def _produce(
         self,

@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 
+def load_cross_encoder(model: str, max_tokens: int | None, option: str) -> CrossEncoder:
+    """Load a directory or hub id; `option` is where the user named it.
+
+    Raises:
+        RerankFailed: it is not there, or is no cross-encoder.
+    """
+    from sentence_transformers import CrossEncoder
+
+    try:
+        loaded: CrossEncoder = CrossEncoder(model, max_length=max_tokens)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise RerankFailed(
+            f"the cross-encoder {model!r} cannot be loaded ({type(error).__name__})",
+            mend=f"Name a sentence-transformers cross-encoder directory: {option}",
+        ) from error
+    return loaded
+
+
 class CrossEncoderReranker:
     """A directory or hub id of a cross-encoder, such as BAAI/bge-reranker-v2-m3 (100 languages)."""
 
@@ -33,16 +51,7 @@ class CrossEncoderReranker:
 
     @functools.cached_property
     def _model(self) -> CrossEncoder:
-        from sentence_transformers import CrossEncoder
-
-        try:
-            model: CrossEncoder = CrossEncoder(self._config.model, max_length=self._config.max_tokens)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise RerankFailed(
-                f"the cross-encoder {self._config.model!r} cannot be loaded ({type(error).__name__})",
-                mend="Name a sentence-transformers cross-encoder directory: --rerank-model",
-            ) from error
-        return model
+        return load_cross_encoder(self._config.model, self._config.max_tokens, "--rerank-model")
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         """Return one score for each text."""

@@ -72,6 +72,7 @@ class AnswerRecord:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: str = ""
+    judged: tuple[str, ...] = ()
     guard: str = ""
     invented_citations: int = 0
     notes: tuple[str, ...] = ()

@@ -64,9 +64,17 @@ class Metrics:
         self._ttft = histogram("rag_time_to_first_token_seconds", "From prompt sent to first text", slow=True)
         self._generation = histogram("rag_generation_seconds", "Generation by the model", slow=True)
         self._extract = histogram("rag_extract_seconds", "Choosing sentences to quote")
-        self._cache_seconds = histogram("rag_cache_seconds", "Looking into the caches")
+        self._cache_seconds = histogram("rag_cache_seconds", "Looking for a cached answer")
+        self._judge_seconds = histogram(
+            "rag_cache_judge_seconds", "Judging close cached questions", slow=True
+        )
         self._answers = counter("rag_answers", "Answers", ("mode", "language"))
         self._cache = counter("rag_cache", "Look-ups by outcome: exact, semantic, or miss", ("outcome",))
+        self._judged = counter(
+            "rag_cache_judged",
+            "Close cached questions by what became of them: confirmed, rejected, …",
+            ("outcome",),
+        )
         self._guard = counter("rag_guard", "Answers a guardrail acted on", ("guard",))
         self._tokens = counter("rag_tokens", "Tokens by the model server's count", ("kind",))
         self._invented = counter("rag_invented_citations", "Citations removed: no such passage")
@@ -111,6 +119,7 @@ class Metrics:
             "generate": self._generation,
             "extract": self._extract,
             "cache": self._cache_seconds,
+            "judge": self._judge_seconds,
         }
         for stage, histogram in one_each.items():
             if stage in seconds:
@@ -119,6 +128,8 @@ class Metrics:
             self._answers.labels(answer.mode, answer.language).inc()
         if "cache" in seconds:
             self._cache.labels(answer.cached or "miss").inc()
+        for outcome in answer.judged:
+            self._judged.labels(outcome).inc()
         if answer.guard:
             self._guard.labels(answer.guard).inc()
         if answer.prompt_tokens is not None:
@@ -161,6 +172,7 @@ def entry_of(exchange: AnswerExchange) -> dict[str, Any]:
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "cached": answer.cached,
+            "judged": list(answer.judged),
             "guard": answer.guard,
             "invented_citations": answer.invented_citations,
             "notes": list(answer.notes),

@@ -79,7 +79,7 @@ class ChatReply:
         record.mode, record.language, record.model = answer.mode, answer.language, answer.model
         record.generation = answered.generation
         record.prompt_tokens, record.completion_tokens = answer.prompt_tokens, answer.completion_tokens
-        record.cached, record.guard = answer.cached, answer.guard
+        record.cached, record.judged, record.guard = answer.cached, answer.judged, answer.guard
         record.invented_citations = answer.invented_citations
         record.notes = answer.notes
         request_id = exchange_of(self.request).id

@@ -132,6 +132,7 @@ def extension_view(
         "generation": answered.generation,
         "withdrawn": answer.withdrawn,
         "cached": answer.cached,
+        "judged": list(answer.judged),
         "guard": answer.guard,
         "condensed_question": answer.condensed_question,
         "attributed": answer.attributed,

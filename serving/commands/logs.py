@@ -20,7 +20,7 @@ def logs(
     follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines from the end.")] = 50,
     of: Annotated[
-        str | None, typer.Option(help="With replicas: replica-1, replica-2, … or router.", show_default=False)
+        str | None, typer.Option(help="With replicas: replica-1, replica-2, …", show_default=False)
     ] = None,
     run_dir: p.RunDirOption = p.RUN.path,
 ) -> None:
@@ -39,12 +39,10 @@ def log_of(run: RunDirectory, part: str | None) -> Path:
     """Return the log of a part, by default of the server or, with replicas, of their supervisor.
 
     Raises:
-        UsageError: the part is neither the router nor a replica.
+        UsageError: the part is no replica.
     """
     if part is None:
         return run.log
-    if part == "router":
-        return run.path / "router.log"
     if re.fullmatch(r"replica-\d{1,4}", part) is None:
-        raise UsageError(f"--of {part!r} is no part", mend="Use replica-1, replica-2, … or router")
+        raise UsageError(f"--of {part!r} is no part", mend="Use replica-1, replica-2, …")
     return RunDirectory(run.path / part).log

@@ -51,7 +51,7 @@ PrivateOption = Annotated[
     bool, typer.Option("--private", help="For the program that starts it: no keys, no audit log; loopback.")
 ]
 ReplicasOption = Annotated[
-    int | None, typer.Option(min=1, help="Servers behind a router. By default as it runs now, else 1.")
+    int | None, typer.Option(min=1, help="Servers behind one port. By default as it runs now, else 1.")
 ]
 PolicyOption = Annotated[str | None, typer.Option(help=f"With replicas: {', '.join(POLICIES)}.")]
 RestartLimitOption = Annotated[

@@ -65,7 +65,7 @@ def describe(state: ServerState) -> dict[str, Any]:
         "engine_pid": state.engine_pid,
         "log": state.log,
         "replicas": state.replicas,
-        "router": state.router,
+        "policy": state.policy,
         "rolling": state.rolling,
         "restarts": state.restarts,
         "last_failure": state.last_failure,
@@ -107,11 +107,10 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _replica_rows(report: dict[str, Any]) -> dict[str, str]:
-    """One line for each replica and one for the router; none for a server alone."""
-    router = report["router"]
-    if router is None:
+    """One line for the supervisor and one for each replica; none for a server alone."""
+    if not report["replicas"]:
         return {}
-    rows = {"processes": f"supervisor {report['pid']}, router {router['pid']} ({router['policy']})"}
+    rows = {"processes": f"supervisor {report['pid']}, which chooses a replica by {report['policy']}"}
     for replica in report["replicas"]:
         bound = f", processors {replica['cpus']}" if replica["cpus"] else f", GPUs {replica['gpus']}"
         rows[f"replica {replica['replica']}"] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from dataclasses import replace
@@ -15,11 +14,15 @@ from quantserve.serving.guard.internal import use_internal_key
 from quantserve.serving.ports import claim_port, url_of
 from quantserve.serving.prepare import request_of
 from quantserve.serving.processes import start_ticks
-from quantserve.serving.replicas.config import POLICIES, RouterOptions, SupervisorOptions
+from quantserve.serving.replicas.config import (
+    POLICIES,
+    PickingOptions,
+    ServeArgv,
+    SupervisorOptions,
+    SupervisorSettings,
+    say,
+)
 from quantserve.serving.replicas.fitting import Fit, fit_replicas
-from quantserve.serving.replicas.replica import ServeArgv
-from quantserve.serving.replicas.say import say
-from quantserve.serving.replicas.settings import Settings
 from quantserve.serving.replicas.supervisor import Supervisor
 from quantserve.serving.state import ServerState
 
@@ -32,10 +35,6 @@ def check_replicas(target: Path, options: ServeOptions, run: RunDirectory) -> Fi
     """
     if options.policy not in POLICIES:
         raise UsageError(f"--policy {options.policy!r} is unknown", mend=f"Known: {', '.join(POLICIES)}")
-    if importlib.util.find_spec("vllm_router") is None:
-        raise UsageError(
-            "vllm-router is not installed", mend="Repair the serving environment: quantserve setup"
-        )
     return fit_replicas(target, options, run)
 
 
@@ -77,15 +76,16 @@ def serve_replicas(
         given_target=str(target.absolute()),
         drain_s=fit.plan.drain_s + SupervisorOptions().stop_margin_s,
         tls_certificate=fit.tls.certfile if fit.tls is not None else None,
+        policy=options.policy,
     )
     for warning in fit.warnings:
         say(f"warning: {warning}")
-    settings = Settings(
+    settings = SupervisorSettings(
         options=options,
         run=run,
         launcher=launcher,
         state_file=state_file,
-        router=replace(RouterOptions(), policy=options.policy),
+        picking=PickingOptions(policy=options.policy),
         times=replace(times or SupervisorOptions(), ready_timeout_s=launcher.ready_timeout_s),
         serve=serve,
     )

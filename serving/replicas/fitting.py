@@ -1,4 +1,7 @@
-"""Whether N replicas fit this machine, said with figures before any starts, and what each is given."""
+"""Whether N replicas fit this machine, said with figures before any starts, and what each is given.
+
+Processors are divided by hardware.facts.Cpu.shared_out, GPUs here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from quantserve.core.errors import UsageError
 from quantserve.core.sizes import binary_size
 from quantserve.serving.command import Plan, PlanInputs, make_plan, parse_flags
 from quantserve.serving.config import LOOPBACK, RunDirectory, ServeOptions
-from quantserve.serving.errors import NotEnoughMemory
+from quantserve.serving.errors import HardwareError, NotEnoughMemory
 from quantserve.serving.forking import BINDING
 from quantserve.serving.guard.plan import require_keys
 from quantserve.serving.hardware import Hardware
@@ -19,7 +22,6 @@ from quantserve.serving.hardware.system import read_memory
 from quantserve.serving.memory import FIXED_BYTES
 from quantserve.serving.prepare import plan_inputs, resolved_target
 from quantserve.serving.profiles import Profile
-from quantserve.serving.replicas.shares import Lane, gpu_lanes, visible_gpus
 from quantserve.serving.target import Target
 from quantserve.serving.tls import REFRESH, Tls, without_tls
 from quantserve.serving.waiting import VARIABLE as WAIT_VARIABLE
@@ -29,6 +31,40 @@ _DEVICES = ("--tensor-parallel-size", "--pipeline-parallel-size")
 _KV = "--kv-cache-memory-bytes"
 _WAIT_S = "0.0002"
 """Sleep of a waiting process between two looks: a hundredth of a step, and a hundredth of a processor."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one replica computes on: processors on a CPU, devices by CUDA's names on GPUs."""
+
+    cpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+
+
+def gpu_lanes(visible: tuple[str, ...], each: int, replicas: int) -> tuple[Lane, ...]:
+    """Cut the GPUs into pieces of `each`; pieces beyond `replicas` are spare and used while one is replaced.
+
+    Raises:
+        HardwareError: there are too few.
+    """
+    if replicas * each > len(visible):
+        raise HardwareError(
+            f"{replicas} replicas of {each} {'GPU' if each == 1 else 'GPUs'} each need {replicas * each}, "
+            f"{len(visible)} are here",
+            mend=f"Use --replicas {len(visible) // each}" if len(visible) > each else "Use no --replicas",
+        )
+    return tuple(
+        Lane(gpus=visible[start : start + each]) for start in range(0, len(visible) - each + 1, each)
+    )
+
+
+def visible_gpus(count: int, variable: str | None) -> tuple[str, ...]:
+    """Name the GPUs: what CUDA_VISIBLE_DEVICES lists, else 0, 1, ….
+
+    `count` is how many torch sees, which decides where the variable lists more.
+    """
+    listed = tuple(word.strip() for word in variable.split(",") if word.strip()) if variable else ()
+    return listed[:count] if len(listed) >= count > 0 else tuple(str(k) for k in range(count))
 
 
 @dataclass(frozen=True)

@@ -1,261 +1,220 @@
-"""The public port: lets the allow-list through, has the router pick a replica, and hands the answer on.
+"""The app of the public port: lets the allow-list through, picks a replica, and hands its answer on.
 
-The guard in each replica decides who may ask what; the front looks at the path only, so that nothing of the
-router can be reached from outside. A request whose replica was on its way out is sent to another, as long
-as no byte of an answer has come; one that finds no replica waits a while before it gets 503.
+The guard in each replica decides who may ask what; the front looks at the path only. A request whose replica
+was on its way out is sent to another, as long as no byte of an answer has come; one that finds no replica
+waits a while before it gets 503.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import json
-import re
 import time
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
+from functools import lru_cache
 
-import aiohttp
-from aiohttp import web
-from multidict import CIMultiDict
+import httpx
 from prometheus_client import generate_latest
-from yarl import URL
 
 from quantserve.core.http.origin import WHY, foreign
 from quantserve.core.http.refusal import Refusal, bad_value
 from quantserve.serving.guard.internal import FRONT_HEADER, front_headers
-from quantserve.serving.guard.paths import Endpoint, PathTable
+from quantserve.serving.guard.paths import PathTable
+from quantserve.serving.guard.request.limits import MIB
+from quantserve.serving.guard.settings import GuardSettings
 from quantserve.serving.replicas import metrics
-from quantserve.serving.replicas.affinity import beginning_of, parse, session_of
-from quantserve.serving.replicas.bodies import Held
-from quantserve.serving.replicas.config import STICKY, FrontOptions
-from quantserve.serving.replicas.picking import Picker
-from quantserve.serving.replicas.public_port import refused
+from quantserve.serving.replicas.client_connection import ClientConnection
+from quantserve.serving.replicas.client_request import ClientRequest
+from quantserve.serving.replicas.config import FrontOptions, PickingOptions
+from quantserve.serving.replicas.picking import Picker, affinity_of
+from quantserve.serving.replicas.upstream import ReplicaClient
 from quantserve.serving.supervise.restarts import pause_s
 
-_HOP_BY_HOP = frozenset(
+_NOT_PASSED = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+        *(b"host", b"content-length", b"expect", b"forwarded", b"x-real-ip"),
+        *(b"x-forwarded-for", b"x-forwarded-proto", FRONT_HEADER.lower().encode()),
     }
 )
-_OURS = frozenset(
-    {
-        "host",
-        "content-length",
-        "expect",
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-real-ip",
-        FRONT_HEADER.lower(),
-    }
-)
-"""Request headers that are ours to set: the client's address, and that we say so."""
-_AWAY = frozenset((502, 503))
-"""Statuses of a replica that stops, or whose engine is being replaced."""
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""Request headers of one hop, and those that are ours to set: the client's address, and that we say so."""
+_MOST_JSON_BYTES = 32 * MIB
+"""The most the guard's plan ever allows by itself."""
+_foreign = lru_cache(maxsize=256)(foreign)
 
 
 class Front:
-    """The handler of every request, and what it knows of the parts behind it."""
+    """The handler of every request, and the replicas behind it."""
 
     def __init__(
-        self, options: FrontOptions, policy: str, paths: PathTable, origins: Collection[str] | None = None
+        self, options: FrontOptions, picking: PickingOptions, guard: GuardSettings, *, keys: bool
     ) -> None:
-        """Must be made inside the event loop.
-
-        `origins` are the further origins whose pages may ask a server without keys; None where keys are
-        asked for, since another site's page has none.
-        """
-        self._origins = origins
+        """`guard` is what the user told the replicas' guards; `keys` says whether they ask for keys."""
         self._options = options
-        self._policy = policy
-        self._paths = paths
-        self.replicas: dict[str, str] = {}
-        """Root addresses of the replicas that get requests, by name."""
-        self.running: Counter[str] = Counter()
-        """Answers on their way, by replica."""
+        self._guard = guard
+        self._keys = keys
+        self._paths = PathTable(guard.extra_paths)
+        self._clients: dict[str, ReplicaClient] = {}
+        self._shown = "".join(f"{name}: {value}\r\n" for name, value in front_headers(None).items()).encode()
+        self.picker = Picker(picking)
         self.draining = False
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
-        self._held = Held(options.most_held_bytes)
-        self.picker = Picker(self.session, options.pick_timeout_s)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
-        try:
-            if self.draining:
-                return self._away("the server is stopping", close=True)
-            self._require_own(request)
-            endpoint = self._paths.find(request.method, request.path)
-            if endpoint.name == "health":
-                return web.Response() if self.replicas else self._away("no replica is ready")
-            if endpoint.name == "metrics":
-                return await self._metrics(request)
-            with self._held.body() as body:
-                return await self._forward(request, endpoint, await body.read(request, endpoint))
-        except Refusal as refusal:
-            return refused(refusal)
+    def add(self, name: str, url: str) -> None:
+        """Send this replica requests."""
+        self._clients[name] = ReplicaClient(url, self._options.connect_timeout_s)
+        self.picker.add(name)
+        metrics.REPLICAS.set(len(self._clients))
 
-    def _require_own(self, request: web.BaseRequest) -> None:
+    def remove(self, name: str) -> None:
+        """Send it no more; what runs there goes on."""
+        self.picker.remove(name)
+        if (client := self._clients.pop(name, None)) is not None:
+            client.close()
+        metrics.REPLICAS.set(len(self._clients))
+
+    def admit(self, request: ClientRequest) -> None:
+        """Look at a request's head, and say how long its body may be.
+
+        The guard's tighter bounds follow in the replica. Ours keep a crowd without keys, which the guard
+        would refuse before it reads a body, from filling the front's memory.
+
+        Raises:
+            Refusal: it may not come in.
+        """
+        if self.draining:
+            raise self._away("the server is stopping", close=True)
+        if not self._keys:
+            self._require_own(request.headers)
+        endpoint = self._paths.find(request.method, request.path)
+        request.endpoint, limits = endpoint.name, self._guard.limits
+        if endpoint.body == "json":
+            request.most_body_bytes = max(_MOST_JSON_BYTES, limits.max_body_bytes)
+        elif endpoint.body == "upload":
+            request.most_body_bytes = limits.max_upload_bytes
+
+    async def answer(self, request: ClientRequest, client: ClientConnection) -> None:
+        """Answer a whole request.
+
+        Raises:
+            Refusal: 400 what cannot be sent on, 503 no replica takes it.
+            AnswerCut: one ended amid its answer.
+        """
+        if request.endpoint == "health":
+            if not self._clients:
+                raise self._away("no replica is ready")
+            client.write_answer(200, [], b"")
+        elif request.endpoint == "metrics":
+            await self._metrics(request, client)
+        else:
+            await self._forward(request, client)
+
+    def _require_own(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse other sites' pages where no key keeps them out; the guards do not see the address asked.
 
         Raises:
             Refusal: 403.
         """
-        if self._origins is None:
-            return
-        why = foreign(request.headers.get("Host", ""), request.headers.get("Origin"), self._origins)
+        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
+        page = origin.decode("latin-1") if origin is not None else None
+        why = _foreign(host, page, self._guard.allowed_origins)
         if why is not None:
             raise Refusal(403, why, WHY[why], close=True)
 
-    async def close(self) -> None:
-        """Close the connections to the parts behind."""
-        await self.session.close()
+    def _caller(self, headers: Mapping[bytes, bytes]) -> bytes | None:
+        """Return what tells callers apart whose cached beginnings the guard keeps apart."""
+        if not self._keys or self._guard.share_prefix_cache:
+            return None
+        return headers.get(b"authorization", headers.get(b"x-api-key"))
 
-    async def _forward(self, request: web.BaseRequest, endpoint: Endpoint, body: bytes) -> web.StreamResponse:
-        """Try the replicas the router picks until one answers, or patience ends."""
-        asked = parse(body) if endpoint.body == "json" else None
-        beginning = beginning_of(asked) if self._policy == "cache_aware" else ""
-        session = session_of(asked) if self._policy in STICKY else None
-        model = asked.get("model") if isinstance(asked, dict) else None
-        headers = _passed(request)
-        end = time.monotonic() + self._options.patience_s
+    async def _forward(self, request: ClientRequest, client: ClientConnection) -> None:
+        """Try the replicas the picker chooses until one answers, or patience ends.
+
+        Raises:
+            Refusal: 503, none could take the request.
+            AnswerCut: one ended amid its answer.
+        """
+        picker, options = self.picker, self._options
+        affinity = affinity_of(picker.options, request.headers, request.body, self._caller(request.headers))
+        passed = self._passed(request, client.address)
+        end = time.monotonic() + options.patience_s
         for attempt in itertools.count():
-            picks = self.picker.pick(model if isinstance(model, str) else "", beginning, session)
-            async with contextlib.aclosing(picks):
-                async for offer in picks:
-                    self.running[offer.replica] += 1
-                    try:
-                        upstream = await self._ask(request, offer.replica, headers, body)
-                        if upstream is None:
-                            offer.settle(503)
-                            continue
-                        with contextlib.closing(upstream):
-                            response, whole = await _answer(request, upstream)
-                            offer.settle(200 if whole and upstream.status < 500 else 500)
-                            return response
-                    finally:
-                        self.running[offer.replica] -= 1
-            pause = pause_s(attempt, self._options.first_pause_s, self._options.most_pause_s)
+            tried: set[str] = set()
+            while (name := picker.choose(affinity, time.monotonic(), tried)) is not None:
+                if attempt or tried:
+                    metrics.RESENT.inc()
+                tried.add(name)
+                if await self._answered(name, passed, request, client):
+                    return
+                picker.failed(name, time.monotonic())
+            pause = pause_s(attempt, options.first_pause_s, options.most_pause_s)
             if self.draining or time.monotonic() + pause > end:
                 break
-            metrics.RESENT.inc()
             await asyncio.sleep(pause)
         metrics.GIVEN_UP.inc()
-        return self._away("no replica could take the request")
+        raise self._away("no replica could take the request")
 
-    async def _ask(
-        self, request: web.BaseRequest, replica: str, headers: CIMultiDict[str], body: bytes
-    ) -> aiohttp.ClientResponse | None:
-        """Return a replica's answer, None when it is away or on its way out."""
-        root = self.replicas.get(replica)
-        if root is None:
-            return None
-        query = request.rel_url.raw_query_string
+    async def _answered(
+        self, name: str, passed: bytes, request: ClientRequest, client: ClientConnection
+    ) -> bool:
+        """Ask one replica; False when it is away or on its way out.
+
+        Raises:
+            AnswerCut: it ended amid its answer.
+        """
+        self.picker.running[name] += 1
         try:
-            upstream = await self.session.request(
-                request.method,
-                URL(f"{root}{request.rel_url.raw_path}" + (f"?{query}" if query else ""), encoded=True),
-                headers=headers,
-                data=body or None,
-                allow_redirects=False,
-                skip_auto_headers=_AUTOMATIC,
-            )
-        except aiohttp.ClientConnectionError:  # nothing of an answer has come: another may be asked
-            return None
-        if upstream.status in _AWAY:
-            upstream.close()
-            return None
-        return upstream
+            answered = await self._clients[name].exchange(passed, client, head_only=request.method == "HEAD")
+        finally:
+            self.picker.running[name] -= 1
+        if answered:
+            client.end()
+        return answered
 
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+    async def _metrics(self, request: ClientRequest, client: ClientConnection) -> None:
         """All replicas' metrics and ours; each replica's guard decides by the caller's key."""
-        headers = _passed(request)
+        passed = [pair for pair in request.raw_headers if pair[0] not in _NOT_PASSED]
+        shown = front_headers(client.address)
 
-        async def read(name: str, root: str) -> tuple[str, int, str]:
+        async def read(http: httpx.AsyncClient, name: str, url: str) -> tuple[str, int, bytes]:
             try:
-                async with self.session.get(f"{root}/metrics", headers=headers) as response:
-                    return name, response.status, await response.text()
-            except aiohttp.ClientError:  # it is being replaced: its figures are missing, the others are not
-                return name, 0, ""
+                answer = await http.get(f"{url}/metrics", headers=httpx.Headers(passed))
+            except httpx.HTTPError:  # it is being replaced: its figures are missing, the others are not
+                return name, 0, b""
+            return name, answer.status_code, answer.content
 
-        found = await asyncio.gather(*(read(name, root) for name, root in self.replicas.items()))
+        async with httpx.AsyncClient(trust_env=False, headers=shown) as http:
+            replicas = self._clients.items()
+            found = await asyncio.gather(*(read(http, name, replica.url) for name, replica in replicas))
         for _, status, text in found:
             if status in (401, 403):
-                return web.Response(status=status, text=text, content_type="application/json")
-        merged = metrics.merge({name: text for name, status, text in found if status == 200})
-        ours = generate_latest(metrics.REGISTRY).decode()
-        return web.Response(text=merged + ours, headers={"Content-Type": "text/plain; version=0.0.4"})
+                client.write_answer(status, [(b"content-type", b"application/json")], text)
+                return
+        merged = metrics.merge({name: text.decode() for name, status, text in found if status == 200})
+        kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+        client.write_answer(200, [kind], merged.encode() + generate_latest(metrics.REGISTRY))
 
-    def _away(self, message: str, *, close: bool = False) -> web.Response:
-        headers = {"Retry-After": str(self._options.retry_after_s)}
-        if close:
-            headers["Connection"] = "close"
-        return _error(503, message, "service_unavailable", headers)
+    def _passed(self, request: ClientRequest, client: str | None) -> bytes:
+        """Return the request as it goes on: with the client's own headers and its address, for the audit log.
 
-
-def _passed(request: web.BaseRequest) -> CIMultiDict[str]:
-    """Return the headers that go on: the client's own and its address, which the guard's audit log shows.
-
-    Raises:
-        Refusal: 400, one is not text; to send it on with bytes left out would be to send another.
-    """
-    passed: CIMultiDict[str] = CIMultiDict()
-    for name, value in request.headers.items():
-        if name.lower() not in _HOP_BY_HOP and name.lower() not in _OURS:
-            if _LONE_SURROGATE.search(value):  # how aiohttp reads bytes that are not UTF-8
-                raise bad_value(f"the header {name[:64]} is not valid UTF-8")
-            passed.add(name, value)
-    passed.update(front_headers(request.remote))
-    return passed
-
-
-async def _answer(
-    request: web.BaseRequest, upstream: aiohttp.ClientResponse
-) -> tuple[web.StreamResponse, bool]:
-    """Hand an answer on, piece by piece as it comes; say whether it came to its end."""
-    response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-    for name, value in upstream.headers.items():
-        if name.lower() not in _HOP_BY_HOP:
-            response.headers.add(name, value)
-    await response.prepare(request)
-    pieces = upstream.content.iter_any()
-    while True:
+        Raises:
+            Refusal: 400, a header is not text; to send it on with bytes left out would be to send another.
+        """
+        lines = [b"%b %b HTTP/1.1\r\nhost: replica\r\n" % (request.method.encode(), request.target)]
+        lines += [b"%b: %b\r\n" % pair for pair in request.raw_headers if pair[0] not in _NOT_PASSED]
+        lines.append(self._shown)
+        if client is not None:
+            lines.append(b"x-forwarded-for: %b\r\n" % client.encode())
+        if request.body or request.method == "POST":
+            lines.append(b"content-length: %d\r\n" % len(request.body))
+        head = b"".join(lines)
         try:
-            piece = await anext(pieces, None)
-        except aiohttp.ClientError:
-            # The replica died. To close without the last chunk is HTTP's way to say so.
-            if request.transport is not None:
-                request.transport.close()
-            return response, False
-        if piece is None:
-            break
-        await response.write(piece)
-    await response.write_eof()
-    return response, True
+            head.decode()
+        except UnicodeDecodeError as error:
+            raise bad_value("a header is not valid UTF-8") from error
+        return b"%b\r\n%b" % (head, request.body)
 
-
-def _error(status: int, message: str, kind: str, headers: dict[str, str]) -> web.Response:
-    """OpenAI's error object."""
-    error = {"message": message, "type": kind, "param": None, "code": kind}
-    return web.Response(
-        status=status,
-        body=json.dumps({"error": error}, ensure_ascii=False).encode(),
-        content_type="application/json",
-        headers=headers,
-    )
+    def _away(self, message: str, *, close: bool = False) -> Refusal:
+        return Refusal(
+            503, "service_unavailable", message, retry_after_s=self._options.retry_after_s, close=close
+        )

@@ -13,7 +13,7 @@ RESTARTS = Counter(
 )
 RESENT = Counter(
     "quantserve_front_resent",
-    "Requests sent again because a replica or the router was away, before any byte of an answer",
+    "Requests sent again because a replica was away, before any byte of an answer",
     registry=REGISTRY,
 )
 GIVEN_UP = Counter(

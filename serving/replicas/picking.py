@@ -1,160 +1,196 @@
-"""Have vllm-router choose a replica for a request without handing it the request.
+"""Which replica a request goes to: a choice in memory, from what the front itself has seen. Pure.
 
-The router reads bodies into its own types and writes them anew, loses fields on the way, takes no uploads,
-drops headers on paths it does not know, and lets a broken stream break. So it gets a ticket instead:
+least_running   the one with the fewest requests on their way
+cache_aware     the one that was sent the longest equal beginning, unless it is much busier than another
+sticky          the one that the session was sent to before
 
-    front ── ticket ──► router ── ticket ──► window of the replica it chose (in this process)
-    front ══ the request itself ══════════► that replica
-
-The window keeps the ticket until the request is over. So the router counts running requests rightly, and
-when the replica could not be reached the window says 503: the router's circuit breaker learns of it, and its
-retry brings the ticket to another window. `Picker.pick` yields these offers one by one.
+What all of them share: equal replicas take turns, so that one user alone fills every cache and not the first
+one's (sglang#32983); and a replica that was away rests, since one that fails at once always looks idle.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import socket
-from collections.abc import AsyncGenerator
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
 
-import aiohttp
-from aiohttp import web
+import orjson
 
-from quantserve.serving.config import LOOPBACK
-from quantserve.serving.ports import url_of
-from quantserve.serving.replicas.affinity import tokens_of
+from quantserve.serving.replicas.config import CACHE_AWARE, STICKY, PickingOptions
 
-_TICKET = "X-Request-ID"
-_SESSION = "X-Session-ID"
-_HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=5)
-
-
-@dataclass
-class Offer:
-    """One replica, offered for one ticket. `verdict` is the status the router is told at the end."""
-
-    replica: str
-    verdict: asyncio.Future[int]
-
-    def settle(self, status: int) -> None:
-        """Tell the router; the first word counts."""
-        if not self.verdict.done():
-            self.verdict.set_result(status)
+SESSION_HEADER = b"x-session-id"
+_SESSION_FIELDS = ("prompt_cache_key", "user")
+"""What OpenAI's API has for it; the newer one first."""
+_PROMPT_FIELDS = ("tools", "system", "instructions", "messages", "prompt", "input")
+"""In the order in which a template writes them."""
 
 
-@dataclass
-class Window:
-    """Where the router believes a replica to be."""
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """What of a request the choice depends on."""
 
-    replica: str
-    root: str
-    """The replica's own address."""
-    url: str = ""
-    runner: web.AppRunner | None = None
-
-    async def close(self) -> None:
-        """Stop listening; what is held is let go."""
-        if self.runner is not None:
-            await self.runner.cleanup()
+    blocks: tuple[int, ...] = ()
+    """One number for each whole block of the prompt, which stands for all of the prompt up to its end."""
+    session: int | None = None
+    """Stands for the session's name."""
 
 
-@dataclass
+def affinity_of(
+    options: PickingOptions, headers: Mapping[bytes, bytes], body: bytes, caller: Hashable = None
+) -> Affinity:
+    """Read as much of a request as the policy asks for.
+
+    `caller` tells apart those whose caches the engine keeps apart; so do the model and a `cache_salt`.
+    """
+    if options.policy == STICKY:
+        fields = {} if SESSION_HEADER in headers else _fields(body, options.most_read_bytes)
+        names = (headers.get(SESSION_HEADER), *(fields.get(name) for name in _SESSION_FIELDS))
+        session = next((name for name in names if name and isinstance(name, bytes | str)), None)
+        return Affinity(session=hash((caller, session)) if session is not None else None)
+    if options.policy == CACHE_AWARE:
+        fields = _fields(body, options.most_read_bytes)
+        prompt = prompt_of(fields, options.block_bytes * options.most_blocks)
+        seed = (caller, str(fields.get("model")), str(fields.get("cache_salt")))
+        return Affinity(blocks=blocks_of(prompt, options.block_bytes, seed))
+    return Affinity()
+
+
+def prompt_of(fields: Mapping[str, Any], most_bytes: int) -> bytes:
+    """Return the first bytes of what the model reads, b"" where there is no prompt."""
+    found = b""
+    for name in _PROMPT_FIELDS:
+        value = fields.get(name)
+        parts = value if name == "messages" and isinstance(value, list) else [value]
+        for part in parts:
+            if part and len(found) < most_bytes:
+                found += _written(part)
+    return found[:most_bytes]
+
+
+def blocks_of(prompt: bytes, block_bytes: int, seed: Hashable) -> tuple[int, ...]:
+    """Return a chain of hashes, one for each whole block: equal beginnings have equal first numbers.
+
+    Python's hash of bytes is keyed anew in each process, so nobody outside can make two prompts collide.
+    """
+    link = hash(seed)
+    ends = range(block_bytes, len(prompt) + 1, block_bytes)
+    return tuple([link := hash((link, prompt[end - block_bytes : end])) for end in ends])
+
+
+def _fields(body: bytes, most_bytes: int) -> dict[str, Any]:
+    """The body's JSON object; empty for what is none, which the guard will say, or is too long."""
+    if len(body) > most_bytes:
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # nested deeper than it writes, though it reads it: no prompt looks so
+        return b""
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """What is known of one replica that gets requests."""
+
+    name: str
+    rests_until: float = 0.0
+    chosen: int = 0
+    """The turn in which it was chosen last."""
+    blocks: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    """Blocks it was sent, the least recent first. A prompt's first block is its most recent, so that what is
+    forgotten first is the end of a prompt, as in the engine."""
+
+    def matched(self, blocks: tuple[int, ...]) -> int:
+        """Return how many blocks from the beginning it was sent before."""
+        for before, block in enumerate(blocks):
+            if block not in self.blocks:
+                return before
+        return len(blocks)
+
+    def remember(self, blocks: tuple[int, ...], most: int) -> None:
+        """Note that it gets these."""
+        for block in reversed(blocks):
+            self.blocks[block] = None
+            self.blocks.move_to_end(block)
+        while len(self.blocks) > most:
+            self.blocks.popitem(last=False)
+
+
 class Picker:
-    """Tickets on their way, and the windows they come back by."""
+    """Chooses, and remembers what it chose. Times are of any clock that only advances, in seconds."""
 
-    session: aiohttp.ClientSession
-    timeout_s: float
-    """Time the router has for a choice."""
-    router_url: str = ""
-    """Empty while no router answers."""
-    _offers: dict[str, asyncio.Queue[Offer | None]] = field(default_factory=dict)
+    def __init__(self, options: PickingOptions) -> None:
+        """Nothing is known of any replica."""
+        self.options = options
+        self.running: Counter[str] = Counter()
+        """Requests on their way, by replica; the front counts."""
+        self._candidates: dict[str, _Candidate] = {}
+        self._sessions: OrderedDict[int, str] = OrderedDict()
+        self._turns = count(1)
 
-    async def open_window(self, replica: str, root: str) -> Window:
-        """Listen on a spare port of loopback in the place of a replica."""
-        window = Window(replica, root)
+    def add(self, name: str) -> None:
+        """Choose this one from now on; nothing is in its cache."""
+        self._candidates[name] = _Candidate(name)
 
-        async def handle(request: web.Request) -> web.Response:
-            return await self._handle(window, request)
+    def remove(self, name: str) -> None:
+        """Choose it no more."""
+        self._candidates.pop(name, None)
 
-        app = web.Application(client_max_size=1 << 20)
-        app.router.add_route("*", "/{path:.*}", handle)
-        window.runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-        await window.runner.setup()
-        listener = socket.create_server((LOOPBACK, 0), backlog=1024)
-        window.url = url_of(LOOPBACK, listener.getsockname()[1])
-        await web.SockSite(window.runner, listener).start()
-        return window
+    def failed(self, name: str, now: float) -> None:
+        """Note that it was away: it rests a moment, and what it had cached is gone."""
+        candidate = self._candidates.get(name)
+        if candidate is not None:
+            candidate.rests_until = now + self.options.rest_s
+            candidate.blocks.clear()
 
-    async def pick(self, model: str, beginning: str, session: str | None) -> AsyncGenerator[Offer, None]:
-        """Yield the router's choices for one request, until it has none or the caller has what it needs.
-
-        An offer must be settled before the next one can come.
-        """
-        ticket = secrets.token_hex(16)
-        queue: asyncio.Queue[Offer | None] = asyncio.Queue()
-        self._offers[ticket] = queue
-        asking = asyncio.create_task(self._ask(ticket, model, beginning, session, queue))
-        try:
-            while (offer := await self._next(queue)) is not None:
-                try:
-                    yield offer
-                finally:
-                    offer.settle(200)
-        finally:
-            del self._offers[ticket]
-            while not queue.empty():  # the router lost a window amid an answer and took the ticket to another
-                if (left := queue.get_nowait()) is not None:
-                    left.settle(200)
-            asking.add_done_callback(_forget)
-
-    async def _next(self, queue: asyncio.Queue[Offer | None]) -> Offer | None:
-        try:
-            return await asyncio.wait_for(queue.get(), self.timeout_s)
-        except TimeoutError:  # a router that hangs is replaced by the supervisor
+    def choose(self, affinity: Affinity, now: float, without: Collection[str] = ()) -> str | None:
+        """Return the replica for a request, None where there is none but those it was not for."""
+        left = [each for name, each in self._candidates.items() if name not in without]
+        awake = [each for each in left if each.rests_until <= now] or left
+        if not awake:
             return None
+        if affinity.session is not None:
+            chosen = self._by_session(affinity.session, awake)
+        elif affinity.blocks:
+            chosen = self._by_prompt(affinity.blocks, awake)
+        else:
+            chosen = min(awake, key=self._load)
+        chosen.chosen = next(self._turns)
+        return chosen.name
 
-    async def _ask(
-        self, ticket: str, model: str, beginning: str, session: str | None, queue: asyncio.Queue[Offer | None]
-    ) -> None:
-        headers = {_TICKET: ticket} | ({_SESSION: session} if session is not None else {})
-        body = {"model": model, "prompt": beginning or " ", "max_tokens": 1}
-        try:
-            if self.router_url:
-                async with self.session.post(
-                    f"{self.router_url}/v1/completions", json=body, headers=headers
-                ) as response:
-                    await response.read()
-        except aiohttp.ClientError:
-            pass  # the router died: the front asks again, and an answer that has begun goes on without it
-        finally:
-            queue.put_nowait(None)
+    def _load(self, candidate: _Candidate) -> tuple[int, int]:
+        return self.running[candidate.name], candidate.chosen
 
-    async def _handle(self, window: Window, request: web.Request) -> web.Response:
-        if request.path == "/health":
-            return await self._health(window)
-        if request.path == "/tokenize":
-            # cache_aware asks every replica; the numbers need only begin alike where prompts begin alike.
-            asked = await request.json()
-            tokens = tokens_of(str(asked.get("prompt", "")))
-            return web.json_response({"count": len(tokens), "max_model_len": 1 << 30, "tokens": tokens})
-        queue = self._offers.get(request.headers.get(_TICKET, ""))
-        if queue is None or request.path != "/v1/completions":
-            return web.json_response({"error": {"message": "no such ticket"}}, status=404)
-        offer = Offer(window.replica, asyncio.get_running_loop().create_future())
-        queue.put_nowait(offer)
-        return web.json_response({}, status=await offer.verdict)
+    def _by_session(self, session: int, awake: list[_Candidate]) -> _Candidate:
+        before = self._sessions.get(session)
+        chosen = next((each for each in awake if each.name == before), None) or min(awake, key=self._load)
+        self._sessions[session] = chosen.name
+        self._sessions.move_to_end(session)
+        if len(self._sessions) > self.options.most_sessions:
+            self._sessions.popitem(last=False)
+        return chosen
 
-    async def _health(self, window: Window) -> web.Response:
-        try:
-            async with self.session.get(f"{window.root}/health", timeout=_HEALTH_TIMEOUT) as response:
-                return web.Response(status=response.status)
-        except (aiohttp.ClientError, TimeoutError):
-            return web.Response(status=503)
-
-
-def _forget(task: asyncio.Task[None]) -> None:
-    """Take an asking's result, so that one cancelled at the end is not complained of."""
-    if not task.cancelled():
-        task.exception()
+    def _by_prompt(self, blocks: tuple[int, ...], awake: list[_Candidate]) -> _Candidate:
+        """Look for the prompt among those that are not much busier than the idlest."""
+        options, running = self.options, self.running
+        chosen = idlest = min(awake, key=self._load)
+        least = running[idlest.name]
+        most = max(least + options.imbalance, least * options.imbalance_ratio)
+        longest = 0
+        for each in awake:
+            matched = each.matched(blocks) if running[each.name] <= most else 0
+            if matched > longest or (matched == longest > 0 and self._load(each) < self._load(chosen)):
+                chosen, longest = each, matched
+        if longest < options.match * len(blocks):
+            chosen = idlest
+        chosen.remember(blocks, options.most_blocks_kept)
+        return chosen

@@ -1,97 +1,63 @@
-"""The public port's HTTP: what arrives goes on as it came, and what is no HTTP gets OpenAI's 4xx, never 500.
+"""The public port: its listener, the connections taken, and their clock.
 
-Bodies are not decompressed here: their encoding is between the client and the guard, which bounds it.
+port = PublicPort(app, limits, most_held_bytes)
+await port.open(host, 8000, tls)  …  await port.close(drain_s)
 """
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+import time
 
-from aiohttp import http_exceptions, web
-from aiohttp.http import RawRequestMessage
-
-from quantserve.core.http.refusal import Refusal
 from quantserve.serving.ports import BACKLOG, listen_on
+from quantserve.serving.replicas.client_connection import ClientConnection, PortState
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-_UNREADABLE = (http_exceptions.HttpProcessingError, web.RequestPayloadError)
-
-
-def refused(refusal: Refusal) -> web.Response:
-    """Return a refusal as aiohttp sends it."""
-    headers = {name.decode(): value.decode() for name, value in refusal.headers()}
-    response = web.Response(status=refusal.status, body=refusal.body(), headers=headers)
-    if refusal.close:
-        response.force_close()
-    return response
+_ARRIVING_S = 0.1
+"""Requests on their way when the port closes get so long to be here."""
+_SWEEP_S = 0.25
+_POLL_S = 0.02
 
 
-def unreadable(error: BaseException) -> Refusal:
-    """Return the refusal of a request that broke HTTP's own rules; nothing of what it held is repeated."""
-    if isinstance(error, http_exceptions.LineTooLong):
-        message = "a line of the request or of its headers is too long"
-        return Refusal(431, "headers_too_large", message, close=True)
-    return Refusal(400, "malformed_request", "the request is not valid HTTP", close=True)
+class PublicPort(PortState):
+    """Takes requests from `open` to `close`."""
 
+    number = 0
+    """The port listened on."""
 
-class _Connection(web.RequestHandler):
-    """One client's connection."""
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen; port 0 picks a spare one.
 
-    def data_received(self, data: bytes) -> None:
-        """Tell a handler at once that the body it reads cannot come to its end.
-
-        aiohttp 3.14 queues the error behind the request whose body broke, which waits for the rest till its
-        time is over.
+        Raises:
+            PortTaken: something listens there, or the address is not this machine's.
         """
-        super().data_received(data)
-        if not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
-            return
-        broken = web.RequestPayloadError("no more of the body can be read")
-        waiting = [payload for _, payload in self._messages]
-        if self._current_request is not None:
-            waiting.append(self._current_request.content)
-        for payload in waiting:
-            if not payload.is_eof():
-                payload.set_exception(broken)
-                payload.feed_eof()
+        listener = listen_on(host, port)
+        self.number = listener.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self), sock=listener, ssl=tls, backlog=BACKLOG
+        )
+        self._sweeping = asyncio.create_task(self._sweep())
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what could not be read, or what our own handler failed at; the connection ends."""
-        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
-            raise ConnectionError("the client is gone, or its answer has begun: no error can be said")
-        if isinstance(exc, _UNREADABLE):
-            return refused(unreadable(exc))
-        self.logger.error("a request failed", exc_info=exc)
-        return refused(Refusal(500, "internal_error", "the server failed at this request", close=True))
+    async def _sweep(self) -> None:
+        """Look for connections whose time is over: one clock for all costs a request nothing."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = time.monotonic()
+            for connection in list(self.connections):
+                if connection.deadline is not None and connection.deadline <= now:
+                    connection.late()
 
-
-class _Server(web.Server):
-    """Makes our connections instead of aiohttp's."""
-
-    def __call__(self) -> web.RequestHandler:
-        """Return the protocol of a new connection."""
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-async def listen(
-    handler: Handler, host: str, port: int, drain_s: float, tls: ssl.SSLContext | None = None
-) -> web.ServerRunner:
-    """Take requests on the public port; `cleanup` of what is returned lets running ones finish.
-
-    Raises:
-        PortTaken: something listens there, or the address is not this machine's.
-    """
-    server = _Server(handler, handler_cancellation=True, access_log=None, auto_decompress=False)
-    runner = web.ServerRunner(server, shutdown_timeout=drain_s)
-    await runner.setup()
-    listener: socket.socket = listen_on(host, port)
-    await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-    return runner
+    async def close(self, drain_s: float) -> None:
+        """Take no new connections, let what runs finish for `drain_s`, end."""
+        self._server.close()
+        await asyncio.sleep(_ARRIVING_S)
+        self.closing = True
+        for connection in list(self.connections):
+            connection.close(at_once=False)
+        end = time.monotonic() + drain_s
+        while self.connections and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
+        for connection in list(self.connections):
+            connection.close(at_once=True)
+        self._sweeping.cancel()

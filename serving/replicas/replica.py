@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,10 @@ from quantserve.serving.guard.settings import read_user_settings
 from quantserve.serving.hardware.system import format_id_list
 from quantserve.serving.ports import claim_port, url_of
 from quantserve.serving.processes import signal_group
-from quantserve.serving.replicas.fitting import Fit, lane_profile
-from quantserve.serving.replicas.picking import Window
-from quantserve.serving.replicas.shares import Lane
+from quantserve.serving.replicas.config import ServeArgv
+from quantserve.serving.replicas.fitting import Fit, Lane, lane_profile
 from quantserve.serving.state import ServerState, read_state
 from quantserve.serving.supervise.cause import Death, cause
-
-ServeArgv = Callable[[Path, ServeOptions, RunDirectory, float], list[str]]
 
 
 class Replica:
@@ -42,7 +39,6 @@ class Replica:
         self.fit = fit
         self.registered = False
         self.retiring = False
-        self.window: Window | None = None
         self.was_ready = False
         self.ready = asyncio.Event()
         self.failures = 0
@@ -216,13 +212,5 @@ def guard_settings(user: dict[str, Any], number: int, public_host: str) -> dict[
             **audit,
             "file": str(path.with_name(f"{path.stem}-replica-{number}{path.suffix}")),
         }
-    plain: dict[str, Any] = _plain(settings)
+    plain: dict[str, Any] = json.loads(json.dumps(settings))  # YAML has no tuples
     return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value

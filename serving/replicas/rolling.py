@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from quantserve.core.errors import QuantserveError
 from quantserve.serving.errors import EngineDied
 from quantserve.serving.replicas import metrics
+from quantserve.serving.replicas.config import say
 from quantserve.serving.replicas.control import Roll
-from quantserve.serving.replicas.fitting import Fit, fit_again, fits_beside
-from quantserve.serving.replicas.say import say
-from quantserve.serving.replicas.shares import Lane
+from quantserve.serving.replicas.fitting import Fit, Lane, fit_again, fits_beside
 
 if TYPE_CHECKING:
     from quantserve.serving.replicas.replica import Replica
@@ -79,7 +78,7 @@ async def _replace(supervisor: Supervisor, old: Replica, fit: Fit) -> None:
     lane = spare_lane(fit.lanes, used, old.lane, room=room)
     if lane is None:
         say(f"no room for another replica: {old.number} ends before its successor starts")
-        await supervisor.replica_keeper.retire(old)
+        await supervisor.retire(old)
         try:
             await _start(supervisor, old.lane, fit)
         except QuantserveError:
@@ -87,17 +86,17 @@ async def _replace(supervisor: Supervisor, old: Replica, fit: Fit) -> None:
             raise
         return
     await _start(supervisor, lane, fit)
-    await supervisor.replica_keeper.retire(old)
+    await supervisor.retire(old)
 
 
 async def _start(supervisor: Supervisor, lane: Lane, fit: Fit) -> None:
-    """Start a replica and return once the router sends it requests.
+    """Start a replica and return once it gets requests.
 
     Raises:
         EngineDied, EngineNotReady: it never became ready; it is gone.
     """
-    replica = supervisor.replica_keeper.new_replica(lane, fit)
-    task = supervisor.replica_keeper.launch(replica)
+    replica = supervisor.new_replica(lane, fit)
+    task = supervisor.launch(replica)
     ready = asyncio.create_task(replica.ready.wait())
     try:
         await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +105,7 @@ async def _start(supervisor: Supervisor, lane: Lane, fit: Fit) -> None:
                 task.result()
             raise EngineDied(f"replica {replica.number} ended while starting")
     except QuantserveError:
-        await supervisor.replica_keeper.discard(replica)
+        await supervisor.discard(replica)
         raise
     finally:
         ready.cancel()

@@ -1,4 +1,4 @@
-"""May what died be started again, and when? One policy for engines, replicas and the router."""
+"""May what died be started again, and when? One policy for engines and replicas."""
 
 from __future__ import annotations
 

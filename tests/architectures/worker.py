@@ -34,13 +34,12 @@ os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_FP16"
 import torch
 from transformers.utils import logging as transformers_logging
 
-import quantserve.quantize.preflight
+import quantserve.quantize.methods.preflight
 import quantserve.quantize.run
 from quantserve.core.errors import InputError, QuantserveError, UsageError
 from quantserve.quantize.api import quantize as make
 from quantserve.quantize.calibration import corpus
-from quantserve.quantize.methods import METHODS
-from quantserve.quantize.worker.job import Job
+from quantserve.quantize.methods.job import QuantizationJob
 from tests.architectures.checkpoints import write
 from tests.architectures.judge import Judge
 from tests.architectures.shapes import all_shapes
@@ -55,24 +54,22 @@ _reported: list[str] = []
 _WORK = ("layer", "Loading the model", "Quantizing")
 
 
-def job_in_this_process(job: dict[str, Any], log: Path, on_event: Callable[[Any], None]) -> tuple[Any, int]:
+def job_in_this_process(job: dict[str, Any], log: Path, on_event: Callable[[Any], None]) -> Any:
     """Do what quantize.worker does, without a process of its own."""
-    wanted = Job(**job)
+    wanted = QuantizationJob(**job)
 
     def report(event: str, **facts: Any) -> None:
         _reported.append(facts["text"] if event == "stage" else event)
         on_event({"event": event, **facts})
 
-    result = import_module(METHODS[wanted.method].module).quantize(wanted, report)
-    return {"event": "result", **result}, result["peak_memory_bytes"]
+    return {"event": "result", **import_module("quantserve.quantize.methods.work").quantize(wanted, report)}
 
 
-def program_in_this_process(arguments: list[str], log: Path, what: str) -> None:
-    """Do what `python -m PROGRAM …` does."""
-    _, program, *words = arguments
-    before, sys.argv = sys.argv, [program, *words]
+def program_in_this_process(module: str, arguments: list[str], log: Path, what: str) -> None:
+    """Do what `python -m quantserve.quantize.MODULE …` does."""
+    before, sys.argv = sys.argv, [module, *arguments]
     try:
-        import_module(program).main()
+        import_module(f"quantize.{module}").main()
     finally:
         sys.argv = before
 
@@ -186,7 +183,7 @@ def main() -> None:
     vars(sys.modules["quantserve.quantize.run"])["refuse_unserved"] = lambda model, run_dir: (
         None
     )  # test_engine asks the engine itself
-    vars(quantserve.quantize.preflight)["gemm_flops"] = lambda: 1e11  # nobody reads the estimate
+    vars(quantserve.quantize.methods.preflight)["gemm_flops"] = lambda: 1e11  # nobody reads the estimate
     folder = Path(sys.argv[1])
     for line in sys.stdin:
         task = json.loads(line)

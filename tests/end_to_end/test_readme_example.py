@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from quantserve.core.files import write_json
-from quantserve.quantize.gate.client import Client
-from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.engine import running
+from quantserve.quantize.gate.measure.client import Client
+from quantserve.quantize.gate.measure.config import GateConfig
+from quantserve.quantize.gate.measure.engine import running_engine
 from tests.programs import ROOT, last_json
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -60,7 +60,7 @@ def readme_example() -> tuple[str, int]:
 def test_the_readmes_example_is_right(artifact: Path, tmp_path: Path) -> None:
     question, max_tokens = readme_example()
     config = GateConfig(run_dir=tmp_path)
-    with running(config, artifact, "readme-example") as engine:
+    with running_engine(config, artifact, "readme-example") as engine:
         client = Client(engine.url, engine.model, timeout_s=120)
         reply = client.chat(question, max_tokens=max_tokens, logprobs=True, top_logprobs=2)
         client.close()

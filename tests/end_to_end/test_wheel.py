@@ -52,10 +52,11 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install it as a user does; return the command."""
     folder = tmp_path_factory.mktemp("installed")
     pins = ROOT / "requirements/base.txt"
-    for words in (
-        ("venv", "--quiet", "--python", ROOT / ".venvs/base/bin/python", folder / "env"),
-        ("pip", "install", "--quiet", "--python", folder / "env/bin/python", wheel, "--constraint", pins),
-    ):
+    steps: list[list[str | Path]] = [
+        ["venv", "--quiet", "--python", ROOT / ".venvs/base/bin/python", folder / "env"],
+        ["pip", "install", "--quiet", "--python", folder / "env/bin/python", wheel, "--constraint", pins],
+    ]
+    for words in steps:
         done = run(UV, *words, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder / "env/bin/quantserve"
@@ -94,7 +95,12 @@ def test_without_environments_it_says_how_to_make_them(command: Path, tmp_path: 
 def test_up_runs_every_stage_with_environments_that_are_there(
     command: Path, home: Home, tmp_path: Path
 ) -> None:
-    words = ["--model", home.path / "models" / Path(QUICK["MODEL"]).name, "--port", str(home.port)]
+    words: list[str | Path] = [
+        "--model",
+        home.path / "models" / Path(QUICK["MODEL"]).name,
+        "--port",
+        str(home.port),
+    ]
     words += ["--quantize", QUICK["QUANTIZE"], "--gate", QUICK["GATE"], "--docs", DOCUMENTS]
     there = {"QUANTSERVE_HOME": str(home.path), "QUANTSERVE_ENVIRONMENTS": str(ROOT / ".venvs")}
     done = run(command, "up", *words, cwd=tmp_path, **there)
@@ -102,4 +108,4 @@ def test_up_runs_every_stage_with_environments_that_are_there(
     stages = re.findall(r"^\[\d/8\] (\w+) +ok", done.stderr, re.M)
     assert stages == ["setup", "model", "quantize", "gate", "promote", "serve", "index", "ask"]
     status = run(command, "status", "--json", cwd=tmp_path, **there)
-    assert f'"port": {home.port}' in status.stdout
+    assert f"127.0.0.1:{home.port}" in status.stdout

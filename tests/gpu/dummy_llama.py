@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from quantserve.quantize.methods.formats import Format, Layout, settings
+from quantserve.quantize.methods.formats.layouts import Format, Layout, settings
 
 VOCABULARY, KV_HEADS, HEAD_DIM = 128256, 8, 128
 LENGTH = 8192

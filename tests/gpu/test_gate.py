@@ -23,7 +23,7 @@ _INT8, _FP8 = "CutlassInt8ScaledMMLinearKernel", "CutlassFP8ScaledMMLinearKernel
 METHODS: dict[str, tuple[tuple[str, ...], str, float]] = {
     "gptq": (("--method", "gptq"), _WEIGHTS, 0.08),
     "gptq symmetric": (("--method", "gptq", "--symmetric"), _WEIGHTS, 0.10),
-    "gptq mixed": (("--method", "gptq", "--keep", "down_proj=8"), _INT8, 0.06),
+    "gptq mixed": (("--method", "gptq", "--precision-override", "down_proj=8"), _INT8, 0.06),
     "awq": (("--method", "awq"), _WEIGHTS, 0.12),
     "rtn": (("--method", "rtn"), _WEIGHTS, 0.35),
     "int8": (("--method", "int8"), _INT8, 0.03),

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from quantserve.quantize.gate.kernel import read_evidence
-from quantserve.quantize.methods.formats import Format
+from quantserve.quantize.gate.measure.engine import read_evidence
+from quantserve.quantize.methods.formats.layouts import Format
 from tests.gpu.conftest import Record
 from tests.gpu.dummy_llama import VOCABULARY, write_dummy_llama
 from tests.gpu.speed import output_speeds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"core", "quantize.artifact"},
     "rag": {"core"},
     "benchmarks": {"core"},
-    "deploy": {"core"},
+    "deploy": {"core", "quantize.config", "quantize.methods.registry"},
 }
 ALLOWED_IN_FILE: dict[str, set[str]] = {
     "benchmarks/programs/rag.py": {"rag"},
@@ -144,3 +145,73 @@ def test_what_makes_the_environments_needs_no_library() -> None:
         assert libraries_imported(path) == set(), f"{path} runs before any environment exists"
         left += [name for name in modules_imported(path) if name.split(".")[0] in OURS]
     assert "core.files" in seen
+
+
+# Inside a package: its folders and files in the order in which they may import; none imports a later one.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "quantize": (
+        *("config", "artifact", "worker"),
+        *("models", "calibration", "methods", "run", "gate", "lifecycle", "ladder"),
+        *("api", "cli", "__main__"),
+    ),
+}
+# The same for the folders inside a folder; its own files come last and may import all of them.
+CHAPTERS: dict[str, tuple[str, ...]] = {
+    "quantize.calibration": ("corpus",),
+    "quantize.methods": ("formats", "layers", "proof"),
+    "quantize.gate": ("facts", "measure", "judge", "report"),
+}
+
+
+@functools.cache
+def modules_of(package: str) -> dict[str, set[str]]:
+    """Return what each module of a package imports of it, by dotted names of modules.
+
+    `from package import module` imports the module; the package itself is loaded with each of its parts.
+    """
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / package).rglob("*.py")
+    }
+    imported: dict[str, set[str]] = {}
+    for module, path in files.items():
+        names = modules_imported(path)
+        parents = {name.rpartition(".")[0] for name in names if name in files}
+        imported[module] = {name for name in names if name in files and name not in parents} - {module}
+    return imported
+
+
+def place(module: str, above: str, order: tuple[str, ...]) -> int | None:
+    """Return which of the parts in order a module belongs to; None where it is not below `above`."""
+    if not module.startswith(f"{above}."):
+        return None
+    part = module.removeprefix(f"{above}.").partition(".")[0]
+    return order.index(part) if part in order else len(order)
+
+
+@pytest.mark.parametrize(("above", "order"), [*LAYERS.items(), *CHAPTERS.items()])
+def test_folders_import_one_way(above: str, order: tuple[str, ...]) -> None:
+    upwards = []
+    for module, imported in modules_of(above.partition(".")[0]).items():
+        here = place(module, above, order)
+        upwards += [
+            f"{module}: {name}"
+            for name in imported
+            if here is not None and (there := place(name, above, order)) is not None and there > here
+        ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_part_of_a_package_has_its_layer(package: str) -> None:
+    files = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert files | folders == set(LAYERS[package])
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_files_import_each_other_in_a_circle(package: str) -> None:
+    left = modules_of(package)
+    while free := {module for module, imported in left.items() if not imported & left.keys()}:
+        left = {module: imported for module, imported in left.items() if module not in free}
+    assert left == {}

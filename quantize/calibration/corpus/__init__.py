@@ -12,18 +12,17 @@ import functools
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from quantserve.quantize.calibration.documents import Document
-
+Document = str | list[dict[str, str]]
+"""Plain text, or chat messages that the model's own template renders."""
 SetName = Literal["calibration", "evaluation"]
 Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CorpusEntry:
     """One document of a set: plain text, or chat messages that the model's own template renders."""
 
     id: str
@@ -33,12 +32,14 @@ class Entry:
 
 
 @functools.cache
-def entries(name: SetName) -> tuple[Entry, ...]:
+def entries(name: SetName) -> tuple[CorpusEntry, ...]:
     """Return a set's documents with their language and kind, in the file's order."""
     text = resources.files(__name__).joinpath(f"{name}.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return tuple(
-        Entry(row["id"], row["language"], row["kind"], row["text"] if "text" in row else row["messages"])
+        CorpusEntry(
+            row["id"], row["language"], row["kind"], row["text"] if "text" in row else row["messages"]
+        )
         for row in rows
     )
 

@@ -2,21 +2,38 @@
 
 Writes `calibration.jsonl`, `evaluation.jsonl` and `README.md`, the same bytes from the same sources;
 with `--check` writes nothing and fails when a file differs from what the sources give.
+
+Sources are `sources/SET/LANGUAGE/KIND[-NUMBER][.chat].md`, several documents a file. A line `%%% slug`
+opens a document; in a `.chat.md` file a line `%% system`, `%% user` or `%% assistant` opens a turn.
+Everything else is the text as it is. Two documents overlap when they share a shingle: eight words in a row,
+compared without case, punctuation and width; short enough to find a reworded paragraph and long enough to
+be rare by chance.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import unicodedata
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from quantserve.core.errors import InputError, QuantserveError
 from quantserve.core.files import write_text
-from quantserve.quantize.calibration.corpus.checks import SHINGLE_WORDS, faults, overlaps
-from quantserve.quantize.calibration.corpus.reading import Source, read_set
 
+ROLES = ("system", "user", "assistant")
+_NAME = re.compile(r"(?P<kind>[a-z_]+)(?:-\d+)?(?P<chat>\.chat)?\.md")
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+SHINGLE_WORDS = 8
+MIN_CHARACTERS = 60
+# In these kinds the Korean set quotes code or another language at length.
+MIXED_KINDS = frozenset({"code", "data", "translation"})
+MIN_HANGUL_SHARE = 0.35
+_HANGUL = re.compile(r"[가-힣]")
 FOLDER = Path(__file__).parent
 SETS = ("calibration", "evaluation")
 _README = """\
@@ -36,12 +53,119 @@ sources and writes both files and this page.
 """
 
 
-def assemble(sources: list[Source]) -> str:
+@dataclass(frozen=True)
+class CorpusSource:
+    """A document as it was written; `turns` is one (None, text) pair for plain text."""
+
+    id: str
+    language: str
+    kind: str
+    turns: tuple[tuple[str | None, str], ...]
+
+    @property
+    def text(self) -> str:
+        """All that is said in the document, without the roles."""
+        return "\n\n".join(text for _, text in self.turns)
+
+    def row(self) -> dict[str, object]:
+        """Return the line that the assembled file holds for this document."""
+        head: dict[str, object] = {"id": self.id, "language": self.language, "kind": self.kind}
+        if self.turns[0][0] is None:
+            return {**head, "text": self.text}
+        return {**head, "messages": [{"role": role, "content": text} for role, text in self.turns]}
+
+
+def read_set(folder: Path) -> list[CorpusSource]:
+    """Return the documents of `folder/LANGUAGE/*.md`, by language, file name and place in the file.
+
+    Raises:
+        InputError: a missing folder, or a file that is not written in the form above.
+    """
+    files = sorted(folder.glob("*/*"))
+    if not files:
+        raise InputError(
+            f"{folder} holds no sources", mend="Run the generator in a checkout of the repository"
+        )
+    return [source for file in files for source in _read_file(file)]
+
+
+def _read_file(file: Path) -> list[CorpusSource]:
+    name = _NAME.fullmatch(file.name)
+    if name is None:
+        raise InputError(f"{file} is not named KIND.md or KIND.chat.md")
+    language, kind = file.parent.name, name["kind"]
+    opening, *parts = re.split(r"^%%% (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if opening.strip() or not parts:
+        raise InputError(f"{file} does not begin with a line '%%% slug'")
+    sources = []
+    for slug, body in zip(parts[::2], parts[1::2], strict=True):
+        if _SLUG.fullmatch(slug) is None:
+            raise InputError(f"{file}: '{slug}' is not a slug of small letters, digits and hyphens")
+        turns = _turns(body, f"{file}: {slug}") if name["chat"] else ((None, body.strip()),)
+        sources.append(CorpusSource(f"{language}-{kind}-{slug}", language, kind, turns))
+    return sources
+
+
+def _turns(body: str, where: str) -> tuple[tuple[str | None, str], ...]:
+    opening, *parts = re.split(r"^%% (\w+)$", body, flags=re.MULTILINE)
+    roles, texts = parts[::2], [text.strip() for text in parts[1::2]]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    alternate = ["user", "assistant"] * (len(spoken) // 2)
+    if opening.strip() or not spoken or spoken != alternate:
+        raise InputError(f"{where}: turns must be [system], then user and assistant by turns, not {roles}")
+    return tuple(zip(roles, texts, strict=True))
+
+
+def shingles(text: str) -> set[tuple[str, ...]]:
+    """Return every run of `SHINGLE_WORDS` words; a shorter text is one shingle."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+    last = max(len(words) - SHINGLE_WORDS, 0)
+    return {tuple(words[start : start + SHINGLE_WORDS]) for start in range(last + 1)}
+
+
+def overlaps(sources: Iterable[CorpusSource], others: Iterable[CorpusSource]) -> list[str]:
+    """Return one line for each pair of distinct documents that share a shingle."""
+    held: dict[tuple[str, ...], list[CorpusSource]] = {}
+    for other in others:
+        for shingle in shingles(other.text):
+            held.setdefault(shingle, []).append(other)
+    found: dict[tuple[str, str], str] = {}
+    for source in sources:
+        for shingle in sorted(shingles(source.text) & held.keys()):
+            for other in held[shingle]:
+                if other is not source:
+                    found.setdefault((source.id, other.id), " ".join(shingle))
+    return [f"{first} and {second} share: {words}" for (first, second), words in found.items()]
+
+
+def faults(sources: list[CorpusSource]) -> list[str]:
+    """Return one line for each thing wrong inside one set."""
+    lines = [f"{name} occurs {n} times" for name, n in Counter(s.id for s in sources).items() if n > 1]
+    for source in sources:
+        text = source.text
+        if len(text) < MIN_CHARACTERS or not all(turn.strip() for _, turn in source.turns):
+            lines.append(f"{source.id} is too short or has an empty turn")
+        if text != unicodedata.normalize("NFC", text):
+            lines.append(f"{source.id} is not in Unicode normal form C")
+        if re.search(r"[\r\t\0]| $", text, flags=re.MULTILINE):
+            lines.append(f"{source.id} has a tab, a carriage return or a space at a line's end")
+        if source.kind not in MIXED_KINDS and not _in_language(source):
+            lines.append(f"{source.id} is not in the language of its folder")
+    return lines
+
+
+def _in_language(source: CorpusSource) -> bool:
+    letters = [c for c in source.text if c.isalpha()]
+    share = len(_HANGUL.findall(source.text)) / max(len(letters), 1)
+    return share >= MIN_HANGUL_SHARE if source.language == "ko" else share == 0
+
+
+def assemble(sources: list[CorpusSource]) -> str:
     """Return the lines of a set's file."""
     return "".join(json.dumps(source.row(), ensure_ascii=False) + "\n" for source in sources)
 
 
-def table(title: str, sources: list[Source]) -> str:
+def table(title: str, sources: list[CorpusSource]) -> str:
     """Return a Markdown table of documents, characters and bytes by language and kind."""
     documents: Counter[tuple[str, str]] = Counter()
     characters: Counter[tuple[str, str]] = Counter()

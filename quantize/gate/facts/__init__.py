@@ -2,7 +2,7 @@
 
 In: nothing; the sets ship as `verdict.jsonl` and `tuning.jsonl` beside this file and share no fact. Out:
 prompts, and whether an answer to one is right. `verdict` belongs to the gate alone: no recipe, calibration
-text or threshold may be chosen by it. `tuning` is for whoever searches a recipe (`tuning.py`).
+text or threshold may be chosen by it. `tuning` is for whoever searches a recipe (`quantize/gate/tuning.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Rule = Literal["contains", "exact", "number", "every", "order", "pattern"]
 
 @dataclass(frozen=True)
 class Fact:
-    """One prompt and what answers it; `answers.right` says how the rules read.
+    """One prompt and what answers it; `checking.is_right` says how the rules read.
 
     reject: strings that must not stand before an accepted one, such as the other choice.
     """

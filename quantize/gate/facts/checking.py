@@ -32,7 +32,7 @@ _HANGUL = re.compile(r"[가-힣]")
 _MARKUP = re.compile(r"[*`_$]|\\text|[{}](?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[{}]")
 
 
-def right(fact: Fact, answer: str) -> bool:
+def is_right(fact: Fact, answer: str) -> bool:
     """Whether an answer is right, by its prompt's rule.
 
     contains: an accepted string stands in it as a word of its own, and no rejected one before it.

@@ -12,7 +12,7 @@ from typing import Any
 from tests.programs import ROOT
 
 PYTHON = ROOT / ".venvs" / "quantize" / "bin" / "python"
-NO_ENGINE = {"QUANTSERVE_SERVING_PYTHON": "/nonexistent"}
+NO_ENGINE = {"QUANTSERVE_ENVIRONMENTS": "/nonexistent"}
 """Nobody is asked whether the tiny model is served: vLLM takes longer to import than it to quantize."""
 SMALL = ("--sequences", "4", "--sequence-tokens", "64")
 

@@ -20,9 +20,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from quantserve.quantize.methods import packing
-from quantserve.quantize.methods.grid import GridOptions
-from quantserve.quantize.methods.rounding import Quantized, round_to_nearest
+from quantserve.quantize.methods.formats import packing
+from quantserve.quantize.methods.formats.packing import Quantized
+from quantserve.quantize.methods.layers.rounding import GridOptions, round_to_nearest
 
 SIZE = 32
 

@@ -23,16 +23,20 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from quantserve.quantize.calibration.documents import Document, Group
-from quantserve.quantize.methods import find, grid, make_options
-from quantserve.quantize.methods.grid import GridOptions, choose
-from quantserve.quantize.methods.layer_files import LayerFiles
-from quantserve.quantize.methods.moments import Inputs, output_loss
-from quantserve.quantize.methods.rounding import round_to_nearest, round_with_feedback
-from quantserve.quantize.methods.run_method import quantize
-from quantserve.quantize.methods.scaling import awq_scale
+from quantserve.quantize.methods.job import QuantizationJob
+from quantserve.quantize.methods.layers import rounding
+from quantserve.quantize.methods.layers.layer_files import LayerFiles
+from quantserve.quantize.methods.layers.rounding import (
+    GridOptions,
+    choose_grid,
+    round_to_nearest,
+    round_with_feedback,
+)
+from quantserve.quantize.methods.layers.scaling import InputStatistics, awq_scale, output_loss
+from quantserve.quantize.methods.registry import make_options, method_named
+from quantserve.quantize.methods.work import quantize
 from quantserve.quantize.models.checks import check_checkpoint
-from quantserve.quantize.models.inspect import inspect
-from quantserve.quantize.worker.job import Job
+from quantserve.quantize.models.inspection import inspect
 from tests.integration.quantize.load_with_transformers import dequantize
 from tests.integration.quantize.make_layouts_cases import CASES, PROMPT
 
@@ -114,17 +118,17 @@ def losses() -> dict[str, float]:
     """Return the outputs' mean square error of one matrix, whose inputs depend on each other, by method."""
     generator = torch.Generator().manual_seed(1)
     mixed = torch.randn(64, 64, generator=generator) @ torch.diag(torch.logspace(-1, 1, 64))
-    inputs = Inputs.of(torch.randn(4096, 64, generator=generator) @ mixed)
+    inputs = InputStatistics.of(torch.randn(4096, 64, generator=generator) @ mixed)
     weights = torch.randn(96, 64, generator=generator)
     options = GridOptions(4, symmetric=False)
     nearest = round_to_nearest(weights, 32, options).dequantize()
-    feedback = round_with_feedback(weights, inputs.moments, 32, options, damping=0.01, important_first=True)
+    feedback = round_with_feedback(weights, inputs.hessian, 32, options, damping=0.01, important_first=True)
     scale = awq_scale(
         weights, inputs, lambda w: round_to_nearest(w, 32, options).dequantize(), shared=lambda one: one
     )
     scaled = nearest if scale is None else round_to_nearest(weights * scale, 32, options).dequantize() / scale
     found = {"nearest": nearest, "feedback": feedback.dequantize(), "scaled": scaled}
-    return {name: output_loss(value - weights, inputs.moments).item() for name, value in found.items()}
+    return {name: output_loss(value - weights, inputs.hessian).item() for name, value in found.items()}
 
 
 def same_in_any_steps() -> dict[str, bool]:
@@ -133,9 +137,9 @@ def same_in_any_steps() -> dict[str, bool]:
     found = {}
     for symmetric in (True, False):
         options = GridOptions(4, symmetric=symmetric)
-        small = choose(weights, options)
-        with patch.object(grid, "_ROWS", 10_000):
-            large = choose(weights, options)
+        small = choose_grid(weights, options)
+        with patch.object(rounding, "_ROWS", 10_000):
+            large = choose_grid(weights, options)
         same = torch.equal(small.scale, large.scale) and torch.equal(small.zero, large.zero)
         found["symmetric" if symmetric else "asymmetric"] = same
     return found
@@ -150,9 +154,11 @@ def main() -> None:
     for case, (method, given) in CASES.items():
         folder = home / case.replace(" ", "-")
         folder.mkdir(parents=True)
-        options = asdict(make_options(find(method), given, "cuda"))
+        options = asdict(make_options(method_named(method), given, "cuda"))
         output = folder / "checkpoint"
-        job = Job(str(base), str(folder), str(output), method, options, text(), 4, 64, 0, structure)
+        job = QuantizationJob(
+            str(base), str(folder), str(output), method, options, text(), 4, 64, 0, structure
+        )
         done = quantize(job, lambda event, **values: None)
         weights, meant = unpack(output), intended(folder)
         assert set(weights) == set(original), case

@@ -7,17 +7,20 @@ from typing import Any
 PROMPT = [5, 77, 140, 9, 33, 201, 64, 18, 99, 150, 7, 250]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gptq": ("gptq", {"symmetric": True}),
-    "gptq kept": ("gptq", {"symmetric": True, "keep": ("layers.0.mlp.down_proj",)}),
+    "gptq kept": ("gptq", {"symmetric": True, "precision_override": ("layers.0.mlp.down_proj",)}),
     "packed": ("gptq", {"symmetric": True, "layout": "packed"}),
     "awq": ("gptq", {}),
-    "awq kept": ("awq", {"keep": ("layers.1.self_attn.*",)}),
+    "awq kept": ("awq", {"precision_override": ("layers.1.self_attn.*",)}),
     "mixed": (
         "gptq",
-        {"scale_channels": True, "keep": ("layers.0.mlp.down_proj=8", "layers.1.mlp.down_proj")},
+        {
+            "scale_channels": True,
+            "precision_override": ("layers.0.mlp.down_proj=8", "layers.1.mlp.down_proj"),
+        },
     ),
-    "mixed symmetric": ("rtn", {"symmetric": True, "keep": ("layers.0.mlp.down_proj=8",)}),
+    "mixed symmetric": ("rtn", {"symmetric": True, "precision_override": ("layers.0.mlp.down_proj=8",)}),
     "int8": ("int8", {"smoothing": 0.0}),
-    "int8 calibrated": ("int8", {"feedback": True, "keep": ("layers.1.mlp.down_proj",)}),
+    "int8 calibrated": ("int8", {"feedback": True, "precision_override": ("layers.1.mlp.down_proj",)}),
     "rtn": ("rtn", {}),
     "w2": ("gptq", {"bits": 2}),
     "w8": ("gptq", {"bits": 8, "symmetric": True, "scale_channels": True}),

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from quantserve.quantize.methods.dataflow import dataflow_of, divide_norm
+from quantserve.quantize.methods.layers.dataflow import dataflow_of, divide_norm
 
 HIDDEN, HEADS, HEAD = 32, 4, 8
 

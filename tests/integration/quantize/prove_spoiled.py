@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from quantserve.quantize.artifact import read_manifest
-from quantserve.quantize.methods import METHODS
-from quantserve.quantize.methods.assemble import read_config, stored_dtype
-from quantserve.quantize.methods.keep import KEPT_BITS
-from quantserve.quantize.methods.recipes import layout_of
+from quantserve.quantize.methods.formats.checkpoint import read_config, stored_dtype
+from quantserve.quantize.methods.formats.layouts import layout_of
+from quantserve.quantize.methods.formats.recipe import UNQUANTIZED
+from quantserve.quantize.methods.proof.bounds import ProofFailed, prove
+from quantserve.quantize.methods.registry import METHODS
 from quantserve.quantize.models.checks import check_checkpoint
-from quantserve.quantize.models.inspect import inspect
-from quantserve.quantize.proof.prove import ProofFailed, prove
+from quantserve.quantize.models.inspection import inspect
 
 Tensors = dict[str, torch.Tensor]
 LAYER = "model.layers.1"
@@ -79,7 +79,7 @@ def asked(base: Path, artifact: Path, way: Callable[[Tensors], None]) -> str:
             if k in known.__dataclass_fields__
         }
     )
-    layout = layout_of(manifest.method, options, dict.fromkeys(manifest.kept, KEPT_BITS))
+    layout = layout_of(manifest.method, options, dict.fromkeys(manifest.unquantized, UNQUANTIZED))
     with TemporaryDirectory() as folder:
         spoiled = Path(folder) / "artifact"
         shutil.copytree(artifact, spoiled)

@@ -113,7 +113,9 @@ def test_what_float16_cannot_hold_is_stored_in_bfloat16(
 
 def test_a_driver_that_writes_float16_is_refused_what_it_cannot_hold(home: Home) -> None:
     with_values(home.path / "models" / "wide", {NORM: 1e5}, "BF16")
-    status, _, err = home.call("run", "--model", "models/wide", *SMALL, "--driver", "gptqmodel")
+    status, _, err = home.call(
+        "run", "--model", "models/wide", *SMALL, "--method", "gptq", "--driver", "gptqmodel"
+    )
     assert (status, "beyond float16, the type in which gptqmodel writes" in " ".join(err.split())) == (
         2,
         True,

@@ -104,7 +104,7 @@ def test_the_conversion_gives_static_order_near_the_weights_it_began_with(home: 
 
 def test_dequantizing_follows_the_order_on_disk(home: Home) -> None:
     done = subprocess.run(
-        [PYTHON, "-m", "quantserve.quantize.importing", "hub/autogptq", "plain"],
+        [PYTHON, "-m", "quantserve.quantize.methods.proof.stored", "hub/autogptq", "plain"],
         cwd=home.path,
         capture_output=True,
         text=True,

@@ -43,7 +43,7 @@ def test_the_figures_are_in_what_is_printed(made: dict[str, Any]) -> None:
 
 
 def test_every_matrix_is_counted(made: dict[str, Any]) -> None:
-    assert (made["quantized"], made["kept"]) == (7 * LAYERS, {})
+    assert (made["quantized"], made["unquantized"]) == (7 * LAYERS, {})
 
 
 @pytest.mark.parametrize("way", ["as made", "one code moved"])

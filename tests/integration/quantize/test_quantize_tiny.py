@@ -98,6 +98,17 @@ def test_transformers_loads_it_and_agrees_with_the_unpacked_weights(
     assert facts["dtypes"] == ["torch.float16", "torch.int32"]
 
 
+def test_the_library_s_driver_writes_the_layout_that_the_engine_reads(home: Home) -> None:
+    result = home.run("--method", "gptq", "--driver", "gptqmodel")
+    directory = home.path / result["artifact"]
+    manifest = json.loads((directory / "manifest.json").read_text())
+    settings = json.loads((directory / "config.json").read_text())["quantization_config"]
+    assert (settings["quant_method"], settings["zero_point"], settings["bits"]) == ("awq", True, 4)
+    assert (result["quantized"], "gptqmodel" in manifest["tools"]) == (LINEAR_LAYERS, True)
+    assert result["proof"]["logit_error"] < 1.1 * result["proof"]["plain_logit_error"]
+    assert {path.name for path in directory.iterdir()} == {*manifest["files"], "manifest.json"}
+
+
 def test_the_same_inputs_again_are_unchanged_within_seconds(
     home: Home, artifacts: dict[str, dict[str, Any]]
 ) -> None:
@@ -129,7 +140,7 @@ def test_promote_asks_for_the_gate_s_verdict(home: Home, artifacts: dict[str, di
     ("arguments", "status", "message"),
     [
         (("--method", "squeeze"), 2, "Choose one of gptq, awq"),
-        (("--group-size", "96"), 2, "Use --group-size 128 or 64 or 32 or 16"),
+        (("--method", "gptq", "--group-size", "96"), 2, "Use --group-size 128 or 64 or 32 or 16"),
         (("--sequences", "8000"), 2, "enough for"),
         (("--calibration", "absent.txt"), 2, "does not exist"),
     ],
@@ -161,11 +172,12 @@ def test_what_the_engine_does_not_serve_is_refused_before_the_work(
 ) -> None:
     home = Home(tmp_path)
     write_tiny_llama(home.path / "models" / "tiny")
-    python = tmp_path / "python"
+    python = tmp_path / "environments/serving/bin/python"
+    python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {code}\n", encoding="utf-8")
     python.chmod(0o755)
     words = ("run", "--model", "models/tiny", "--method", "rtn", "--group-size", "32")
-    asked = {"QUANTSERVE_SERVING_PYTHON": str(python)}
+    asked = {"QUANTSERVE_ENVIRONMENTS": str(tmp_path / "environments")}
     found, _, err = home.call(*words, **asked)
     assert found == status, err
     assert ("has no attention heads" in err) == bool(status)

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from quantserve.quantize.artifact import Manifest, Parent, file_records, now, write_manifest
-from quantserve.quantize.gate.config import GateConfig, Measurement
+from quantserve.quantize.gate.measure.config import GateConfig, Measurement
 from quantserve.quantize.models.source import content_hash
 from tests.integration.quantize_gate.fake_serving import ASKED
 
@@ -53,7 +53,8 @@ def tokenizer() -> str:
 @pytest.fixture
 def config(tmp_path: Path) -> GateConfig:
     """The gate with the fake serving interpreter in place of the real one."""
-    interpreter = tmp_path / "python"
+    interpreter = tmp_path / "environments/serving/bin/python"
+    interpreter.parent.mkdir(parents=True)
     fake = Path(__file__).with_name("fake_serving.py")
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n', encoding="utf-8")
     interpreter.chmod(0o755)

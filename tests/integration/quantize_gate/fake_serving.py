@@ -1,4 +1,4 @@
-"""Stands in for the serving interpreter: `fake_serving.py -m serving serve TARGET --port 0 …`.
+"""Stands in for the serving interpreter: `fake_serving.py -m serving serve TARGET --port 0 …`, or `plan`.
 
 A real server on a real socket that speaks the part of the OpenAI API the gate uses. TARGET/fake.json, or
 RUN_DIR/fake.json by the beginning of the target's name, says how the model behaves:
@@ -163,7 +163,23 @@ def behaviour_of(target: Path, run_dir: Path) -> dict[str, Any]:
     return found
 
 
+def plan(argv: list[str]) -> int:
+    """Print how TARGET would be served: its name, and what RUN_DIR/plan.json says besides; "" is no plan."""
+    target, run_dir = Path(argv[argv.index("plan") + 1]), Path(option(argv, "--run-dir"))
+    own = run_dir / "plan.json"
+    text = own.read_text(encoding="utf-8") if own.is_file() else "{}"
+    if not text:
+        sys.stderr.write("serving: 400 GB of memory are needed\n")
+        return 6
+    given = json.loads(text)
+    words = ["python", "-m", "engine", "--model", str(target.absolute()), *given.get("argv", [])]
+    print(json.dumps({"argv": words, "env": given.get("env", {})}))
+    return 0
+
+
 def main(argv: list[str]) -> int:
+    if "plan" in argv:
+        return plan(argv)
     target = Path(argv[argv.index("serve") + 1])
     behaviour = behaviour_of(target, Path(option(argv, "--run-dir")))
     Path(option(argv, "--log")).write_text("\n".join(behaviour.get("log", [])), encoding="utf-8")

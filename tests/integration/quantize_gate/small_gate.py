@@ -9,8 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from quantserve.quantize.gate.config import GateConfig, Measurement
-from quantserve.quantize.gate.run import Limits, gate_artifact
+from quantserve.quantize.gate.case import GateLimits
+from quantserve.quantize.gate.measure.config import GateConfig, Measurement
+from quantserve.quantize.gate.run import gate_artifact
 
 SMALL = Measurement(
     passages=6,
@@ -24,6 +25,6 @@ SMALL = Measurement(
 )
 
 if __name__ == "__main__":
-    outcome = gate_artifact(Path(sys.argv[1]), None, GateConfig(measurement=SMALL), Limits())
+    outcome = gate_artifact(Path(sys.argv[1]), None, GateConfig(measurement=SMALL), GateLimits())
     print(json.dumps({**outcome.report, "unchanged": outcome.unchanged}))
     sys.exit(outcome.verdict.exit_code)

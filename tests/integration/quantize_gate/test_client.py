@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from quantserve.quantize.gate.client import Client
-from quantserve.quantize.gate.errors import BadReply, EngineFailed
+from quantserve.quantize.gate.measure.client import Client
+from quantserve.quantize.gate.measure.errors import BadReply, MeasuredEngineFailed
 from tests.integration.quantize_gate.fake_serving import start
 
 Connect = Callable[..., Client]
@@ -39,7 +39,7 @@ def test_what_a_broken_connection_or_server_lost_is_asked_again(connect: Connect
     ("fault", "said"), [("cut", "RemoteProtocolError"), ("500", "HTTP 500: .*broken on purpose")]
 )
 def test_three_failures_in_a_row_are_the_engines_failure(connect: Connect, fault: str, said: str) -> None:
-    with pytest.raises(EngineFailed, match=said):
+    with pytest.raises(MeasuredEngineFailed, match=said):
         connect(*[fault] * 3).completion([1, 2], max_tokens=1)
 
 
@@ -60,5 +60,5 @@ def test_a_reply_that_is_no_answer_is_not_asked_again(connect: Connect, fault: s
 
 
 def test_nobody_listening_is_the_engines_failure() -> None:
-    with pytest.raises(EngineFailed, match="ConnectError"):
+    with pytest.raises(MeasuredEngineFailed, match="ConnectError"):
         Client("http://127.0.0.1:9", "tiny", timeout_s=2, pause_s=0).chat("hello", max_tokens=1)

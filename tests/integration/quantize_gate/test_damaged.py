@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from quantserve.quantize.artifact import file_records, read_manifest, write_manifest
-from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.run import Limits, gate_artifact
-from quantserve.quantize.gate.verdict import Verdict
+from quantserve.quantize.gate.case import GateLimits
+from quantserve.quantize.gate.judge.verdict import GateVerdict
+from quantserve.quantize.gate.measure.config import GateConfig
+from quantserve.quantize.gate.run import gate_artifact
 from tests.integration.quantize_gate.conftest import Make
 from tests.integration.quantize_gate.test_gate import starts
 
@@ -34,9 +35,9 @@ def test_an_artifact_with_a_nan_in_its_weights_is_anomalous_before_anything_star
     with_a_nan(artifact)
     write_manifest(artifact, read_manifest(artifact).model_copy(update={"files": file_records(artifact)}))
 
-    outcome = gate_artifact(artifact, None, config, Limits())
+    outcome = gate_artifact(artifact, None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.ANOMALOUS
+    assert outcome.verdict is GateVerdict.ANOMALOUS
     assert outcome.report["reasons"] == ["weights that are no finite numbers: norm"]
     assert outcome.report["figures"] is None
     assert not (config.run_dir / "starts").exists()
@@ -46,9 +47,9 @@ def test_an_artifact_with_a_nan_in_its_weights_is_anomalous_before_anything_star
 def test_an_engine_whose_figures_are_no_numbers_makes_the_artifact_anomalous(
     config: GateConfig, make_artifact: Make, nan: str
 ) -> None:
-    outcome = gate_artifact(make_artifact(nan=nan), None, config, Limits())
+    outcome = gate_artifact(make_artifact(nan=nan), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.ANOMALOUS
+    assert outcome.verdict is GateVerdict.ANOMALOUS
     assert "not finite: its weights are damaged" in outcome.report["reasons"][0]
     assert (outcome.report["figures"], outcome.verdict.exit_code) == (None, 4)
     assert starts(config) == ["v1", "tiny"]

@@ -6,15 +6,16 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-import typer
 
 from quantserve.core.errors import InputError
 from quantserve.core.files import sha256_file
+from quantserve.quantize.__main__ import app
 from quantserve.quantize.artifact import (
     ArtifactError,
     FileRecord,
@@ -23,12 +24,13 @@ from quantserve.quantize.artifact import (
     read_report,
     write_manifest,
 )
-from quantserve.quantize.gate.command import gate as gate_command
-from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.errors import GateError, TasksFailed
-from quantserve.quantize.gate.run import Limits, gate_artifact
-from quantserve.quantize.gate.tasks import TaskPlan
-from quantserve.quantize.gate.verdict import Verdict
+from quantserve.quantize.gate import keys
+from quantserve.quantize.gate.case import GateLimits
+from quantserve.quantize.gate.judge.verdict import GateVerdict
+from quantserve.quantize.gate.measure.config import GateConfig
+from quantserve.quantize.gate.measure.errors import GateError, TasksFailed
+from quantserve.quantize.gate.measure.tasks import TaskPlan
+from quantserve.quantize.gate.run import gate_artifact
 from tests.integration.quantize_gate.conftest import Make
 
 KEYS = {
@@ -44,9 +46,9 @@ def starts(config: GateConfig) -> list[str]:
     return [line.split()[0] for line in lines]
 
 
-def forget_what_was_found(config: GateConfig) -> None:
+def forget_the_measurement(config: GateConfig) -> None:
     """Leave the base's view alone, as when another candidate is measured."""
-    (entry,) = (config.run_dir / "gate-cache" / "found").glob("*.json")
+    (entry,) = (config.run_dir / "gate-cache" / "measurements").glob("*.json")
     entry.write_text("{", encoding="utf-8")
 
 
@@ -55,9 +57,9 @@ def test_a_sound_artifact_is_accepted_with_the_figures_of_its_distributions(
 ) -> None:
     artifact = make_artifact()
 
-    outcome = gate_artifact(artifact, None, config, Limits())
+    outcome = gate_artifact(artifact, None, config, GateLimits())
 
-    assert (outcome.verdict, outcome.report["reasons"]) == (Verdict.ACCEPT, [])
+    assert (outcome.verdict, outcome.report["reasons"]) == (GateVerdict.ACCEPT, [])
     figures = outcome.report["figures"]
     # the actual token has 0.5 in the base and 0.48 in the candidate
     assert figures["base_perplexity"] == pytest.approx(2.0)
@@ -72,7 +74,7 @@ def test_a_sound_artifact_is_accepted_with_the_figures_of_its_distributions(
 def test_the_report_is_written_into_the_artifact(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
 
-    outcome = gate_artifact(artifact, None, config, Limits())
+    outcome = gate_artifact(artifact, None, config, GateLimits())
 
     report = read_report(artifact)
     assert set(report) == KEYS
@@ -85,75 +87,139 @@ def test_the_report_is_written_into_the_artifact(config: GateConfig, make_artifa
 
 def test_what_was_judged_is_not_judged_again(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
-    again = gate_artifact(artifact, None, config, Limits())
+    again = gate_artifact(artifact, None, config, GateLimits())
 
-    assert (again.verdict, again.unchanged) == (Verdict.ACCEPT, True)
+    assert (again.verdict, again.unchanged) == (GateVerdict.ACCEPT, True)
     assert starts(config) == ["v1", "tiny"]
 
 
 def test_other_thresholds_judge_the_same_measurement(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
-    stricter = gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.01))
-    again = gate_artifact(artifact, None, config, Limits())
+    stricter = gate_artifact(artifact, None, config, GateLimits(max_ppl_increase=0.01))
+    again = gate_artifact(artifact, None, config, GateLimits())
 
-    assert (stricter.verdict, again.verdict) == (Verdict.REGRESSION, Verdict.ACCEPT)
+    assert (stricter.verdict, again.verdict) == (GateVerdict.REGRESSION, GateVerdict.ACCEPT)
     assert again.report["speed"] == stricter.report["speed"]
     assert starts(config) == ["v1", "tiny"]
 
 
 def test_another_candidate_takes_the_base_view_from_before(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
-    gate_artifact(artifact, None, config, Limits())
-    forget_what_was_found(config)
+    gate_artifact(artifact, None, config, GateLimits())
+    forget_the_measurement(config)
 
-    outcome = gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
+    outcome = gate_artifact(artifact, None, config, GateLimits(max_ppl_increase=0.2))
 
     assert outcome.report["base"]["cached"] is True
     assert starts(config) == ["v1", "tiny", "v1", "tiny"]  # speed is always measured on both
 
 
+def written(config: GateConfig, plan: str) -> None:
+    """Let `serving plan` say this from now on."""
+    (config.run_dir / "plan.json").write_text(plan, encoding="utf-8")
+
+
+def other_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = {**keys.machine(), "processor": "another"}
+    monkeypatch.setattr(keys, "machine", lambda: machine)
+
+
+def other_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "engine_version", lambda python: "vllm-9.9.9")
+
+
+@pytest.mark.parametrize("change", [other_machine, other_engine])
+def test_another_machine_or_engine_measures_both_again(
+    config: GateConfig,
+    make_artifact: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    artifact = make_artifact()
+    gate_artifact(artifact, None, config, GateLimits())
+    change(monkeypatch)
+
+    again = gate_artifact(artifact, None, config, GateLimits())
+
+    assert (again.unchanged, again.report["base"]["cached"]) == (False, False)
+    assert starts(config) == ["v1", "tiny", "v1", "tiny"]
+
+
+@pytest.mark.parametrize(
+    "plan", ['{"argv": ["--max-num-seqs", "8"]}', '{"env": {"VLLM_CPU_OMP_THREADS_BIND": "0"}}']
+)
+def test_another_plan_measures_both_again(config: GateConfig, make_artifact: Make, plan: str) -> None:
+    artifact = make_artifact()
+    gate_artifact(artifact, None, config, GateLimits())
+    written(config, plan)
+
+    again = gate_artifact(artifact, None, config, GateLimits())
+
+    assert (again.unchanged, again.report["base"]["cached"]) == (False, False)
+    assert starts(config) == ["v1", "tiny", "v1", "tiny"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        '{"argv": ["--kv-cache-memory-bytes", "123"]}',  # whatever memory is free just then
+        '{"env": {"LD_PRELOAD": "/elsewhere/lib/b.so"}}',
+        "",  # none can be made while something else takes the memory
+    ],
+)
+def test_a_verdict_holds_while_the_plan_decides_the_same(
+    config: GateConfig, make_artifact: Make, plan: str
+) -> None:
+    artifact = make_artifact()
+    written(config, '{"env": {"LD_PRELOAD": "/lib/b.so"}}' if "LD_PRELOAD" in plan else "{}")
+    gate_artifact(artifact, None, config, GateLimits())
+    written(config, plan)
+
+    assert gate_artifact(artifact, None, config, GateLimits()).unchanged
+
+
 def test_force_measures_both_again(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
-    gate_artifact(artifact, None, config, Limits(), force=True)
+    gate_artifact(artifact, None, config, GateLimits(), force=True)
 
     assert starts(config) == ["v1", "tiny", "v1", "tiny"]
 
 
 def test_a_damaged_artifact_is_a_regression(config: GateConfig, make_artifact: Make) -> None:
-    outcome = gate_artifact(make_artifact(shift=3), None, config, Limits())
+    outcome = gate_artifact(make_artifact(shift=3), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.verdict is GateVerdict.REGRESSION
     # the actual token is fourth: 0.48 * 0.52^3 = 0.0674922 against 0.5
     assert outcome.report["figures"]["perplexity_ratio"]["value"] == pytest.approx(7.40826, rel=1e-4)
     assert outcome.report["figures"]["top1_agreement"]["value"] == 0.0
 
 
 def test_answers_that_do_not_end_are_a_regression(config: GateConfig, make_artifact: Make) -> None:
-    outcome = gate_artifact(make_artifact(finish_reason="length"), None, config, Limits())
+    outcome = gate_artifact(make_artifact(finish_reason="length"), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.verdict is GateVerdict.REGRESSION
     assert outcome.report["reasons"][0].startswith("chat answers: 8 newly bad")
 
 
 def test_another_chat_template_is_a_regression(config: GateConfig, make_artifact: Make) -> None:
-    outcome = gate_artifact(make_artifact(prompt_ids=[1, 2]), None, config, Limits())
+    outcome = gate_artifact(make_artifact(prompt_ids=[1, 2]), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.verdict is GateVerdict.REGRESSION
     assert outcome.report["reasons"] == ["chat prompts as tokens: different, needed same"]
 
 
 def test_a_lost_special_token_is_a_regression(config: GateConfig, base: Path, make_artifact: Make) -> None:
     (base / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}', encoding="utf-8")
 
-    outcome = gate_artifact(make_artifact(), None, config, Limits())
+    outcome = gate_artifact(make_artifact(), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.verdict is GateVerdict.REGRESSION
     assert outcome.report["reasons"] == [
         "chat template and special tokens: eos_token (<|end|> became None), needed same"
     ]
@@ -165,14 +231,14 @@ def test_a_tool_call_that_no_longer_parses_is_a_regression(
     call = '{"name": "get_weather", "arguments": {"city": "Busan"}}'
     (base / "fake.json").write_text(json.dumps({"decay": 0.5, "call": call}), encoding="utf-8")
 
-    broken = gate_artifact(make_artifact(call='{"name": "get_weather", "argum'), None, config, Limits())
+    broken = gate_artifact(make_artifact(call='{"name": "get_weather", "argum'), None, config, GateLimits())
 
-    assert broken.verdict is Verdict.REGRESSION
+    assert broken.verdict is GateVerdict.REGRESSION
     assert broken.report["reasons"] == ["tool calls: 3 newly broken, needed ≤ 1"]
 
 
 def test_only_languages_the_model_reads_are_judged(config: GateConfig, make_artifact: Make) -> None:
-    report = gate_artifact(make_artifact(), None, config, Limits()).report
+    report = gate_artifact(make_artifact(), None, config, GateLimits()).report
 
     assert {name: value["judged"] for name, value in report["languages"].items()} == {"en": True, "ko": False}
     assert report["languages"]["en"]["tokens"] == report["figures"]["tokens"]
@@ -184,7 +250,7 @@ def test_only_languages_the_model_reads_are_judged(config: GateConfig, make_arti
 
 
 def test_both_engines_take_turns_at_the_speed(config: GateConfig, make_artifact: Make) -> None:
-    report = gate_artifact(make_artifact(slow_s=0.02), None, config, Limits()).report
+    report = gate_artifact(make_artifact(slow_s=0.02), None, config, GateLimits()).report
 
     assert [len(report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
     # eight tokens at 20 ms each: at most 50 tokens per second for one request, four times that for four
@@ -201,9 +267,9 @@ def test_engines_that_do_not_fit_together_take_turns(
 ) -> None:
     (base / "fake.json").write_text(json.dumps({"decay": 0.5, "alone": True}), encoding="utf-8")
 
-    outcome = gate_artifact(make_artifact(), None, config, Limits())
+    outcome = gate_artifact(make_artifact(), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.ACCEPT
+    assert outcome.verdict is GateVerdict.ACCEPT
     assert starts(config) == ["v1", "tiny", "tiny", "v1"]
     assert outcome.report["environment"]["arrangement"] == "the base failed beside the candidate"
     assert [len(outcome.report[role]["rounds"]) for role in ("base", "candidate")] == [2, 2]
@@ -213,9 +279,9 @@ def test_engines_that_do_not_fit_together_take_turns(
 def test_taking_turns_both_are_measured_on_the_tokens_of_the_base(
     config: GateConfig, make_artifact: Make, monkeypatch: pytest.MonkeyPatch, reads: int
 ) -> None:
-    monkeypatch.setattr("quantserve.quantize.gate.room.available_bytes", lambda: 0)
+    monkeypatch.setattr("quantserve.quantize.gate.measure.pairing.available_bytes", lambda: 0)
 
-    report = gate_artifact(make_artifact(reads=reads), None, config, Limits()).report
+    report = gate_artifact(make_artifact(reads=reads), None, config, GateLimits()).report
 
     assert starts(config) == ["v1", "tiny", "v1"]
     assert report["environment"]["arrangement"].endswith(" 0 B free: the two take turns")
@@ -227,7 +293,7 @@ def test_taking_turns_both_are_measured_on_the_tokens_of_the_base(
 def test_the_page_and_the_card_stand_beside_the_report(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
 
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
     page = (artifact / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 3
@@ -247,10 +313,10 @@ def test_tasks_run_on_both_engines(tmp_path: Path, config: GateConfig, make_arti
     artifact, config = make_artifact(), replace(config, eval_python=harness)
 
     outcome = gate_artifact(
-        artifact, None, config, Limits(min_task_recovery=0.96), tasks=TaskPlan(("mine",), None, 3)
+        artifact, None, config, GateLimits(min_task_recovery=0.96), tasks=TaskPlan(("mine",), None, 3)
     )
 
-    assert outcome.verdict is Verdict.REGRESSION
+    assert outcome.verdict is GateVerdict.REGRESSION
     assert outcome.report["reasons"] == ["task mine, acc,none: 50.0% recovered, needed ≥ 96%"]
     assert outcome.report["candidate"]["tasks"] == {"mine": {"acc,none": 0.4}}
 
@@ -265,7 +331,7 @@ def test_a_task_that_is_unknown_is_no_verdict(
 
     with pytest.raises(TasksFailed, match="Tasks not found: nosuch"):
         gate_artifact(
-            artifact, None, replace(config, eval_python=harness), Limits(), tasks=TaskPlan(("nosuch",))
+            artifact, None, replace(config, eval_python=harness), GateLimits(), tasks=TaskPlan(("nosuch",))
         )
     assert read_report(artifact) == {}
     starts(config)
@@ -274,7 +340,7 @@ def test_a_task_that_is_unknown_is_no_verdict(
 def test_an_infeasible_artifact_has_a_page_too(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact(complaint="serving: no kernel for group size 48")
 
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
     assert "no kernel for group size 48" in (artifact / "report.html").read_text(encoding="utf-8")
     assert "verdict: INFEASIBLE" in (artifact / "README.md").read_text(encoding="utf-8")
@@ -287,15 +353,15 @@ def test_the_card_of_an_imported_checkpoint_stays(config: GateConfig, make_artif
     record = FileRecord(sha256=sha256_file(artifact / "README.md"), size_bytes=7)
     write_manifest(artifact, manifest.model_copy(update={"files": {**manifest.files, "README.md": record}}))
 
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
     assert (artifact / "README.md").read_text(encoding="utf-8") == "its own"
 
 
 def test_plain_weights_under_a_quantized_name_are_anomalous(config: GateConfig, make_artifact: Make) -> None:
-    outcome = gate_artifact(make_artifact(log=[]), None, config, Limits())
+    outcome = gate_artifact(make_artifact(log=[]), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.ANOMALOUS
+    assert outcome.verdict is GateVerdict.ANOMALOUS
     assert outcome.report["reasons"] == [
         "quantized kernel: the engine's log says it reads plain weights, needed loaded"
     ]
@@ -307,9 +373,9 @@ def test_a_candidate_that_does_not_load_is_infeasible_and_tried_again(
     artifact = make_artifact(complaint="serving: the engine ended: ValueError: no kernel for group size 48")
 
     for _ in range(2):
-        outcome = gate_artifact(artifact, None, config, Limits())
+        outcome = gate_artifact(artifact, None, config, GateLimits())
 
-        assert outcome.verdict is Verdict.INFEASIBLE
+        assert outcome.verdict is GateVerdict.INFEASIBLE
         assert outcome.report["reasons"] == ["the engine ended: ValueError: no kernel for group size 48"]
         assert outcome.report["figures"] is None
     assert starts(config) == ["v1"] * 2  # once each time
@@ -318,12 +384,12 @@ def test_a_candidate_that_does_not_load_is_infeasible_and_tried_again(
 def test_the_base_is_not_started_for_a_candidate_that_does_not_load(
     config: GateConfig, make_artifact: Make
 ) -> None:
-    measured = gate_artifact(make_artifact(), None, config, Limits()).report
+    measured = gate_artifact(make_artifact(), None, config, GateLimits()).report
     (config.run_dir / "starts").unlink()
     shutil.rmtree(config.run_dir / "gate-cache")
     shutil.rmtree(config.run_dir.parent / "artifacts")
 
-    report = gate_artifact(make_artifact(complaint="serving: no kernel"), None, config, Limits()).report
+    report = gate_artifact(make_artifact(complaint="serving: no kernel"), None, config, GateLimits()).report
 
     assert (report["verdict"], report["reasons"]) == ("INFEASIBLE", ["no kernel"])
     assert starts(config) == ["v1"]
@@ -335,9 +401,9 @@ def test_the_base_is_not_started_for_a_candidate_that_does_not_load(
 def test_a_candidate_that_dies_while_it_is_measured_is_infeasible(
     config: GateConfig, make_artifact: Make
 ) -> None:
-    outcome = gate_artifact(make_artifact(die_after=2), None, config, Limits())
+    outcome = gate_artifact(make_artifact(die_after=2), None, config, GateLimits())
 
-    assert outcome.verdict is Verdict.INFEASIBLE
+    assert outcome.verdict is GateVerdict.INFEASIBLE
     assert "did not answer /v1/completions" in outcome.report["reasons"][0]
     assert starts(config) == ["v1", "tiny", "v1"]  # beside the base, then alone
     assert len(list((config.run_dir / "gate-cache").glob("*.npz"))) == 1  # what the base showed is kept
@@ -351,13 +417,13 @@ def test_a_base_that_does_not_start_says_nothing_about_the_candidate(
     artifact = make_artifact()
 
     with pytest.raises(GateError, match="could not be measured: not enough memory for the model"):
-        gate_artifact(artifact, None, config, Limits())
+        gate_artifact(artifact, None, config, GateLimits())
     assert read_report(artifact) == {}
 
 
 def test_a_base_that_lies_elsewhere_is_to_be_named(config: GateConfig, make_artifact: Make) -> None:
     with pytest.raises(InputError, match=r"the base of .* is not at .*Name it: --base DIRECTORY"):
-        gate_artifact(make_artifact(), None, replace(config, models_dir=Path("elsewhere")), Limits())
+        gate_artifact(make_artifact(), None, replace(config, models_dir=Path("elsewhere")), GateLimits())
 
 
 def test_an_artifact_of_another_base_is_refused(config: GateConfig, base: Path, make_artifact: Make) -> None:
@@ -365,7 +431,7 @@ def test_an_artifact_of_another_base_is_refused(config: GateConfig, base: Path, 
     (base / "config.json").write_text('{"other": 1}', encoding="utf-8")
 
     with pytest.raises(InputError, match="was made from tiny"):
-        gate_artifact(artifact, None, config, Limits())
+        gate_artifact(artifact, None, config, GateLimits())
 
 
 def test_a_broken_serving_environment_is_no_verdict(config: GateConfig, make_artifact: Make) -> None:
@@ -373,7 +439,7 @@ def test_a_broken_serving_environment_is_no_verdict(config: GateConfig, make_art
     broken = replace(config, serving_python=Path("/nowhere/python"))
 
     with pytest.raises(GateError, match="no serving environment at /nowhere/python"):
-        gate_artifact(artifact, None, broken, Limits())
+        gate_artifact(artifact, None, broken, GateLimits())
     assert read_report(artifact) == {}
 
 
@@ -387,18 +453,18 @@ def test_a_changed_artifact_is_refused_before_anything_starts(
     weights.write_bytes(data)
 
     with pytest.raises(ArtifactError, match="changed after it was made"):
-        gate_artifact(artifact, None, config, Limits())
+        gate_artifact(artifact, None, config, GateLimits())
     assert not (config.run_dir / "starts").exists()
 
 
 def test_a_damaged_cache_entry_is_measured_again(config: GateConfig, make_artifact: Make) -> None:
     artifact = make_artifact()
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
     (entry,) = (config.run_dir / "gate-cache").glob("*.npz")
     entry.write_bytes(b"PK")
-    forget_what_was_found(config)
+    forget_the_measurement(config)
 
-    gate_artifact(artifact, None, config, Limits(max_ppl_increase=0.2))
+    gate_artifact(artifact, None, config, GateLimits(max_ppl_increase=0.2))
 
     assert starts(config) == ["v1", "tiny", "v1", "tiny"]
 
@@ -408,7 +474,7 @@ def test_an_unreadable_report_is_replaced(config: GateConfig, make_artifact: Mak
     artifact = make_artifact()
     (artifact / "report.json").write_text(text, encoding="utf-8")
 
-    gate_artifact(artifact, None, config, Limits())
+    gate_artifact(artifact, None, config, GateLimits())
 
     assert read_report(artifact)["verdict"] == "ACCEPT"
 
@@ -419,12 +485,13 @@ def test_the_command_says_that_a_report_still_holds(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("QUANTSERVE_SERVING_PYTHON", str(config.serving_python))
-    artifact = make_artifact()
+    monkeypatch.setenv("QUANTSERVE_ENVIRONMENTS", str(config.serving_python.parents[2]))
+    places = ("--models-dir", str(config.models_dir), "--run-dir", str(config.run_dir))
+    words = ["gate", str(make_artifact()), *places]
     for _ in range(2):
-        with pytest.raises(typer.Exit) as ended:
-            gate_command(artifact, models_dir=config.models_dir, run_dir=config.run_dir)
-        assert ended.value.exit_code == 0
+        with pytest.raises(SystemExit) as ended:
+            app(words)
+        assert ended.value.code == 0
         said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1])["unchanged"] is True
     assert "unchanged: ACCEPT" in said.err

@@ -33,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_llama(path / "models" / "tiny")
     (path / "run").mkdir()
     (path / "run" / "fake.json").write_text(json.dumps(BEHAVIOUR), encoding="utf-8")
-    interpreter = path / "python"
+    interpreter = path / "environments/serving/bin/python"
+    interpreter.parent.mkdir(parents=True)
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} "$@"\n', encoding="utf-8")
     interpreter.chmod(0o755)
     return path
@@ -43,7 +44,7 @@ def auto(home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     done = subprocess.run(
         [PYTHON, "-m", "quantserve.quantize", "auto", "--model", "models/tiny", *words],
         cwd=home,
-        env={**os.environ, "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
+        env={**os.environ, "QUANTSERVE_ENVIRONMENTS": str(home / "environments")},
         capture_output=True,
         text=True,
         timeout=500,
@@ -80,7 +81,7 @@ def test_the_benchmark_prints_every_figure_and_which_targets_they_meet(home: Pat
     done = subprocess.run(
         [PYTHON, "-m", "quantserve.quantize.ladder.bench", "--model", "models/tiny", "--methods", "rtn,awq"],
         cwd=home,
-        env={**os.environ, "QUANTSERVE_SERVING_PYTHON": str(home / "python")},
+        env={**os.environ, "QUANTSERVE_ENVIRONMENTS": str(home / "environments")},
         capture_output=True,
         text=True,
         timeout=500,

@@ -14,19 +14,18 @@ from tests.integration.quantize_lifecycle.conftest import Program
 
 LOAD = """
 import json
-from dataclasses import asdict
 from pathlib import Path
 from quantserve.core.errors import QuantserveError
-from quantserve.quantize.calibration.sources import load
+from quantserve.quantize.calibration.sources import load_text
 from quantserve.quantize.config import CalibrationOptions
 
 def loaded(sources):
     options = CalibrationOptions(tuple(sources), sequences=4, sequence_tokens=64)
     try:
-        text = load(options, Path("model"), Path("run"))
+        text = load_text(options, Path("model"), Path("run"))
     except QuantserveError as error:
         return {{"error": str(error)}}
-    parts = [asdict(part) for part in text.parts]
+    parts = [part.model_dump() for part in text.parts]
     return {{"documents": text.documents, "parts": parts, "source": text.source}}
 
 print(json.dumps([loaded(sources) for sources in {calls!r}]))

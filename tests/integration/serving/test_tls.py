@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from aiohttp import web
+import uvloop
 
-from quantserve.serving.replicas.public_port import listen
 from quantserve.serving.tls import Tls, client_context
 from tests.integration.serving.certificates import make_certificate
 from tests.integration.serving.conftest import Serving, wait_for
 from tests.integration.serving.launched import Launched
+from tests.integration.serving.replicas.fronts import front_before
 from tests.programs import told_by
 
 
@@ -116,22 +117,19 @@ def test_a_private_server_is_asked_over_loopback_without_it(
 def test_the_front_of_replicas_speaks_it_and_what_stands_behind_does_not(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
 
-    async def handle(request: web.BaseRequest) -> web.Response:
-        return web.Response(text=request.scheme)
-
-    async def ask() -> tuple[str, int]:
+    async def ask() -> tuple[int, bytes]:
         tls = Tls(str(certificate), str(key)).server_context()
-        runner = await listen(handle, "127.0.0.1", 0, 1.0, tls)
-        port = runner.addresses[0][1]
-        async with httpx.AsyncClient(verify=client_context(str(certificate)), trust_env=False) as client:
-            answer = await client.get(f"https://127.0.0.1:{port}/")
-        _, plain = await asyncio.open_connection("127.0.0.1", port)
-        plain.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        plain.close()
-        await runner.cleanup()
-        return answer.text, answer.status_code
+        async with front_before({}, tls=tls) as (_, port):
+            async with httpx.AsyncClient(verify=client_context(str(certificate)), trust_env=False) as client:
+                answer = await client.get(f"https://127.0.0.1:{port.number}/health")
+            reader, plain = await asyncio.open_connection("127.0.0.1", port.number)
+            plain.write(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert b"HTTP/1.1" not in await reader.read()
+            plain.close()
+            return answer.status_code, answer.headers["retry-after"].encode()
 
-    assert asyncio.run(ask()) == ("https", 200)
+    assert uvloop.run(ask()) == (503, b"2")  # it speaks, and has no replica
 
 
 def test_replicas_are_started_without_tls_and_their_supervisor_has_it(

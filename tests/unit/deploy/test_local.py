@@ -11,18 +11,20 @@ from typing import Any
 import pytest
 
 from quantserve.core.errors import ResourceError, UsageError
-from quantserve.deploy.local import environments, install, options, port, stages
+from quantserve.deploy.local import environments, install, port, stages
 from quantserve.deploy.local.memory import PeakMemory
 from quantserve.deploy.local.options import UpOptions, check
-from quantserve.quantize.methods import METHODS as QUANTIZERS
 from tests.programs import ROOT
 
 SERVING = ROOT / ".venvs/serving/bin/python"
 
 
-@pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "int8"), ("cuda", "gptq")])
-def test_the_machine_decides_the_method(accelerator: str, expected: str) -> None:
-    assert UpOptions(accel=accelerator).quantizer == expected
+def test_what_is_not_named_is_left_to_the_quantizer() -> None:
+    found = {"model": {"directory": "models/M"}}
+    stage = stages.STAGES[stages.NAMES.index("quantize")]
+    assert stage.command(UpOptions(), found)[2:] == ["quantserve.quantize", "run", "--model", "models/M"]
+    words = stage.command(UpOptions(method="awq", accel="cuda"), found)
+    assert words[6:] == ["--method", "awq", "--target", "cuda"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,3 @@ def test_peak_memory_knows_a_process_that_wrote_over_its_environment(monkeypatch
         subprocess.run([str(SERVING), "-c", script], check=True)
 
     assert memory.peaks["work"] > memory.peaks["rest"] + 80e6
-
-
-def test_make_knows_every_method_of_the_quantizer() -> None:
-    assert set(options.METHODS) == set(QUANTIZERS)

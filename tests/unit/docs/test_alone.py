@@ -28,11 +28,17 @@ print("\\n".join(missing))
 """
 
 
+_NEED_METHODS = [
+    f"deploy.local.{name} needs quantize"
+    for name in ("clean", "doctor", "options", "port", "rollback", "stages", "up")
+]
+
+
 @pytest.mark.parametrize(
     ("package", "needs"),
     [
         ("rag", []),
-        ("deploy", []),
+        ("deploy", _NEED_METHODS),
         (
             "benchmarks",
             [f"benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],

@@ -50,7 +50,7 @@ def llama_structure(checkpoint: Checkpoint) -> Structure:
         layers=len({name.split(".")[2] for name in linear}),
         linear=tuple(linear),
         experts=(),
-        kept={},
+        unquantized={},
         sizes=linear,
         stored={name: name for name in checkpoint.tensors},
         merged={},

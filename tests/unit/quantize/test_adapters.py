@@ -8,9 +8,9 @@ import pytest
 
 from quantserve.core.errors import InputError
 from quantserve.quantize.config import CalibrationOptions, GptqOptions
-from quantserve.quantize.key import content_key, parameters
-from quantserve.quantize.methods import find
-from quantserve.quantize.models.adapters import check_adapter
+from quantserve.quantize.methods.registry import method_named
+from quantserve.quantize.models.source import check_adapter
+from quantserve.quantize.run import content_key, parameters
 from tests.unit.quantize.checkpoints import safetensors_bytes
 
 
@@ -47,7 +47,7 @@ def test_a_truncated_adapter_is_refused(tmp_path: Path) -> None:
 def test_the_adapter_is_part_of_the_key() -> None:
     chosen = parameters(GptqOptions(), CalibrationOptions())
     keys = {
-        content_key(find("gptq"), chosen, base_sha256="b", text_sha256="t", adapter_sha256=sha256)
+        content_key(method_named("gptq"), chosen, base_sha256="b", text_sha256="t", adapter_sha256=sha256)
         for sha256 in (None, "one", "two")
     }
     assert len(keys) == 3

@@ -6,23 +6,27 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from quantserve.core.errors import InputError, UsageError
-from quantserve.quantize.artifact import Calibration, CalibrationPart
-from quantserve.quantize.calibration import builtin, corpus
-from quantserve.quantize.calibration.documents import Document, from_row, pieces, plain
-from quantserve.quantize.calibration.files import read
-from quantserve.quantize.calibration.findings import Warned, judge
-from quantserve.quantize.calibration.languages import shares
+from quantserve.quantize.artifact import CalibrationPart, CalibrationRecord
+from quantserve.quantize.calibration import corpus, overlap
+from quantserve.quantize.calibration.documents import (
+    Document,
+    cut_text,
+    from_row,
+    plain_text,
+    read_files,
+    runs,
+)
+from quantserve.quantize.calibration.languages import language_shares
 from quantserve.quantize.calibration.overlap import (
     EvaluationOverlap,
+    draw_documents,
     evaluation_documents,
     refuse_overlap,
     without_near_duplicates,
 )
-from quantserve.quantize.calibration.recall import recall
-from quantserve.quantize.calibration.sampling import draw
-from quantserve.quantize.calibration.sources import Text, load, parse_languages
-from quantserve.quantize.calibration.spec import Spec, parse
-from quantserve.quantize.calibration.words import runs
+from quantserve.quantize.calibration.packing import TextWarning, judge_text
+from quantserve.quantize.calibration.sources import CalibrationText, load_text, parse_languages, read_recorded
+from quantserve.quantize.calibration.spec import SourceSpec, parse_source
 from quantserve.quantize.config import CalibrationOptions
 
 WORDS = [f"word{i}" for i in range(400)]
@@ -54,16 +58,16 @@ def saved(tokenizer: Tokenizer, directory: Path) -> Path:
     return directory
 
 
-def loaded(model: Path, *sources: str, languages: str | None = None, seed: int = 0) -> Text:
+def loaded(model: Path, *sources: str, languages: str | None = None, seed: int = 0) -> CalibrationText:
     options = CalibrationOptions(sources or ("corpus",), languages, seed=seed)
-    return load(options, model, model.parent / "run")
+    return load_text(options, model, model.parent / "run")
 
 
 def test_calibration_and_evaluation_share_no_run_of_words() -> None:
-    evaluation = {run for text in evaluation_documents() for run in runs(plain(text), 13)}
-    for document in (builtin.calibration_text(), *corpus.calibration_documents()):
-        assert evaluation.isdisjoint(runs(plain(document), 13))
-    assert len(builtin.calibration_text()) > 200_000
+    evaluation = {run for text in evaluation_documents() for run in runs(plain_text(text), 13)}
+    for document in (overlap.pydoc_calibration_text(), *corpus.calibration_documents()):
+        assert evaluation.isdisjoint(runs(plain_text(document), 13))
+    assert len(overlap.pydoc_calibration_text()) > 200_000
     assert len(evaluation) > 15_000
 
 
@@ -78,7 +82,7 @@ def test_the_default_for_an_english_model_is_english_alone(english: Path) -> Non
     assert text.readable == ("en",)
     assert [(part.source, part.weight) for part in text.parts] == [("corpus/en", 1.0)]
     # Its translation exercises quote a little Korean.
-    assert shares(" ".join(map(plain, text.documents)))["ko"] < 0.02
+    assert language_shares(" ".join(map(plain_text, text.documents)))["ko"] < 0.02
 
 
 def test_the_bundled_text_beside_another_source_is_what_the_model_reads(english: Path) -> None:
@@ -112,7 +116,7 @@ def test_the_hash_follows_text_weights_and_seed(bilingual: Path, tmp_path: Path)
 
 
 def test_text_that_the_gate_evaluates_on_is_refused_and_quoted(bilingual: Path, tmp_path: Path) -> None:
-    passage = plain(corpus.evaluation_documents("ko")[3])
+    passage = plain_text(corpus.evaluation_documents("ko")[3])
     (tmp_path / "leak.txt").write_text(f"앞에 오는 글.\n\n{passage}\n\n뒤에 오는 글.")
     with pytest.raises(EvaluationOverlap, match=r"passage of the evaluation text: “.*[가-힣]"):
         loaded(bilingual, str(tmp_path / "leak.txt"))
@@ -139,14 +143,16 @@ def test_near_duplicates_are_dropped_and_short_texts_kept() -> None:
 
 def test_a_draw_takes_what_is_needed_and_does_not_depend_on_the_order() -> None:
     documents: list[Document] = [f"{word} " * 25 for word in WORDS]
-    drawn = draw(documents, seed=1, max_chars=2000)
-    assert sum(len(plain(d)) for d in drawn) in range(2000, 2300)
-    assert draw(reversed(documents), seed=1, max_chars=2000) == drawn
-    assert draw(documents, seed=2, max_chars=2000) != drawn
+    drawn = draw_documents(documents, seed=1, max_chars=2000)
+    assert sum(len(plain_text(d)) for d in drawn) in range(2000, 2300)
+    assert draw_documents(reversed(documents), seed=1, max_chars=2000) == drawn
+    assert draw_documents(documents, seed=2, max_chars=2000) != drawn
 
 
 def test_duplicates_differ_in_case_and_space_only() -> None:
-    assert len(draw(["One  two", "one two", "ＯＮＥ two\n", "one three"], seed=0, max_chars=999)) == 2
+    assert (
+        len(draw_documents(["One  two", "one two", "ＯＮＥ two\n", "one three"], seed=0, max_chars=999)) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_duplicates_differ_in_case_and_space_only() -> None:
     ],
 )
 def test_languages_are_told_by_script(text: str, expected: dict[str, float]) -> None:
-    assert shares(text) == pytest.approx(expected)
+    assert language_shares(text) == pytest.approx(expected)
 
 
 def facts(**changes: object) -> dict[str, object]:
@@ -197,7 +203,7 @@ def facts(**changes: object) -> dict[str, object]:
 def test_what_is_amiss_has_a_name(
     changes: dict[str, object], readable: tuple[str, ...], asked: dict[str, float], names: list[str]
 ) -> None:
-    found: list[Warned] = judge(
+    found: list[TextWarning] = judge_text(
         facts(**changes), sequences=10, readable=readable, asked=asked, weights={"a": 1.0}
     )
     assert [warned.name for warned in found] == names
@@ -206,28 +212,30 @@ def test_what_is_amiss_has_a_name(
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("corpus", Spec("corpus", "builtin", "corpus")),
-        ("corpus/ko:0.5", Spec("corpus/ko", "builtin", "corpus/ko", 0.5)),
-        ("owner/name", Spec("owner/name", "hub", "owner/name")),
+        ("corpus", SourceSpec("corpus", "builtin", "corpus")),
+        ("corpus/ko:0.5", SourceSpec("corpus/ko", "builtin", "corpus/ko", 0.5)),
+        ("owner/name", SourceSpec("owner/name", "hub", "owner/name")),
         (
             "o/n@v1?config=a&split=test&column=body:2",
-            Spec("o/n@v1?config=a&split=test&column=body", "hub", "o/n", 2.0, "body", "test", "a", "v1"),
+            SourceSpec(
+                "o/n@v1?config=a&split=test&column=body", "hub", "o/n", 2.0, "body", "test", "a", "v1"
+            ),
         ),
-        ("c4:3", Spec("c4", "hub", "allenai/c4", 3.0, "text", "train", "en")),
+        ("c4:3", SourceSpec("c4", "hub", "allenai/c4", 3.0, "text", "train", "en")),
         (
             "klue?config=ynat&column=title",
-            Spec("klue?config=ynat&column=title", "hub", "klue/klue", 1.0, "title", "train", "ynat"),
+            SourceSpec("klue?config=ynat&column=title", "hub", "klue/klue", 1.0, "title", "train", "ynat"),
         ),
     ],
 )
-def test_a_source_is_read_as_written(argument: str, expected: Spec) -> None:
-    assert parse(argument) == expected
+def test_a_source_is_read_as_written(argument: str, expected: SourceSpec) -> None:
+    assert parse_source(argument) == expected
 
 
 def test_an_existing_path_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "owner" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert parse("owner/name:2") == Spec("owner/name", "path", "owner/name", 2.0)
+    assert parse_source("owner/name:2") == SourceSpec("owner/name", "path", "owner/name", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +250,7 @@ def test_an_existing_path_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_source_that_makes_no_sense_is_refused(argument: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse(argument)
+        parse_source(argument)
 
 
 def test_languages_are_normalised_and_nonsense_is_refused() -> None:
@@ -279,21 +287,21 @@ def test_rows_become_documents(row: object, column: str | None, expected: Docume
 
 def test_a_long_text_is_cut_at_paragraphs() -> None:
     paragraphs = ["가" * 9_000, "나" * 9_000, "다" * 9_000]
-    assert pieces("\n\n".join(paragraphs)) == ["\n\n".join(paragraphs[:2]), paragraphs[2]]
-    assert pieces(" \n\n ") == []
+    assert cut_text("\n\n".join(paragraphs)) == ["\n\n".join(paragraphs[:2]), paragraphs[2]]
+    assert cut_text(" \n\n ") == []
 
 
 def test_jsonl_with_text_and_messages_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mixed.jsonl"
     file.write_text('{"text": " 하나\u2028둘 "}\n\n{"messages": [{"role": "user", "content": "셋"}]}\n')
-    assert list(read(file)) == ["하나\u2028둘", [{"role": "user", "content": "셋"}]]
+    assert list(read_files(file)) == ["하나\u2028둘", [{"role": "user", "content": "셋"}]]
 
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("second")
     (tmp_path / "a.md").write_text("first")
     (tmp_path / "c.png").write_bytes(b"\x89")
-    assert list(read(tmp_path)) == ["first", "second"]
+    assert list(read_files(tmp_path)) == ["first", "second"]
 
 
 @pytest.mark.parametrize(
@@ -315,19 +323,19 @@ def test_an_unusable_file_is_named(
         loaded(bilingual, str(tmp_path / name))
 
 
-def calibration(*sources: str) -> Calibration:
+def calibration(*sources: str) -> CalibrationRecord:
     parts = [CalibrationPart(source=s, weight=0.5, documents=1, sha256="0") for s in sources]
-    return Calibration(source="+".join(sources), sha256="0", tokens=1, sequences=1, parts=parts)
+    return CalibrationRecord(source="+".join(sources), sha256="0", tokens=1, sequences=1, parts=parts)
 
 
 def test_recall_reads_every_source_again(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("내 글")
-    recalled = recall(calibration(str(tmp_path / "mine.txt"), "corpus/en"))
+    recalled = read_recorded(calibration(str(tmp_path / "mine.txt"), "corpus/en"))
     assert recalled is not None
     assert recalled[0] == "내 글"
     assert len(recalled) > 100
 
 
 def test_recall_says_unknown_when_one_source_is_gone() -> None:
-    assert recall(calibration("corpus", "gone.txt")) is None
-    assert recall(calibration("owner/name")) is None
+    assert read_recorded(calibration("corpus", "gone.txt")) is None
+    assert read_recorded(calibration("owner/name")) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.files import Locked, exclusive_lock, point_symlink
-from quantserve.quantize import artifact, lifecycle
+from quantserve.quantize import artifact
 from quantserve.quantize.artifact import (
     ArtifactError,
     Manifest,
@@ -16,6 +16,7 @@ from quantserve.quantize.artifact import (
     rollback,
     write_manifest,
 )
+from quantserve.quantize.lifecycle import places
 
 Make = Callable[..., Path]
 
@@ -56,8 +57,8 @@ def pointed(home: Path) -> tuple[str | None, str | None]:
 
 def test_promote_moves_current_and_keeps_previous(make: Make) -> None:
     first, second = make("v1"), make("v2")
-    lifecycle.promote(first, force=False)
-    lifecycle.promote(second, force=False)
+    places.promote(first, force=False)
+    places.promote(second, force=False)
     assert pointed(first.parent) == ("v2", "v1")
 
 
@@ -88,14 +89,14 @@ def test_rollback_without_a_previous_version_changes_nothing(make: Make) -> None
 @pytest.mark.parametrize(("verdict", "said"), [("REGRESSION", "said REGRESSION"), (None, "not seen it")])
 def test_only_an_accepted_artifact_is_promoted(make: Make, verdict: str | None, said: str) -> None:
     directory = make("v1", verdict)
-    with pytest.raises(lifecycle.NotAccepted, match=said):
-        lifecycle.promote(directory, force=False)
+    with pytest.raises(places.NotAccepted, match=said):
+        places.promote(directory, force=False)
     assert pointed(directory.parent) == (None, None)
 
 
 def test_force_promotes_what_the_gate_refused(make: Make) -> None:
     directory = make("v1", "REGRESSION")
-    lifecycle.promote(directory, force=True)
+    places.promote(directory, force=True)
     assert pointed(directory.parent) == ("v1", None)
 
 
@@ -136,14 +137,14 @@ def test_a_directory_without_manifest_does_not_exist(make: Make, tmp_path: Path)
     directory = make("v1")
     (directory / "manifest.json").unlink()
     with pytest.raises(ArtifactError):
-        lifecycle.promote(directory, force=True)
-    assert lifecycle.find_artifacts(tmp_path / "artifacts") == []
+        places.promote(directory, force=True)
+    assert places.find_artifacts(tmp_path / "artifacts") == []
 
 
 def test_list_says_verdict_and_role_and_counts_links_once(make: Make, tmp_path: Path) -> None:
     promote(make("v1"))
     make("v2", None)
-    entries = lifecycle.find_artifacts(tmp_path / "artifacts")
+    entries = places.find_artifacts(tmp_path / "artifacts")
     assert [(e.manifest.version, e.verdict, e.role) for e in entries] == [
         ("v1", "ACCEPT", "current"),
         ("v2", None, ""),
@@ -153,10 +154,10 @@ def test_list_says_verdict_and_role_and_counts_links_once(make: Make, tmp_path: 
 def test_a_name_means_its_current_version(make: Make, tmp_path: Path) -> None:
     directory = make("v1")
     promote(directory)
-    assert lifecycle.resolve("m", tmp_path / "artifacts") == directory
-    assert lifecycle.resolve("m/v1", tmp_path / "artifacts") == directory
+    assert places.resolve("m", tmp_path / "artifacts") == directory
+    assert places.resolve("m/v1", tmp_path / "artifacts") == directory
     with pytest.raises(ArtifactError, match="no artifact other"):
-        lifecycle.resolve("other", tmp_path / "artifacts")
+        places.resolve("other", tmp_path / "artifacts")
 
 
 def test_verify_finds_a_missing_a_truncated_and_a_changed_file(make: Make) -> None:

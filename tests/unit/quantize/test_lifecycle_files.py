@@ -21,11 +21,10 @@ from quantserve.quantize.artifact import (
     read_manifest,
     read_report,
 )
-from quantserve.quantize.lifecycle.compare import Row, compare
+from quantserve.quantize.lifecycle.comparison import Row, compare
 from quantserve.quantize.lifecycle.export import export
 from quantserve.quantize.lifecycle.gc import collect
-from quantserve.quantize.lifecycle.places import find_artifacts
-from quantserve.quantize.lifecycle.verify import problems
+from quantserve.quantize.lifecycle.places import find_artifacts, problems
 from tests.unit.quantize.made import make_artifact
 
 

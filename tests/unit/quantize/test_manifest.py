@@ -55,8 +55,20 @@ def test_schema_3_is_read_with_its_proof_and_what_stayed_in_16_bits(tmp_path: Pa
     manifest = read_manifest(tmp_path)
     assert manifest.proof is not None
     assert (manifest.proof.logit_error, manifest.proof.plain_logit_error) == (0.0573, 0.0762)
-    assert (manifest.quantized, manifest.kept) == (210, {"lm_head": "outside the layers"})
+    assert (manifest.quantized, manifest.unquantized) == (210, {"lm_head": "outside the layers"})
     assert manifest.rejected == ["The result is worse than plain rounding"]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_precision_override_is_read_under_the_name_it_has_had_since_schema_4(
+    tmp_path: Path, version: int
+) -> None:
+    value = frozen(version, tmp_path)
+    value["parameters"] = {("keep" if version < 4 else "precision_override"): ["down_proj=8"], "bits": 4}
+    (tmp_path / "manifest.json").write_text(json.dumps(value))
+    manifest = read_manifest(tmp_path)
+    assert manifest.parameters == {"precision_override": ["down_proj=8"], "bits": 4}
+    assert manifest.unquantized == {"lm_head": "outside the layers"}
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])

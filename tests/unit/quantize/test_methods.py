@@ -6,19 +6,19 @@ import pytest
 
 from quantserve.core.errors import UsageError
 from quantserve.quantize.config import AwqOptions, CalibrationOptions, GptqOptions
-from quantserve.quantize.key import content_key, parameters, version_name
-from quantserve.quantize.methods import find, make_options
+from quantserve.quantize.methods.preflight import check_shapes
+from quantserve.quantize.methods.registry import make_options, method_named
 from quantserve.quantize.models.checks import check_checkpoint
-from quantserve.quantize.preflight import check_shapes
+from quantserve.quantize.run import content_key, parameters, version_name
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
-GPTQ = find("gptq")
+GPTQ = method_named("gptq")
 KEY_FACTS = {"base_sha256": "b", "text_sha256": "t"}
 
 
 def test_an_unknown_method_lists_those_there_are() -> None:
     with pytest.raises(UsageError, match="Choose one of gptq, awq"):
-        find("gguf")
+        method_named("gguf")
 
 
 def test_options_not_given_keep_their_defaults() -> None:
@@ -35,13 +35,17 @@ def test_options_not_given_keep_their_defaults() -> None:
         ("gptq", {"group_size": 33}, "not even"),
         ("awq", {"damping": 0.1}, "awq has no option --damping.*--group-size"),
         ("int8", {"smoothing": 1.5}, "not between 0 and 1"),
-        ("int8", {"keep": ("down_proj=8",)}, "changes nothing in 8 bits"),
+        ("int8", {"precision_override": ("down_proj=8",)}, "changes nothing in 8 bits"),
         ("fp8", {}, "emulated.*--method int8"),
         ("bitsandbytes", {}, "on CUDA only.*--target cuda"),
         ("gptq", {"layout": "gguf"}, "no layout 'gguf'.*Use awq, packed"),
         ("gptq", {"layout": "gptq"}, "without zero points.*Use awq, packed"),
         ("rtn", {"layout": "awq", "symmetric": True}, "with zero points.*Use gptq, packed"),
-        ("awq", {"layout": "awq", "keep": ("down_proj=8",)}, "8 bits beside others.*Use packed"),
+        (
+            "awq",
+            {"layout": "awq", "precision_override": ("down_proj=8",)},
+            "8 bits beside others.*Use packed",
+        ),
         ("awq", {"layout": "packed", "driver": "gptqmodel"}, "--driver layers only"),
         ("awq", {"driver": "magic"}, "Choose one of layers, gptqmodel"),
     ],
@@ -50,7 +54,7 @@ def test_what_the_engine_would_refuse_is_refused_first(
     method: str, given: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        make_options(find(method), given)
+        make_options(method_named(method), given)
 
 
 def test_a_group_size_that_does_not_divide_says_which_do(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from quantserve.core.errors import QuantserveError
 from quantserve.quantize.config import CalibrationOptions, GptqOptions, Int8Options
-from quantserve.quantize.estimate import estimate
-from quantserve.quantize.importing.recognise import recognise, refuse_imported
+from quantserve.quantize.lifecycle.recognise import recognise, refuse_imported
+from quantserve.quantize.methods.preflight import check_shapes, estimate
 from quantserve.quantize.models.checks import check_checkpoint
-from quantserve.quantize.preflight import check_shapes
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)

@@ -7,7 +7,7 @@ from jinja2 import TemplateError
 
 from quantserve.core.errors import InputError
 from quantserve.quantize.calibration.documents import Document, Group
-from quantserve.quantize.calibration.pack import Packed, pack, quotas
+from quantserve.quantize.calibration.packing import PackedText, pack, quotas
 
 
 class Characters:
@@ -36,7 +36,7 @@ def group(*documents: Document, source: str = "a", weight: float = 1.0) -> Group
     return Group(source=source, weight=weight, documents=list(documents))
 
 
-def packed(*groups: Group, tokenizer: Any = None, **overrides: int) -> Packed:
+def packed(*groups: Group, tokenizer: Any = None, **overrides: int) -> PackedText:
     options = {"sequences": 4, "sequence_tokens": 3, "seed": 0, **overrides}
     return pack(
         tokenizer or Characters(),
@@ -47,7 +47,7 @@ def packed(*groups: Group, tokenizer: Any = None, **overrides: int) -> Packed:
     )
 
 
-def spelled(one: Packed) -> str:
+def spelled(one: PackedText) -> str:
     return "".join(map(chr, one.sequences[0]))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import ResourceError
-from quantserve.quantize import preflight as module
 from quantserve.quantize.config import (
     AwqOptions,
     BitsAndBytesOptions,
@@ -14,10 +13,10 @@ from quantserve.quantize.config import (
     Int8Options,
     RtnOptions,
 )
-from quantserve.quantize.estimate import Needs, estimate
-from quantserve.quantize.methods import Options
+from quantserve.quantize.methods import preflight as module
+from quantserve.quantize.methods.preflight import ResourceNeeds, check_resources, estimate, preflight
+from quantserve.quantize.methods.registry import Options
 from quantserve.quantize.models.checks import Checkpoint, TensorInfo, check_checkpoint
-from quantserve.quantize.preflight import check_resources, preflight
 from tests.unit.quantize.checkpoints import llama_structure, make_checkpoint
 
 SMALL = CalibrationOptions(sequences=1, sequence_tokens=1000)
@@ -89,19 +88,21 @@ def test_the_library_s_driver_needs_more_memory(
 
 
 def test_time_follows_the_machine_s_speed() -> None:
-    needs = Needs(memory_bytes=1, disk_bytes=1, operations=1e12)
+    needs = ResourceNeeds(memory_bytes=1, disk_bytes=1, operations=1e12)
     slow, fast = needs.seconds(1e10), needs.seconds(1e11)
     assert slow > fast > 0
     # What does not depend on the speed is the start alone.
-    assert slow - fast == pytest.approx(9 * (fast - Needs(1, 1).seconds(1e11)))
+    assert slow - fast == pytest.approx(9 * (fast - ResourceNeeds(1, 1).seconds(1e11)))
 
 
 def test_the_figures_are_said_beside_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_memory_bytes", lambda: 16 * 10**9)
     monkeypatch.setattr(module, "gemm_flops", lambda: 1e11)
     said: list[str] = []
-    monkeypatch.setattr("quantserve.quantize.preflight.console.print", lambda text, **_: said.append(text))
-    needs = Needs(memory_bytes=1_440_000_000, disk_bytes=120_000_000, operations=0.0)
+    monkeypatch.setattr(
+        "quantserve.quantize.methods.preflight.console.print", lambda text, **_: said.append(text)
+    )
+    needs = ResourceNeeds(memory_bytes=1_440_000_000, disk_bytes=120_000_000, operations=0.0)
     preflight(needs, tmp_path / "not" / "yet", device="cpu", force=False)
     preflight(needs, tmp_path, device="cuda", force=False)
     on_cpu, on_cuda = said
@@ -121,7 +122,7 @@ def test_too_little_memory_is_refused_with_figures_unless_forced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "gemm_flops", lambda: 1e11)
-    needs = Needs(memory_bytes=9 * 10**15, disk_bytes=1)
+    needs = ResourceNeeds(memory_bytes=9 * 10**15, disk_bytes=1)
     with pytest.raises(ResourceError, match=r"needs about 9\.0 PB of memory.*--force"):
         preflight(needs, tmp_path, device="cpu", force=False)
     preflight(needs, tmp_path, device="cpu", force=True)
@@ -129,7 +130,7 @@ def test_too_little_memory_is_refused_with_figures_unless_forced(
 
 def test_too_little_disk_is_said_with_figures(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"needs 10\.0 PB on"):
-        check_resources(Needs(1, 9 * 10**15, scratch_bytes=10**15), tmp_path / "not" / "yet")
+        check_resources(ResourceNeeds(1, 9 * 10**15, scratch_bytes=10**15), tmp_path / "not" / "yet")
 
 
 DEFAULT_TEXT = CalibrationOptions(sequences=32, sequence_tokens=256)

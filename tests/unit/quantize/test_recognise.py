@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from quantserve.core.errors import InputError, UsageError
-from quantserve.quantize.importing.recognise import recognise, refuse_imported
+from quantserve.quantize.lifecycle.recognise import recognise, refuse_imported
 
 AUTOGPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 AUTOAWQ = {"quant_method": "awq", "w_bit": 4, "q_group_size": 128, "zero_point": True, "version": "gemm"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quantserve.quantize.importing.recognise import recognise, refuse_imported
+from quantserve.quantize.lifecycle.recognise import recognise, refuse_imported
 from quantserve.quantize.models.checks import CheckpointError, check_checkpoint
 from tests.unit.quantize.checkpoints import make_checkpoint, safetensors_bytes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import InputError
-from quantserve.quantize.models.fetch import fetch
+from quantserve.quantize.models.download import fetch
 from quantserve.quantize.models.source import content_hash, is_whole, read_source, write_source
 from tests.unit.quantize.checkpoints import make_checkpoint
 

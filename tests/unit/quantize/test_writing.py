@@ -10,12 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from quantserve.core.errors import InputError
-from quantserve.quantize.methods import packing
-from quantserve.quantize.methods.assemble import stored_dtype, write_config
-from quantserve.quantize.methods.checkpoint import CheckpointWriter, read_tensors
-from quantserve.quantize.methods.formats import Layout
-from quantserve.quantize.methods.grid import GridOptions
-from quantserve.quantize.methods.rounding import round_to_nearest
+from quantserve.quantize.methods.formats import packing
+from quantserve.quantize.methods.formats.checkpoint import (
+    CheckpointWriter,
+    read_tensors,
+    stored_dtype,
+    write_config,
+)
+from quantserve.quantize.methods.formats.layouts import Layout
+from quantserve.quantize.methods.layers.rounding import GridOptions, round_to_nearest
 from tests.unit.quantize.checkpoints import TENSORS, make_checkpoint, safetensors_bytes
 
 BAD = pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -7,15 +7,20 @@ from pathlib import Path
 import pytest
 
 from quantserve.core.errors import InputError
-from quantserve.quantize.calibration.corpus.__main__ import build
-from quantserve.quantize.calibration.corpus.checks import faults, overlaps, shingles
-from quantserve.quantize.calibration.corpus.reading import Source, read_set
+from quantserve.quantize.calibration.corpus.__main__ import (
+    CorpusSource,
+    build,
+    faults,
+    overlaps,
+    read_set,
+    shingles,
+)
 
 ENGLISH = "A plain English sentence that is long enough to be taken for a document of the set."
 
 
-def source(text: str, *, name: str = "en-prose-a", language: str = "en", kind: str = "prose") -> Source:
-    return Source(name, language, kind, ((None, text),))
+def source(text: str, *, name: str = "en-prose-a", language: str = "en", kind: str = "prose") -> CorpusSource:
+    return CorpusSource(name, language, kind, ((None, text),))
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -56,7 +61,7 @@ def test_a_document_does_not_overlap_itself() -> None:
         (source(ENGLISH + " cafe\u0301"), "normal form C"),
     ],
 )
-def test_faults_are_named(fault: Source, said: str) -> None:
+def test_faults_are_named(fault: CorpusSource, said: str) -> None:
     (line,) = faults([fault])
     assert line.startswith("en-prose-a")
     assert said in line

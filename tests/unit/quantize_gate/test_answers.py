@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.gate.answers import Answer, compare, length_ratio, problems, repetition, same_prompts
+from quantserve.quantize.gate.facts.answers import (
+    ChatAnswer,
+    compare_answers,
+    length_ratio,
+    problems,
+    repetition,
+    same_prompts,
+)
 
 LOOP = "I am a model and " * 10
 
 
-def answer(text: str = "Paris.", reason: str | None = "stop", tokens: int = 2, ids: int | None = 1) -> Answer:
-    return Answer("Where?", text, reason, tokens, None if ids is None else (ids,))
+def answer(
+    text: str = "Paris.", reason: str | None = "stop", tokens: int = 2, ids: int | None = 1
+) -> ChatAnswer:
+    return ChatAnswer("Where?", text, reason, tokens, None if ids is None else (ids,))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +42,7 @@ def test_repetition(text: str, share: float) -> None:
         (answer(LOOP), ("repeats itself (89% of its 4-word runs)",)),
     ],
 )
-def test_problems(given: Answer, found: tuple[str, ...]) -> None:
+def test_problems(given: ChatAnswer, found: tuple[str, ...]) -> None:
     assert problems(given) == found
 
 
@@ -47,21 +56,21 @@ def test_problems(given: Answer, found: tuple[str, ...]) -> None:
     ],
 )
 def test_an_answer_is_held_against_the_candidate_only_where_the_base_is_good(
-    base: Answer, candidate: Answer, newly_bad: bool
+    base: ChatAnswer, candidate: ChatAnswer, newly_bad: bool
 ) -> None:
-    assert compare([base], [candidate])[0].newly_bad is newly_bad
+    assert compare_answers([base], [candidate])[0].newly_bad is newly_bad
 
 
 def test_length_ratio_counts_all_answers_together() -> None:
-    pairs = compare([answer(tokens=10), answer(tokens=30)], [answer(tokens=20), answer(tokens=80)])
+    pairs = compare_answers([answer(tokens=10), answer(tokens=30)], [answer(tokens=20), answer(tokens=80)])
 
     assert length_ratio(pairs) == 2.5
 
 
 def test_length_ratio_of_a_silent_base_is_unknown() -> None:
-    assert length_ratio(compare([answer(tokens=0)], [answer()])) is None
+    assert length_ratio(compare_answers([answer(tokens=0)], [answer()])) is None
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [(1, 1, True), (1, 2, False), (None, 1, None)])
 def test_same_prompts(one: int | None, other: int | None, same: bool | None) -> None:
-    assert same_prompts(compare([answer(ids=one)], [answer(ids=other)])) is same
+    assert same_prompts(compare_answers([answer(ids=one)], [answer(ids=other)])) is same

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from quantserve.quantize.artifact import Calibration, Manifest, Parent
-from quantserve.quantize.gate.card import card
+from quantserve.quantize.artifact import CalibrationRecord, Manifest, Parent
+from quantserve.quantize.gate.report.card import card
 
 REPORT: dict[str, Any] = {
     "verdict": "ACCEPT",
@@ -36,7 +36,7 @@ def manifest(base: str | None) -> Manifest:
         bits=4,
         parameters={"group_size": 32, "symmetric": False},
         base=Parent(id=base, sha256="0") if base else None,
-        calibration=Calibration(
+        calibration=CalibrationRecord(
             source="corpus", sha256="0", tokens=8192, sequences=32, languages={"en": 1.0}
         ),
         files={},

@@ -16,7 +16,7 @@ from quantserve.quantize.artifact import (
     read_manifest,
     write_manifest,
 )
-from quantserve.quantize.gate.finite import not_finite
+from quantserve.quantize.models.finite import not_finite
 from tests.damage import FILES, WEIGHTS, damage
 from tests.tiny_llama import write_tiny_llama
 

@@ -5,22 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from quantserve.quantize.artifact import Calibration
-from quantserve.quantize.calibration.corpus import Entry
+from quantserve.quantize.artifact import CalibrationRecord
+from quantserve.quantize.calibration.corpus import CorpusEntry
 from quantserve.quantize.calibration.overlap import EvaluationOverlap
-from quantserve.quantize.gate.config import Measurement
-from quantserve.quantize.gate.evaluation import Evaluation, Extract, bundled, choose, overlap_checked
+from quantserve.quantize.gate.evaluation import (
+    EvaluationText,
+    Extract,
+    bundled_evaluation,
+    choose_extracts,
+    overlap_checked,
+)
+from quantserve.quantize.gate.measure.config import Measurement
 
 WORDS = [f"word{i}" for i in range(400)]
 ENTRIES = [
-    *(Entry(f"en-{i}", "en", "essays", f"{i} " + "letters " * 200) for i in range(10)),
-    *(Entry(f"ko-{i}", "ko", "news", f"{i} " + "글자 " * 300) for i in range(6)),
+    *(CorpusEntry(f"en-{i}", "en", "essays", f"{i} " + "letters " * 200) for i in range(10)),
+    *(CorpusEntry(f"ko-{i}", "ko", "news", f"{i} " + "글자 " * 300) for i in range(6)),
 ]
 PLAN = Measurement(passages=4, reported_passages=2, max_passage_tokens=300, max_reported_tokens=100)
 
 
 def chosen(readable: tuple[str, ...]) -> list[tuple[str, bool, int]]:
-    return [(x.document, x.judged, x.max_tokens) for x in choose(ENTRIES, readable, PLAN).extracts]
+    return [(x.document, x.judged, x.max_tokens) for x in choose_extracts(ENTRIES, readable, PLAN).extracts]
 
 
 def test_a_language_the_model_does_not_read_is_measured_briefly_and_not_judged() -> None:
@@ -39,41 +45,41 @@ def test_languages_that_are_read_share_the_passages(readable: tuple[str, ...]) -
 
 
 def test_long_documents_are_cut_by_language() -> None:
-    lengths = {x.language: len(x.text) for x in choose(ENTRIES, (), PLAN).extracts}
+    lengths = {x.language: len(x.text) for x in choose_extracts(ENTRIES, (), PLAN).extracts}
 
     assert lengths["en"] <= 700
     assert lengths["ko"] <= 400
 
 
 def test_judged_languages_come_first() -> None:
-    evaluation = choose(ENTRIES, ("ko",), PLAN)
+    evaluation = choose_extracts(ENTRIES, ("ko",), PLAN)
 
     assert (evaluation.languages, evaluation.judged) == (("ko", "en"), ("ko",))
 
 
 def test_another_judgement_is_another_evaluation() -> None:
-    assert choose(ENTRIES, ("en",), PLAN).sha256 != choose(ENTRIES, (), PLAN).sha256
+    assert choose_extracts(ENTRIES, ("en",), PLAN).sha256 != choose_extracts(ENTRIES, (), PLAN).sha256
 
 
 def test_the_bundled_set_gives_as_many_passages_as_are_asked_for() -> None:
-    english = bundled(("en",), Measurement())
-    both = bundled(("en", "ko"), Measurement())
+    english = bundled_evaluation(("en",), Measurement())
+    both = bundled_evaluation(("en", "ko"), Measurement())
 
     assert [sum(x.judged for x in e.extracts) for e in (english, both)] == [28, 28]
     assert len(english.extracts) == 34
 
 
-def evaluation(text: str) -> Evaluation:
-    return Evaluation("test", (Extract("one", "en", text, True, 300),))
+def evaluation(text: str) -> EvaluationText:
+    return EvaluationText("test", (Extract("one", "en", text, True, 300),))
 
 
-def record(source: object) -> Calibration:
-    return Calibration(source=str(source), sha256="0", tokens=1, sequences=1)
+def record(source: object) -> CalibrationRecord:
+    return CalibrationRecord(source=str(source), sha256="0", tokens=1, sequences=1)
 
 
 @pytest.mark.parametrize("source", ["corpus", "pydoc"])
 def test_the_bundled_texts_are_held_out_from_each_other(source: str) -> None:
-    held_out = bundled((), Measurement(passages=1000))
+    held_out = bundled_evaluation((), Measurement(passages=1000))
 
     assert overlap_checked(held_out, record(source)) is True
 

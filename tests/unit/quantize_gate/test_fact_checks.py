@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from quantserve.quantize.gate.answers import Answer
-from quantserve.quantize.gate.check import Check
-from quantserve.quantize.gate.fact_checks import fact_checks
 from quantserve.quantize.gate.facts import Fact
+from quantserve.quantize.gate.facts.answers import ChatAnswer
 from quantserve.quantize.gate.facts.comparing import FactFindings, compare_facts
-from quantserve.quantize.gate.thresholds import Thresholds
+from quantserve.quantize.gate.judge.fact_checks import fact_checks
+from quantserve.quantize.gate.judge.thresholds import GateCheck, Thresholds
 
 LIMITS = Thresholds(0.10, 0.10, 0.80, 0.95, 1, max_divergence=0.05)
 RIGHT, WRONG = "Paris", "Rome"
@@ -38,20 +37,20 @@ def findings(
     )
 
 
-def answers(letters: str) -> list[Answer]:
+def answers(letters: str) -> list[ChatAnswer]:
     texts = {"r": RIGHT, "w": WRONG, "e": " ", "a": "la femme " * 20}
     return [
-        Answer("Q?", texts[letter], "stop", 2, None, tuple(texts[letter].encode()) or (0,))
+        ChatAnswer("Q?", texts[letter], "stop", 2, None, tuple(texts[letter].encode()) or (0,))
         for letter in letters
     ]
 
 
-def named(checks: Sequence[Check], name: str) -> Check:
+def named(checks: Sequence[GateCheck], name: str) -> GateCheck:
     (found,) = [check for check in checks if check.name == name]
     return found
 
 
-def no_divergence(found: FactFindings) -> tuple[Check, ...]:
+def no_divergence(found: FactFindings) -> tuple[GateCheck, ...]:
     return tuple(one for one in fact_checks(found, LIMITS) if not one.name.startswith("greedy"))
 
 
@@ -133,9 +132,9 @@ def test_empty_and_repetitive_answers_are_found_where_nothing_was_right(letter: 
 def test_answers_may_part_a_little_more_than_the_bases_own(
     changed: int, floor: int | None, passed: bool
 ) -> None:
-    def some(parted: int) -> list[Answer]:
+    def some(parted: int) -> list[ChatAnswer]:
         ids = [(1, 2, 3, 4, 9) if n < parted else (1, 2, 3, 4, 5) for n in range(20)]
-        return [Answer("Q?", WRONG, "stop", 5, None, one) for one in ids]
+        return [ChatAnswer("Q?", WRONG, "stop", 5, None, one) for one in ids]
 
     facts = [Fact(f"f{n}", "en", "x", f"Q{n}?", "contains", (RIGHT,), ()) for n in range(20)]
     found = compare_facts(facts, some(0), some(changed), None if floor is None else some(floor))
@@ -144,7 +143,7 @@ def test_answers_may_part_a_little_more_than_the_bases_own(
 
 def test_an_engine_that_gives_no_tokens_leaves_the_divergence_unknown() -> None:
     facts = [Fact("f0", "en", "x", "Q?", "contains", (RIGHT,), ())]
-    one = [Answer("Q?", WRONG, "stop", 5, None, None)]
+    one = [ChatAnswer("Q?", WRONG, "stop", 5, None, None)]
     check = named(fact_checks(compare_facts(facts, one, one, None), LIMITS), "greedy divergence, a token")
     assert (check.value, check.passed) == ("unknown", None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quantserve.quantize.gate.facts import Fact, Rule
-from quantserve.quantize.gate.facts.checking import right
+from quantserve.quantize.gate.facts.checking import is_right
 
 
 def fact(
@@ -59,7 +59,7 @@ def fact(
     ],
 )
 def test_an_english_answer(one: Fact, answer: str, expected: bool) -> None:
-    assert right(one, answer) is expected
+    assert is_right(one, answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_english_answer(one: Fact, answer: str, expected: bool) -> None:
     ],
 )
 def test_a_korean_answer_may_carry_particles(accept: str, answer: str, expected: bool) -> None:
-    assert right(fact("contains", accept, language="ko"), answer) is expected
+    assert is_right(fact("contains", accept, language="ko"), answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_korean_answer_may_carry_particles(accept: str, answer: str, expected:
 )
 def test_a_korean_count_may_be_a_numeral(answer: str, expected: bool) -> None:
     one = fact("number", "4", "네", "넷", question="강아지의 다리는 몇 개인가요?", language="ko")
-    assert right(one, answer) is expected
+    assert is_right(one, answer) is expected

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from quantserve import quantize
-from quantserve.quantize.calibration import builtin, corpus
-from quantserve.quantize.calibration.documents import plain
-from quantserve.quantize.gate.answers import QUESTIONS
+from quantserve.quantize.calibration import corpus, overlap
+from quantserve.quantize.calibration.documents import plain_text
 from quantserve.quantize.gate.facts import SETS, SetName, facts, verdict_facts
-from quantserve.quantize.gate.facts.checking import right
+from quantserve.quantize.gate.facts.answers import CHAT_QUESTIONS
+from quantserve.quantize.gate.facts.checking import is_right
 
 ROOT = Path(quantize.__file__).resolve().parent
 
@@ -74,9 +74,9 @@ SAME_ANSWER_ANOTHER_QUESTION = {
 
 @pytest.mark.parametrize("name", SETS)
 def test_no_question_stands_in_text_that_artifacts_are_calibrated_on(name: SetName) -> None:
-    texts = [plain(document) for document in corpus.calibration_documents()]
+    texts = [plain_text(document) for document in corpus.calibration_documents()]
     held = " ".join(" ".join(words(text)) for text in texts)
-    builtin_text = " ".join(words(" ".join(plain(one) for one in [builtin.evaluation_text()])))
+    builtin_text = " ".join(words(" ".join(plain_text(one) for one in [overlap.pydoc_evaluation_text()])))
     found = [
         fact.id for fact in facts(name) if f" {' '.join(words(fact.question))} " in f" {held} {builtin_text} "
     ]
@@ -90,7 +90,7 @@ def test_an_echo_of_the_question_is_no_right_answer() -> None:
         fact.id
         for name in SETS
         for fact in facts(name)
-        if right(fact, fact.question) and fact.kind not in picked
+        if is_right(fact, fact.question) and fact.kind not in picked
     ]
     assert echoed == []
 
@@ -115,4 +115,4 @@ def test_some_prompts_are_spread_over_all_kinds() -> None:
 
 def test_the_example_of_the_readme_is_judged() -> None:
     assert "What is the capital of France?" in {fact.question for fact in verdict_facts(["en"])}
-    assert QUESTIONS["en"][0].startswith("What is the capital of France?")
+    assert CHAT_QUESTIONS["en"][0].startswith("What is the capital of France?")

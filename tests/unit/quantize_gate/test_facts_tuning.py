@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from quantserve.quantize.gate.facts import facts
-from quantserve.quantize.gate.facts.tuning import endpoint, score
+from quantserve.quantize.gate.tuning import endpoint, score
 from tests.integration.quantize_gate.fake_serving import start
 
 
@@ -22,7 +22,7 @@ def test_a_score_counts_the_right_answers_and_names_what_was_lost() -> None:
 
     base, candidate = score(all_of_them, ["en"]), score(not_berlin, ["en"])
 
-    assert (base.asked, base.right) == (len(english), len(known))
+    assert (base.prompts, base.right) == (len(english), len(known))
     assert [fact.question for fact in candidate.lost(base)] == ["What is the capital of Germany?"]
     assert base.lost(candidate) == ()
 

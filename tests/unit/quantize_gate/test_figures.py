@@ -8,7 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quantserve.quantize.gate.figures import agreements, compare_passages, divergences, resampled_means
+from quantserve.quantize.gate.measure.figures import (
+    IntervalEstimate,
+    agreements,
+    compare_passages,
+    divergences,
+    per_token,
+)
 from tests.unit.quantize_gate.passages import passage
 
 
@@ -85,10 +91,20 @@ def test_the_interval_spans_the_passages_that_differ() -> None:
 
 
 def test_passages_are_resampled_whole_and_weighted_by_their_tokens() -> None:
-    means = resampled_means(np.array([10.0, 0.0]), np.array([1, 3]), 4000)
+    # the two passages are drawn as (first, first), (both) or (second, second): 10, 2.5 or 0
+    assert per_token(np.array([10.0, 0.0]), np.array([1, 3]), 4000) == IntervalEstimate(2.5, 0.0, 10.0)
 
-    # the two passages are drawn as (first, first), (both) or (second, second)
-    assert sorted(set(means.tolist())) == [0.0, 2.5, 10.0]
+
+def test_an_interval_is_the_one_that_earlier_reports_hold() -> None:
+    sums, counts = np.array([12.5, 3.0, -4.25, 7.75, 0.5, 20.0]), np.array([10, 4, 6, 8, 2, 30])
+
+    found = per_token(sums, counts, 2000)
+
+    assert (found.value, found.low, found.high) == pytest.approx((0.6583333, 0.1160714, 1.0438467), abs=1e-6)
+
+
+def test_one_passage_has_no_spread() -> None:
+    assert per_token(np.array([4.0]), np.array([2]), 2000) == IntervalEstimate(2.0, 2.0, 2.0)
 
 
 def test_other_tokens_are_not_compared() -> None:

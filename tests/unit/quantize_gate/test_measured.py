@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from quantserve.quantize.gate.facts.comparing import FactFindings, Mark, Reply
-from quantserve.quantize.gate.facts.paired import Divergence
-from quantserve.quantize.gate.figures import Estimate
-from quantserve.quantize.gate.thresholds import Thresholds, thresholds_for
-from quantserve.quantize.gate.verdict import Findings, Verdict, judge
+from quantserve.quantize.gate.facts.comparing import Divergence, FactFindings, FactMark, FactReply
+from quantserve.quantize.gate.judge.thresholds import Thresholds, thresholds_for
+from quantserve.quantize.gate.judge.verdict import Findings, GateVerdict, judge
+from quantserve.quantize.gate.measure.figures import IntervalEstimate
 from tests.unit.quantize_gate.test_verdict import FINE, QUALITY
 
 INT8, FOUR_BITS = thresholds_for(8, 135e6), thresholds_for(4, 135e6)
-RIGHT, WRONG = Reply("Paris.", True, False), Reply("Rome.", False, False)
+RIGHT, WRONG = FactReply("Paris.", True, False), FactReply("Rome.", False, False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def short_prompts(one: Measured) -> FactFindings:
 
     Losses against both bases are put on the same prompts as far as they go; the rest are on others.
     """
-    rows: list[tuple[Reply, Reply, Reply]] = []  # base, float32, candidate
+    rows: list[tuple[FactReply, FactReply, FactReply]] = []  # base, float32, candidate
     (right, lost, won), (exact_right, exact_lost, exact_won) = one.served, one.exact
     both_lost, both_won = min(lost, exact_lost), min(won, exact_won)
     rows += [(RIGHT, RIGHT, WRONG)] * both_lost + [(WRONG, WRONG, RIGHT)] * both_won
@@ -88,7 +87,7 @@ def short_prompts(one: Measured) -> FactFindings:
         for n, (base, exact, candidate) in enumerate(rows)
     ]
     marks = tuple(
-        Mark(f"f{n}", "en", "x", f"Q{n}?", base, candidate, exact)
+        FactMark(f"f{n}", "en", "x", f"Q{n}?", base, candidate, exact)
         for n, (base, exact, candidate) in enumerate(rows)
     )
     return FactFindings(marks, one.divergence, one.floor)
@@ -98,9 +97,9 @@ def findings(one: Measured) -> Findings:
     ratio = 1 + one.ppl_increase
     quality = replace(
         QUALITY,
-        perplexity_ratio=Estimate(ratio, ratio, ratio),
-        mean_kl=Estimate(one.mean_kl, one.mean_kl, one.mean_kl),
-        top1_agreement=Estimate(one.top1, one.top1, one.top1),
+        perplexity_ratio=IntervalEstimate(ratio, ratio, ratio),
+        mean_kl=IntervalEstimate(one.mean_kl, one.mean_kl, one.mean_kl),
+        top1_agreement=IntervalEstimate(one.top1, one.top1, one.top1),
     )
     return replace(FINE, quality=quality, languages=(), facts=short_prompts(one))
 
@@ -109,7 +108,7 @@ def findings(one: Measured) -> Findings:
 def test_the_verdict_on_what_was_measured(name: str) -> None:
     verdict, _ = judge(findings(MEASURED[name]), INT8)
 
-    assert verdict is (Verdict.ACCEPT if name == "sound" else Verdict.REGRESSION)
+    assert verdict is (GateVerdict.ACCEPT if name == "sound" else GateVerdict.REGRESSION)
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if name != "sound"])

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.gate.facts.paired import Divergence, Paired, diverge, p_of_losses, pair
+from quantserve.quantize.gate.facts.comparing import (
+    Divergence,
+    Paired,
+    divergence_of,
+    p_of_losses,
+    pair_marks,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ def test_many_prompts_are_no_trouble() -> None:
 def test_only_prompts_that_changed_count() -> None:
     before = [True] * 10 + [True, True, False] + [False] * 10
     after = [True] * 10 + [False, False, True] + [False] * 10
-    found = pair(before, after)
+    found = pair_marks(before, after)
     assert found == Paired(asked=23, before=12, after=11, lost=2, won=1)
     assert found.p == 0.5
 
@@ -48,7 +54,7 @@ def test_only_prompts_that_changed_count() -> None:
     ],
 )
 def test_where_answers_part(before: list[list[int]], after: list[list[int]], expected: Divergence) -> None:
-    assert diverge(before, after) == expected
+    assert divergence_of(before, after) == expected
 
 
 def test_rates() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quantserve.quantize.gate.room import available_bytes, decide
+from quantserve.quantize.gate.measure.engine import available_bytes, decide_room
 
 GB = 10**9
 ARGV = ["python", "--kv-cache-memory-bytes", str(2 * GB)]
@@ -24,7 +24,7 @@ ARGV = ["python", "--kv-cache-memory-bytes", str(2 * GB)]
 def test_two_engines_are_up_at_once_where_memory_allows(
     available: int, more_weights: int, on_gpu: bool, side_by_side: bool
 ) -> None:
-    room = decide(
+    room = decide_room(
         argv=ARGV,
         first_bytes=4 * GB,
         available_bytes=available,
@@ -36,13 +36,13 @@ def test_two_engines_are_up_at_once_where_memory_allows(
 
 
 def test_the_decision_is_given_with_its_figures() -> None:
-    room = decide(argv=[], first_bytes=4 * GB, available_bytes=5 * GB, more_weights=0, on_gpu=False)
+    room = decide_room(argv=[], first_bytes=4 * GB, available_bytes=5 * GB, more_weights=0, on_gpu=False)
 
     assert room.reason == "6.0 GB needed for the base, 5.0 GB free: the two take turns"
 
 
 def test_unknown_memory_is_not_risked() -> None:
-    room = decide(argv=ARGV, first_bytes=None, available_bytes=90 * GB, more_weights=0, on_gpu=False)
+    room = decide_room(argv=ARGV, first_bytes=None, available_bytes=90 * GB, more_weights=0, on_gpu=False)
 
     assert room.side_by_side is False
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantserve.quantize.gate.errors import BadReply
-from quantserve.quantize.gate.scores import pack, parse_passage, unpack
+from quantserve.quantize.gate.measure.errors import BadReply
+from quantserve.quantize.gate.measure.figures import pack_passages, parse_passage, unpack_passages
 from tests.unit.quantize_gate.passages import passage
 
 
@@ -86,7 +86,7 @@ def test_packed_passages_come_back_in_order_and_of_their_own_length() -> None:
     one = passage((0.5, {1: 0.5, 2: 0.2}), ids=[3, 4])
     two = passage((0.5, {1: 0.5, 2: 0.2}), (0.1, {7: 0.6, 8: 0.1}), ids=[5, 6, 7])
 
-    back = unpack(pack([one, two]))
+    back = unpack_passages(pack_passages([one, two]))
 
     assert [item.ids.tolist() for item in back] == [[3, 4], [5, 6, 7]]
     assert np.array_equal(back[1].top, two.top)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from quantserve.quantize.gate.config import GateConfig
-from quantserve.quantize.gate.errors import TasksFailed
-from quantserve.quantize.gate.tasks import (
+from quantserve.quantize.gate.measure.config import GateConfig
+from quantserve.quantize.gate.measure.errors import TasksFailed
+from quantserve.quantize.gate.measure.tasks import (
     TaskPair,
     TaskPlan,
     TaskScores,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.gate.run import Limits
-from quantserve.quantize.gate.thresholds import thresholds_for
+from quantserve.quantize.gate.case import GateLimits
+from quantserve.quantize.gate.judge.thresholds import thresholds_for
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
@@ -49,7 +49,7 @@ def test_unknown_bits_are_judged_as_four() -> None:
 
 
 def test_a_given_limit_replaces_the_default_and_leaves_the_others() -> None:
-    limits = Limits(max_ppl_increase=0.0, min_speed_ratio=0.9).over(thresholds_for(4, 135e6))
+    limits = GateLimits(max_ppl_increase=0.0, min_speed_ratio=0.9).over(thresholds_for(4, 135e6))
 
     assert (limits.max_ppl_increase, limits.min_speed_ratio) == (0.0, 0.9)
     assert limits.min_top1_agreement == thresholds_for(4, 135e6).min_top1_agreement
@@ -67,9 +67,9 @@ def test_the_divergence_limit_follows_the_agreement_unless_it_is_given() -> None
     limits = thresholds_for(8, 135e6)
 
     assert limits.divergence_limit == pytest.approx(0.078)  # 0.6 of 13 %; measured: 3.7 % beyond the floor
-    assert Limits(min_top1_agreement=0.5).over(limits).divergence_limit == pytest.approx(0.3)
-    assert Limits(max_divergence=0.01).over(limits).divergence_limit == 0.01
-    assert Limits(max_divergence=0.0).over(limits).divergence_limit == 0.0
+    assert GateLimits(min_top1_agreement=0.5).over(limits).divergence_limit == pytest.approx(0.3)
+    assert GateLimits(max_divergence=0.01).over(limits).divergence_limit == 0.01
+    assert GateLimits(max_divergence=0.0).over(limits).divergence_limit == 0.0
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8, 16])

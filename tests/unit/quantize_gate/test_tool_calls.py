@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.gate.tool_calls import parse_call
+from quantserve.quantize.gate.facts.answers import parse_call
 
 CALL = '{"name": "convert", "arguments": {"amount": 20, "to": "EUR"}}'
 

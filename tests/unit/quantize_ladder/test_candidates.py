@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.quantize.ladder.candidates import (
-    Candidate,
+from quantserve.quantize.ladder.decision import (
+    MethodCandidate,
     candidates,
     fitting_groups,
-    with_kept,
+    with_overrides,
     worst_layers,
 )
-from quantserve.quantize.methods import METHODS, make_options
+from quantserve.quantize.methods.registry import METHODS, make_options
 
 ALL = ("gptq", "awq", "rtn", "int8", "fp8", "bitsandbytes")
 
@@ -72,7 +72,7 @@ def test_a_model_no_group_fits_has_8_bits_left() -> None:
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_every_candidate_is_one_the_engine_loads(target: str) -> None:
     for one in candidates(METHODS, {576, 1536}, target, None):
-        options = with_kept(one, [0.1] * 30) if one.keep_share else one.options
+        options = with_overrides(one, [0.1] * 30) if one.override_share else one.options
         make_options(METHODS[one.method], options, target)
 
 
@@ -90,6 +90,6 @@ def test_the_worst_layers(losses: list[float], share: float, worst: tuple[int, .
 
 
 def test_the_worst_layers_are_kept_in_8_bits() -> None:
-    step = Candidate("gptq", {"group_size": 32}, 0.5)
+    step = MethodCandidate("gptq", {"group_size": 32}, 0.5)
 
-    assert with_kept(step, [0.1, 0.5]) == {"group_size": 32, "keep": ("layers.1=8",)}
+    assert with_overrides(step, [0.1, 0.5]) == {"group_size": 32, "precision_override": ("layers.1=8",)}

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from quantserve.quantize.ladder.candidates import Candidate
-from quantserve.quantize.ladder.decide import Step
-from quantserve.quantize.ladder.targets import GIB, check_targets
+from quantserve.quantize.ladder.bench import GIB, check_targets
+from quantserve.quantize.ladder.decision import LadderStep, MethodCandidate
 
 
-def step(method: str, ppl: float, top1: float, seconds: float, batch: float) -> Step:
-    candidate = Candidate(method)
-    return Step(candidate, method, "ACCEPT", ppl, top1, 0.5, {1: 1.0, 32: batch}, seconds, 3 * GIB)
+def step(method: str, ppl: float, top1: float, seconds: float, batch: float) -> LadderStep:
+    candidate = MethodCandidate(method)
+    return LadderStep(candidate, method, "ACCEPT", ppl, top1, 0.5, {1: 1.0, 32: batch}, seconds, 3 * GIB)
 
 
 def test_every_target_is_met_or_missed_by_its_figure() -> None:

@@ -191,3 +191,45 @@ def test_a_number_that_makes_no_sense_is_refused(tmp_path: Path, section: str) -
         load_guardrails(
             tmp_path / "guard.toml", ModelServer(AnswerConfig()), lambda: pytest.fail("not needed")
         )
+
+
+def test_what_was_let_pass_unjudged_is_told() -> None:
+    class Broken:
+        name = "broken"
+
+        def judge(self, text: str, side: Side, question: str) -> Verdict:
+            raise GuardFailed("no answer")
+
+    passing = Guardrails(before=(Broken(), rules(mask=["email"])), on_failure="pass")
+    assert passing.judge("to a@b.example", "input").unjudged
+    assert not Guardrails(before=(rules(mask=["email"]),)).judge("to a@b.example", "input").unjudged
+
+
+def test_guards_are_told_apart_by_their_file_and_the_rails_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantserve.rag.guardrails.load.NemoRails", lambda folder, name: rules())
+    (tmp_path / "rails").mkdir()
+    rails, guard = tmp_path / "rails" / "config.yml", tmp_path / "guard.toml"
+    prints = []
+    for folder, rail in (("rails", "a"), ("rails", "b"), ("./rails", "b")):
+        guard.write_text(f'[[input]]\nkind = "nemo"\nfolder = "{folder}"\n')
+        rails.write_text(rail)
+        prints.append(
+            load_guardrails(guard, cast(ModelServer, None), lambda: cast(Embedder, None)).fingerprint
+        )
+    assert len(set(prints)) == 3
+
+
+@pytest.mark.parametrize(
+    ("guards", "identified"),
+    [
+        (Guardrails(), True),
+        (Guardrails(before=(rules(),), fingerprint="file-1"), True),
+        (Guardrails(before=(rules(),)), False),
+        (Guardrails(after=(rules(),)), False),
+    ],
+    ids=["none", "from a file", "an object before", "an object after"],
+)
+def test_guards_from_no_file_cannot_be_told_apart(guards: Guardrails, identified: bool) -> None:
+    assert guards.identified == identified

@@ -25,7 +25,9 @@ def test_every_option_reaches_the_configuration() -> None:
         answer_languages="en,ko",
         max_tokens=50,
         cache=False,
-        semantic_cache=False,
+        semantic_cache=True,
+        cache_judge="cross-encoder",
+        cache_judge_score=0.5,
         guard_file=Path("guard.toml"),
         calibration=Path("limits.json"),
         mode="bm25",
@@ -37,11 +39,17 @@ def test_every_option_reaches_the_configuration() -> None:
     answer = config.answer
     assert (answer.base_url, answer.api_key, answer.model) == ("http://server/v1", "key", "Qwen")
     assert (answer.mode, answer.answer_languages, answer.max_tokens) == ("extract", "en,ko", 50)
-    assert (answer.cache.enabled, answer.cache.semantic) == (False, False)
+    assert (answer.cache.enabled, answer.cache.semantic) == (False, True)
+    assert (answer.cache.judge, answer.cache.judge_min_score) == ("cross-encoder", 0.5)
     assert (answer.guard_file, answer.calibration) == (Path("guard.toml"), Path("limits.json"))
     assert (config.retrieve.mode, config.retrieve.top_k) == ("bm25", 7)
     assert config.index_dir == Path("elsewhere")
     assert (config.embedding.model, config.embedding.backend) == (Path("model"), "onnx")
+
+
+def test_a_semantic_cache_without_a_judge_is_refused() -> None:
+    with pytest.raises(UsageError, match="--semantic-cache has no judge"):
+        AnsweringOptions(answer_mode="extract", semantic_cache=True).config()
 
 
 @pytest.mark.parametrize(

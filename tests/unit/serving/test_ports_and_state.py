@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from quantserve.serving.background import request_options
 from quantserve.serving.config import ServeOptions
 from quantserve.serving.errors import PortTaken
-from quantserve.serving.ports import claim_port, url_of
+from quantserve.serving.ports import claim_port, listen_on, url_of
 from quantserve.serving.prepare import request_of
 from quantserve.serving.processes import end_group, group_alive, process_alive
 from quantserve.serving.state import LastProbe, read_state, remove_state, write_state
@@ -128,3 +129,23 @@ def test_zombie_is_not_alive() -> None:
         time.sleep(0.02)
     assert not process_alive(child.pid)
     child.wait()
+
+
+def test_answers_on_our_listeners_are_not_held_back() -> None:
+    """asyncio turns Nagle's algorithm off only where the listener says that it is TCP's."""
+    held_back: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        held_back.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def ask() -> None:
+        listener = listen_on("127.0.0.1", 0)
+        async with await asyncio.start_server(serve, sock=listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            await reader.read()
+            writer.close()
+
+    asyncio.run(ask())
+    assert held_back == [1]

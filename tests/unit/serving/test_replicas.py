@@ -9,13 +9,10 @@ from quantserve.serving.background import can_roll, serve_argv
 from quantserve.serving.config import RunDirectory, ServeOptions
 from quantserve.serving.errors import HardwareError
 from quantserve.serving.prepare import request_of
-from quantserve.serving.replicas.affinity import beginning_of, parse, session_of, tokens_of
-from quantserve.serving.replicas.config import RouterOptions
+from quantserve.serving.replicas.fitting import Lane, gpu_lanes, visible_gpus
 from quantserve.serving.replicas.metrics import merge
 from quantserve.serving.replicas.replica import guard_settings
 from quantserve.serving.replicas.rolling import spare_lane
-from quantserve.serving.replicas.router import router_argv
-from quantserve.serving.replicas.shares import Lane, gpu_lanes, visible_gpus
 from quantserve.serving.state import ServerState
 from quantserve.serving.supervise.restarts import pause_s
 from tests.unit.serving.states import state
@@ -65,52 +62,6 @@ def test_where_a_new_replica_may_run(
     assert spare_lane(lanes, used, old, room=room) == expected
 
 
-def user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
-
-
-def test_turns_of_a_conversation_share_a_session_and_others_do_not() -> None:
-    system = {"role": "system", "content": "Be short."}
-    first = session_of({"messages": [system, user("hi")]})
-    later = session_of(
-        {"messages": [system, user("hi"), {"role": "assistant", "content": "ho"}, user("more")]}
-    )
-    other = session_of({"messages": [system, user("what?")]})
-    assert first == later
-    assert first != other
-    assert session_of({"input": "no prompt"}) is None
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ({"prompt": "abc"}, "abc"),
-        ({"prompt": ["abc", "def"]}, "abc"),
-        ({"prompt": [5, 6, 7]}, "[5,6,7]"),
-        ({"prompt": [[5, 6], [7]]}, "[5,6]"),
-        ({"messages": [{"role": "user", "content": "x"}]}, '[null,{"role":"user","content":"x"}]'),
-        ({"messages": "wrong"}, ""),
-        ([1], ""),
-        (None, ""),
-    ],
-)
-def test_beginning_of_what_the_model_reads(body: object, expected: str) -> None:
-    assert beginning_of(body) == expected
-
-
-def test_what_is_no_json_has_no_beginning() -> None:
-    assert beginning_of(parse(b'{"prompt": NaN')) == ""
-    assert beginning_of(parse(b"[" * 100_000)) == ""
-    assert len(beginning_of({"prompt": "x" * 1_000_000})) == 16_384
-
-
-def test_equal_beginnings_have_equal_first_tokens() -> None:
-    shared = "s" * 640
-    one, other = tokens_of(shared + "one" * 40), tokens_of(shared + "two" * 40)
-    assert one[:10] == other[:10]
-    assert one[10] != other[10]
-
-
 def test_metrics_are_joined_family_by_family() -> None:
     one = '# HELP a Help\n# TYPE a counter\na{x="1"} 2.0\n# TYPE b gauge\nb 3.0\n'
     two = '# HELP a Help\n# TYPE a counter\na{x="1"} 5.0\n'
@@ -126,14 +77,6 @@ def test_metrics_are_joined_family_by_family() -> None:
 
 def test_pauses_double_up_to_a_bound() -> None:
     assert [pause_s(n, 0.2, 1.0) for n in (0, 1, 2, 3, 1000)] == [0.2, 0.4, 0.8, 1.0, 1.0]
-
-
-def test_router_listens_on_loopback_and_starts_without_workers() -> None:
-    words = router_argv(RouterOptions(policy="round_robin"), 5000, 5001, parent=7)
-    flags = dict(zip(words[4::2], words[5::2], strict=True))
-    assert (flags["--host"], flags["--prometheus-host"]) == ("127.0.0.1", "127.0.0.1")
-    assert (flags["--port"], flags["--prometheus-port"], flags["--policy"]) == ("5000", "5001", "round_robin")
-    assert "--worker-urls" not in flags
 
 
 def test_metrics_of_a_replica_are_as_open_as_the_public_port() -> None:
@@ -169,4 +112,4 @@ def test_background_command_carries_the_number_of_replicas(tmp_path: Path) -> No
     words = serve_argv(
         tmp_path, ServeOptions(replicas=3, vllm_args=("--seed", "1")), RunDirectory(tmp_path), 9
     )
-    assert words[-7:] == ["--replicas", "3", "--policy", "cache_aware", "--", "--seed", "1"]
+    assert words[-7:] == ["--replicas", "3", "--policy", "least_running", "--", "--seed", "1"]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from quantserve.rag.answer import Answerer
+from quantserve.rag.cache.calibration import calibration_pairs
+from quantserve.rag.cache.judge import pair_text
 from quantserve.rag.config import AnswerConfig, CacheConfig, RetryConfig
 from quantserve.rag.llm import ModelServer
 from quantserve.rag.retrieve import Searcher
@@ -53,6 +55,18 @@ class Bench:
     def asked(self) -> int:
         """Completions asked for so far."""
         return len(self.server.chats)
+
+    @property
+    def verdicts(self) -> int:
+        """How many of them asked for the semantic cache's verdict."""
+        return sum("response_format" in chat.body for chat in self.server.chats)
+
+
+def judging(*confirmed: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """Answers of a model that judges the built-in pairs rightly, and confirms these, too, but no others."""
+    same = [*confirmed, *((pair.one, pair.other) for pair in calibration_pairs() if pair.same)]
+    texts = [pair_text(*order) for pair in same for order in (pair, pair[::-1])]
+    return (*((text, '{"same_answer": "yes"}') for text in texts), ("Question 1: ", '{"same_answer": "no"}'))
 
 
 def until(happens: Callable[[], bool]) -> None:

@@ -20,6 +20,7 @@ from quantserve.core.errors import UsageError
 from quantserve.rag.embedding.backend import Embedder
 from quantserve.rag.server.observability import WandbLog
 from tests.fakes.openai_server import Behaviour, FakeServer
+from tests.integration.rag.answering.bench import judging
 from tests.integration.rag.server.conftest import Served, serving, until
 
 QUESTION = "Where are the spare bulbs kept?"
@@ -129,15 +130,17 @@ def test_the_caches_hits_are_counted_by_kind(
 ) -> None:
     shutil.copytree(small_index / "index", tmp_path / "index", symlinks=True)
     with (
-        FakeServer(Behaviour(model="Qwen-test", answer="They are kept in the cellar [1].")) as model,
+        FakeServer(
+            Behaviour(
+                model="Qwen-test",
+                answer="They are kept in the cellar [1].",
+                answers=judging((QUESTION, "Where are spare bulbs kept?")),
+            )
+        ) as model,
         serving(tmp_path, embedder, model.base_url, cache=True) as cached,
     ):
         client = cached.client()
-        asked = (
-            "Where are the spare bulbs kept?",
-            "Where are the spare bulbs kept?",
-            "Where are spare bulbs kept?",
-        )
+        asked = (QUESTION, QUESTION, "Where are spare bulbs kept?", "Where are spare bulbs not kept?")
         replies = [
             client.chat.completions.create(
                 model="quantserve-rag", messages=[{"role": "user", "content": question}]
@@ -145,13 +148,19 @@ def test_the_caches_hits_are_counted_by_kind(
             for question in asked
         ]
         told: list[Any] = [(reply.model_extra or {})["quantserve"]["cached"] for reply in replies]
-        assert told == ["", "exact", "semantic"]
-        assert len(model.chats) == 1
+        assert told == ["", "exact", "semantic", ""]
+        assert sum("response_format" not in chat.body for chat in model.chats) == 2
+        until(lambda: sum("judged" in entry for entry in lines(cached)) == 4)
+        judged = [entry["judged"] for entry in lines(cached) if "judged" in entry]
+        assert judged == [[], [], ["confirmed"], ["rejected"]]
         with cached.http() as http:
             page = http.get("/metrics").text
-    for outcome in ("miss", "exact", "semantic"):
-        assert f'rag_cache_total{{outcome="{outcome}"}} 1.0' in page
-    assert "rag_cache_seconds_count 3.0" in page
+    for outcome, count in (("miss", 2), ("exact", 1), ("semantic", 1)):
+        assert f'rag_cache_total{{outcome="{outcome}"}} {count}.0' in page
+    for outcome in ("confirmed", "rejected"):
+        assert f'rag_cache_judged_total{{outcome="{outcome}"}} 1.0' in page
+    assert "rag_cache_seconds_count 4.0" in page
+    assert "rag_cache_judge_seconds_count 3.0" in page  # not where the exact one was found
 
 
 def test_spans_of_a_question_hang_below_the_clients(observed: Served, collector: Collector) -> None:

@@ -17,7 +17,7 @@ from quantserve.serving.replicas.command import serve_replicas
 from quantserve.serving.replicas.config import SupervisorOptions
 
 app = typer.Typer()
-TIMES = SupervisorOptions(settle_s=0.3, watch_s=0.3, stop_margin_s=5.0, orphan_grace_s=1.0)
+TIMES = SupervisorOptions(watch_s=0.3, stop_margin_s=5.0, orphan_grace_s=1.0)
 
 
 def fake_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_timeout_s: float) -> list[str]:
@@ -28,7 +28,9 @@ def fake_argv(target: Path, options: ServeOptions, run: RunDirectory, ready_time
 @app.command()
 def main(target: Path, run_dir: Path, port: int, keys: str = typer.Argument("")) -> None:
     run = RunDirectory(run_dir)
-    options = ServeOptions(port=port, replicas=2, keys=keys or None, served_model_name="tiny")
+    options = ServeOptions(
+        port=port, replicas=2, policy="cache_aware", keys=keys or None, served_model_name="tiny"
+    )
     launcher = LauncherOptions(ready_file=run.path / "ready.json", log=run.log, ready_timeout_s=60)
     raise typer.Exit(serve_replicas(target, options, run, launcher, run.state, TIMES, fake_argv))
 

@@ -7,20 +7,17 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantserve.serving.guard.paths import PathTable
-from quantserve.serving.replicas.config import FrontOptions
-from quantserve.serving.replicas.front import Front
-from quantserve.serving.replicas.picking import Offer, Picker
-from quantserve.serving.replicas.public_port import listen
+from tests.integration.serving.replicas.fronts import front_before
 
 JSON = b'{"model":"m","prompt":"a"}'
 GZIP = gzip.compress(JSON, mtime=0)
@@ -45,13 +42,6 @@ class Arrived:
     headers: dict[bytes, bytes]
 
 
-class OneReplica(Picker):
-    """The router's part, with a single answer."""
-
-    async def pick(self, model: str, beginning: str, session: str | None) -> AsyncGenerator[Offer, None]:
-        yield Offer("1", asyncio.get_running_loop().create_future())
-
-
 @dataclass
 class Public:
     """A front with one replica that notes what it gets."""
@@ -68,15 +58,11 @@ class Public:
         behind = web.ServerRunner(web.Server(self.replica, auto_decompress=False))
         await behind.setup()
         await web.TCPSite(behind, "127.0.0.1", 0).start()
-        front = Front(FrontOptions(patience_s=0.2), "cache_aware", PathTable())
-        front.picker = OneReplica(front.session, 1.0)
-        front.replicas = {"1": f"http://127.0.0.1:{behind.addresses[0][1]}"}
-        runner = await listen(front.handle, "127.0.0.1", 0, drain_s=1.0)
-        self.port = runner.addresses[0][1]
-        started.set()
-        await asyncio.to_thread(stop.wait)
-        await runner.cleanup()
-        await front.close()
+        replicas = {"1": f"http://127.0.0.1:{behind.addresses[0][1]}"}
+        async with front_before(replicas, policy="cache_aware") as (_, port):
+            self.port = port.number
+            started.set()
+            await asyncio.to_thread(stop.wait)
         await behind.cleanup()
 
     def send(self, *pieces: bytes, leave: bool = False) -> tuple[int, bytes]:
@@ -96,7 +82,7 @@ class Public:
 @pytest.fixture(scope="module")
 def public() -> Iterator[Public]:
     found, started, stop = Public(), threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(found.run(started, stop)))
+    thread = threading.Thread(target=lambda: uvloop.run(found.run(started, stop)))
     thread.start()
     assert started.wait(20)
     yield found
@@ -231,7 +217,7 @@ def test_what_follows_a_body_shorter_than_it_claims_is_refused(public: Public) -
         while chunk := client.recv(1000):
             answers += chunk
     assert answers.startswith(b"HTTP/1.1 200 ")
-    assert b"HTTP/1.0 400 " in answers
+    assert b"HTTP/1.1 400 " in answers
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,11 @@ def asked(
         "client": ("127.0.0.1", 1),
         "headers": [(b"content-type", b"application/json"), *headers],
     }
-    asyncio.run(app(scope, receive, send))
+
+    async def call() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(call())
     text = b"".join(message.get("body", b"") for message in sent[1:])
     return sent[0]["status"], dict(sent[0]["headers"]), json.loads(text).get("error", {})
 
