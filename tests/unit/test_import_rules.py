@@ -34,9 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "deploy": {"core"},
 }
 ALLOWED_IN_FILE: dict[str, set[str]] = {
-    "benchmarks/programs/rag.py": {"rag"},
-    "benchmarks/programs/corpus.py": {"rag"},
-    "benchmarks/programs/embedding.py": {"rag"},
+    "benchmarks/scenarios/rag/answers.py": {"rag"},
+    "benchmarks/scenarios/rag/parts.py": {"rag"},
 }
 BEFORE_ANY_ENVIRONMENT = ("__init__", "bootstrap", "environments", "install")
 """Files of deploy/local that run on a machine with nothing but Python."""
@@ -128,3 +127,116 @@ def test_what_makes_the_environments_needs_no_library() -> None:
         assert libraries_imported(path) == set(), f"{path} runs before any environment exists"
         left += [name for name in modules_imported(path) if name.split(".")[0] in OURS]
     assert "core.files" in seen
+
+
+# package → its parts from below: a part imports only itself and what stands before it. A part is a folder or
+# a file; those named together may import each other's order only one way, too (no circle: see below).
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "benchmarks": (
+        ("errors",),
+        ("records",),
+        ("processes",),
+        ("servers",),
+        ("load",),
+        ("measure",),
+        ("report",),
+        ("peers",),
+        ("scenarios",),
+        ("tune",),
+        ("cli",),
+        ("__main__",),
+    ),
+}
+
+
+def part_of(module: str, package: str) -> str:
+    """Return the folder or file of a package that a module is or is in; "" for the package itself."""
+    words = module.split(".")
+    return words[1] if len(words) > 1 and words[0] == package else ""
+
+
+def edges(package: str) -> dict[str, set[str]]:
+    """Return the modules of a package, each with those of the package that it imports."""
+    names = {}
+    for path in (ROOT / package).rglob("*.py"):
+        relative = path.relative_to(ROOT).with_suffix("")
+        names[".".join(relative.parts).removesuffix(".__init__")] = path
+    found = {}
+    for name, path in names.items():
+        imported = modules_imported(path) & names.keys()
+        # `from a.b import c` shows as a.b too: where c is a module, the folder itself is not meant
+        deeper = {other.rpartition(".")[0] for other in imported}
+        faces = {other for other in imported if other in deeper and not _names_of_face(path, other, names)}
+        found[name] = imported - faces - {name}
+    return found
+
+
+def _names_of_face(path: Path, face: str, names: dict[str, Path]) -> bool:
+    """Whether a file imports from a folder's `__init__` something that is no module."""
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module is not None
+        and node.module.removeprefix("quantserve.") == face
+        and any(f"{face}.{alias.name}" not in names for alias in node.names)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one node (Tarjan, SIAM J. Comput. 1(2), 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            component = sorted(stack[at:])
+            del stack[at:]
+            if len(component) > 1:
+                found.append(component)
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set(), "f": {"f", "a"}}
+    assert circles(graph) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("package", sorted(LAYERS))
+def test_imports_run_one_way_between_the_parts_of_a_package(package: str) -> None:
+    layer = {part: number for number, parts in enumerate(LAYERS[package]) for part in parts}
+    graph = edges(package)
+    parts = {part_of(module, package) for module in graph} - {""}
+    assert parts == layer.keys(), "name every part in LAYERS"
+    upward = [
+        f"{module} imports {other}"
+        for module, others in graph.items()
+        for other in others
+        if part_of(module, package) and part_of(other, package)
+        if layer[part_of(module, package)] < layer[part_of(other, package)]
+    ]
+    assert upward == []
+    by_part: dict[str, set[str]] = {part: set() for part in parts}
+    for module, others in graph.items():
+        if part_of(module, package):
+            by_part[part_of(module, package)] |= {part_of(other, package) for other in others} - {""}
+    assert circles(by_part) == []
+
+
+@pytest.mark.parametrize("package", sorted(LAYERS))
+def test_no_files_import_each_other_in_a_circle(package: str) -> None:
+    assert circles(edges(package)) == []

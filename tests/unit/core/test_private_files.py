@@ -176,7 +176,6 @@ def test_a_device_keeps_its_mode() -> None:
 _KNOWN = {
     "rag/store/postgres/generation.py": "a temporary folder",
     "serving/processes.py": "/proc",
-    "serving/tune/journal.py": "figures of a search",
     "serving/guard/task_probe.py": "memory",
 }
 

@@ -35,7 +35,7 @@ print("\\n".join(missing))
         ("deploy", []),
         (
             "benchmarks",
-            [f"benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],
+            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "parts")],
         ),
     ],
 )
