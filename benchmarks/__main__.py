@@ -16,26 +16,24 @@ from typing import NoReturn
 
 import typer
 
-from quantserve.benchmarks.commands.batching import batching
-from quantserve.benchmarks.commands.compare import compare
-from quantserve.benchmarks.commands.crosscheck import crosscheck
-from quantserve.benchmarks.commands.features import features
-from quantserve.benchmarks.commands.guard import guard
-from quantserve.benchmarks.commands.latency import latency
-from quantserve.benchmarks.commands.peers import peers
-from quantserve.benchmarks.commands.quant import quant
-from quantserve.benchmarks.commands.rag import rag
-from quantserve.benchmarks.commands.report import report
-from quantserve.benchmarks.commands.results import results
-from quantserve.benchmarks.commands.retrieval import retrieval
-from quantserve.benchmarks.commands.run import run
-from quantserve.benchmarks.commands.serving import serving
-from quantserve.benchmarks.commands.soak import soak
+from quantserve.benchmarks.cli.running import crosscheck, latency, rag, run
+from quantserve.benchmarks.cli.runs import compare, report, results
+from quantserve.benchmarks.cli.started import (
+    batching,
+    features,
+    guard,
+    peers,
+    quant,
+    retrieval,
+    serving,
+    soak,
+    tune,
+)
 from quantserve.core.console import run_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 commands: list[Callable[..., None]] = [run, latency, report, results, compare, batching, quant, features]
-commands += [peers, rag, retrieval, crosscheck, serving, guard, soak]
+commands += [peers, rag, retrieval, crosscheck, serving, guard, soak, tune]
 for command in commands:
     app.command()(command)
 

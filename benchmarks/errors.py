@@ -3,7 +3,9 @@
 A request that fails is data (records.Failure), never an exception. These end a run:
 
     BenchmarkError (QuantserveError)
-    ├── ServerUnusable     the server does not answer, has no model, or did not start
+    ├── ServerUnusable     the server does not answer, or has no model
+    │   └── ServerNotStarted     it did not become ready
+    │       └── ServerTooLarge     memory or hardware does not suffice for it (exit code 6)
     ├── WorkerFailed       a load process died
     ├── TargetMissed       a figure the project promises was not reached (exit code 1)
     ├── RegressionFound    `compare --fail-on` found one (exit code 1)
@@ -15,7 +17,7 @@ A request that fails is data (records.Failure), never an exception. These end a 
 
 from __future__ import annotations
 
-from quantserve.core.errors import InputError, QuantserveError, UsageError
+from quantserve.core.errors import InputError, QuantserveError, ResourceError, UsageError
 
 
 class BenchmarkError(QuantserveError):
@@ -23,7 +25,17 @@ class BenchmarkError(QuantserveError):
 
 
 class ServerUnusable(BenchmarkError):
-    """The server does not answer as an OpenAI-compatible server, or could not be started."""
+    """The server does not answer as an OpenAI-compatible server."""
+
+
+class ServerNotStarted(ServerUnusable):
+    """The server could not be started."""
+
+
+class ServerTooLarge(ServerNotStarted):
+    """The machine lacks something that the server needs."""
+
+    exit_code = ResourceError.exit_code
 
 
 class WorkerFailed(BenchmarkError):

@@ -1,4 +1,4 @@
-"""The raw record of one request: every figure of a report is computed from these and nothing else.
+"""The raw record of one request, and the cell it belongs to: every figure is computed from these alone.
 
 All times are seconds of `time.perf_counter` minus the run's epoch. On Linux that clock is
 CLOCK_MONOTONIC, one for all processes of a machine, so load processes and local servers share it.
@@ -106,3 +106,36 @@ def read(path: Path) -> Iterator[Record]:
                 yield Record(**value)
             except (ValueError, TypeError) as error:
                 raise BadRun(f"{path}, line {number}, is no record ({error})") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What was measured once. Cells that differ in `repeat` alone make one point."""
+
+    id: str
+    subject: str
+    """What is compared: a server, an artifact, a batching way, a feature switched on."""
+    workload: str
+    load: str
+    """As load.spec writes it: closed:8, poisson:4.5 …"""
+    repeat: int
+    users: int | None
+    rate_per_s: float | None
+    started_s: float
+    ended_s: float
+    client_cpu_share: float | None
+    processes: int
+    """Load processes; 0: asked by threads of the program that is measured."""
+    seed: int
+    shared_tokens: int = 0
+    single_turn: bool = True
+    exact_tokens: bool = True
+    new_prompts: bool = False
+    """The prompts were drawn for this run: no server can have seen them before."""
+    server: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What started it: argv, environment, ready seconds, artifact."""
+
+    @property
+    def point(self) -> tuple[str, str, str]:
+        """Cells with the same key are repeats of each other."""
+        return self.subject, self.workload, self.load

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,13 +20,16 @@ from typing import Any
 
 import httpx
 
-from quantserve.benchmarks.errors import ServerUnusable
-from quantserve.benchmarks.observe.owners import Owners, owners_of
+from quantserve.benchmarks.errors import BadOption, ServerNotStarted, ServerTooLarge, ServerUnusable
+from quantserve.benchmarks.processes import Owners, owners_of
+from quantserve.core.errors import ResourceError, UsageError
 from quantserve.core.home import CHECKOUT, python_of
-from quantserve.core.process import ProgramFailed, running, served
+from quantserve.core.logs import last_words, telling_line
+from quantserve.core.process import READY_TIMEOUT_S, ProgramFailed, running, served
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """Neither a measured server nor an instrument may spend its time on calling home."""
+_ASK_TIMEOUT_S = 180.0
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 
 
@@ -73,17 +78,38 @@ def attach(base_url: str, model: str | None, api_key: str | None, pid: int | Non
 
 
 @contextlib.contextmanager
-def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> Iterator[Server]:
+def ours(
+    target: str,
+    extra: Sequence[str] = (),
+    profile: str | None = None,
+    *,
+    run_dir: Path | None = None,
+    ready_timeout_s: float = READY_TIMEOUT_S,
+) -> Iterator[Server]:
     """Serve an artifact or checkpoint directory with our launcher; gone when the block ends.
 
+    Args:
+        target: the directory.
+        extra: options of vLLM's own.
+        profile: name or YAML file; None: the machine's own.
+        run_dir: where the launcher finds what it knows of the machine; None: its own default.
+        ready_timeout_s: seconds.
+
     Raises:
-        ServerUnusable: it did not become ready; the message holds the log's telling line.
+        ServerNotStarted: it did not become ready; the message holds the log's telling line.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder, _told():
+    with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder, measurable():
         words = ["--profile", profile] if profile else []
+        words += ["--run-dir", str(run_dir)] if run_dir else []
         with served(
-            target, python_of("serving"), Path(folder), words=words, engine=extra, env=OFFLINE
+            target,
+            python_of("serving"),
+            Path(folder),
+            words=words,
+            engine=extra,
+            env=OFFLINE,
+            ready_timeout_s=ready_timeout_s,
         ) as server:
             state = server.state
             yield Server(
@@ -102,16 +128,12 @@ def ours(target: str, extra: Sequence[str] = (), profile: str | None = None) -> 
 
 @contextlib.contextmanager
 def command(
-    argv: Sequence[str],
-    env: dict[str, str],
-    port: int,
-    model: str | None = None,
-    api_key: str | None = None,
+    argv: Sequence[str], env: dict[str, str], port: int, model: str | None = None, api_key: str | None = None
 ) -> Iterator[Server]:
     """Run any server's command; ready when it has decoded one token.
 
     Raises:
-        ServerUnusable: it died or did not become ready in time.
+        ServerNotStarted: it died or did not become ready in time.
     """
     base_url = f"http://127.0.0.1:{port}/v1"
     found: list[Server] = []
@@ -133,11 +155,33 @@ def command(
     began = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder,
-        _told(),
+        measurable(),
         running(argv, Path(folder) / "log", answers, env={**OFFLINE, **env}) as process,
     ):
         info = {"argv": public(argv), "env": env, "ready_s": time.perf_counter() - began}
         yield dataclasses.replace(found[0], pids=(process.pid,), info=info)
+
+
+def ask_serving(*words: str) -> dict[str, Any]:
+    """Run `quantserve serving WORDS` in its environment and return its last line, which is JSON.
+
+    Raises:
+        BadOption, ServerTooLarge, ServerUnusable: it failed; the message is its own.
+    """
+    done = subprocess.run(
+        [serving_python(), "-m", "quantserve.serving", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_ASK_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        why = last_words(done.stderr) or telling_line(done.stderr)
+        known = {UsageError.exit_code: BadOption, ResourceError.exit_code: ServerTooLarge}
+        raise known.get(done.returncode, ServerUnusable)(why)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def free_port() -> int:
@@ -148,12 +192,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def measurable() -> Iterator[None]:
     """Say of a server that does not start that it cannot be measured."""
     try:
         yield
     except ProgramFailed as error:
-        raise ServerUnusable(f"the server does not start: {error.problem}", mend=error.mend) from error
+        small = error.exit_code_of_program == ResourceError.exit_code
+        kind = ServerTooLarge if small else ServerNotStarted
+        raise kind(f"the server does not start: {error.problem}", mend=error.mend) from error
 
 
 def public(argv: Sequence[str]) -> list[str]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from quantserve.benchmarks.errors import ServerUnusable
 from quantserve.benchmarks.servers import Server, serving_python
 from quantserve.core.home import environments
 
@@ -71,6 +74,20 @@ def vllm_defaults(target: str, model: str, port: int, extra: Sequence[str] = ())
     return [*argv, "--served-model-name", model, "--host", "127.0.0.1", "--port", str(port), *extra]
 
 
+def configure(server: Server, mode: str, batch: int, window_s: float) -> None:
+    """Tell the batch server which way to batch.
+
+    Raises:
+        ServerUnusable: it does not take it.
+    """
+    url = server.base_url.removesuffix("/v1") + "/configure"
+    try:
+        body = {"mode": mode, "batch": batch, "window_s": window_s}
+        httpx.post(url, json=body, timeout=10.0, trust_env=False).raise_for_status()
+    except httpx.HTTPError as error:
+        raise ServerUnusable(f"the batch server cannot be configured: {error}") from error
+
+
 # AMD's kernels are installed here and no dependency of vLLM's: by default it runs without them.
 VLLM_DEFAULT_ENV = {"PYTHONPATH": str(Path(__file__).with_name("as_installed"))}
 
@@ -78,14 +95,14 @@ LLAMA_SERVER = environments() / "peers/bin/llama-server"
 _SLOT_TOKENS = 1024
 
 
-def llama_cpp(gguf: str, model: str, port: int, users: int, guesses: str | None = None) -> list[str]:
+def llama_cpp(gguf: str, model: str, port: int, users: int, speculation: str | None = None) -> list[str]:
     """llama.cpp's own server with a slot for every user, which it batches continuously too.
 
-    `guesses` is its --spec-type: how it guesses tokens ahead.
+    `speculation` is its --spec-type: the kind of speculative decoding.
     """
     threads = str(len(os.sched_getaffinity(0)))
     argv = [os.environ.get("QUANTSERVE_LLAMA_SERVER") or str(LLAMA_SERVER), "--model", gguf, "--alias", model]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--parallel", str(users)]
     argv += ["--ctx-size", str(users * _SLOT_TOKENS), "--threads", threads, "--threads-batch", threads]
-    argv += ["--spec-type", guesses] if guesses else []
+    argv += ["--spec-type", speculation] if speculation else []
     return [*argv, "--no-webui"]

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from quantserve.benchmarks.report import show
+from quantserve.benchmarks.report import units
 from quantserve.core.report.plots import COLOURS, MARKERS, STYLE, save
 
 plt.rcParams.update(STYLE)
@@ -73,10 +73,7 @@ def _line(
             axes.errorbar(
                 [x for x, _, _ in bars],
                 [y for _, y, _ in bars],
-                yerr=[
-                    [max(0.0, y - ci[0]) for _, y, ci in bars],
-                    [max(0.0, ci[1] - y) for _, y, ci in bars],
-                ],
+                yerr=[[max(0.0, y - ci[0]) for _, y, ci in bars], [max(0.0, ci[1] - y) for _, y, ci in bars]],
                 fmt="none",
                 ecolor=colour,
                 elinewidth=1,
@@ -224,7 +221,7 @@ def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> 
     names = list(known)[::-1]
     axes.barh(names, [known[name] for name in names], color=COLOURS[0], height=0.6)
     for number, name in enumerate(names):
-        axes.annotate(f" {show.number(known[name])}", (known[name], number), va="center", fontsize=8)
+        axes.annotate(f" {units.number(known[name])}", (known[name], number), va="center", fontsize=8)
     axes.set_title(title)
     axes.set_xlabel(unit)
     axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))

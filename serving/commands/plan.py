@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.table import Table
 
@@ -13,7 +14,9 @@ from quantserve.serving.commands import parameters as p
 from quantserve.serving.commands.say import warn
 from quantserve.serving.config import RunDirectory
 from quantserve.serving.guard.settings import VARIABLE
+from quantserve.serving.hardware import load_or_probe
 from quantserve.serving.prepare import prepare
+from quantserve.serving.profiles import load_profile
 
 
 def plan(
@@ -34,11 +37,31 @@ def plan(
     """Print every flag and variable the engine would get, each with its reason."""
     options = p.serve_options(host, port, profile, served_model_name, full_check, vllm_args)
     options = p.with_lora(p.guarded(options, keys, guard, private, run_dir), lora)
-    _, decided = prepare(target, options, RunDirectory(run_dir))
+    run = RunDirectory(run_dir)
+    _, decided = prepare(target, options, run)
     if json_output:
-        emit_json({**decided.to_json(), "argv": decided.argv(sys.executable), "env": decided.env()})
+        found = {**decided.to_json(), "argv": decided.argv(sys.executable), "env": decided.env()}
+        emit_json({**found, **_circumstances(decided, run)})
     else:
         _print(decided)
+
+
+def _circumstances(decided: Plan, run: RunDirectory) -> dict[str, Any]:
+    """Return what a program that changes the profile and measures needs to know of it and of the machine."""
+    profile, hardware = load_profile(decided.profile), load_or_probe(run.hardware)
+    cpu = hardware.cpu
+    return {
+        "profile_settings": {
+            "own": profile.model_dump(exclude_unset=True, mode="json"),
+            "values": profile.model_dump(mode="json"),
+        },
+        "machine": {
+            "identity": hardware.identity,
+            "words": f"{cpu.model}, {cpu.cores} cores, {len(hardware.gpus)} GPUs",
+            "processors": cpu.usable,
+            "cores": cpu.cores,
+        },
+    }
 
 
 def _print(decided: Plan) -> None:

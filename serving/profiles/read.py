@@ -14,7 +14,7 @@ from quantserve.serving.profiles.schema import KvWishes, LoraWishes, Profile, Sp
 
 _FOLDER = Path(__file__).parent
 TUNED = RunDirectory().path / "profiles"
-"""Where `serving tune` leaves the profiles of this machine."""
+"""Where `benchmarks tune` leaves the profiles of this machine."""
 _EXTENDS = "extends"
 _SECTIONS: dict[str, type[BaseModel]] = {"kv": KvWishes, "lora": LoraWishes, "speculation": Speculation}
 

@@ -7,8 +7,8 @@ import random
 from time import perf_counter
 from typing import Any
 
-from quantserve.benchmarks.client import fleet
-from quantserve.benchmarks.plan import Shard, Target, Task, Turn
+from quantserve.benchmarks.load import workers
+from quantserve.benchmarks.load.plan import Shard, Target, Task, Turn
 
 
 def tasks(count: int, low: int, high: int | None = None, at: list[float] | None = None) -> list[Task]:
@@ -26,7 +26,7 @@ def tasks(count: int, low: int, high: int | None = None, at: list[float] | None 
 
 def drive(
     url: str, work: list[Task], users: int | None, processes: int = 1, ramp_s: float = 0.0, **target: Any
-) -> fleet.FleetResult:
+) -> workers.FleetResult:
     """Run one cell."""
     shard = Shard(
         cell="c",
@@ -36,4 +36,4 @@ def drive(
         epoch_s=perf_counter(),
         ramp_s=ramp_s,
     )
-    return asyncio.run(fleet.run(shard, processes, lambda _: None))
+    return asyncio.run(workers.run(shard, processes, lambda _: None))

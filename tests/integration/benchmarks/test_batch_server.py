@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from quantserve.benchmarks import servers
+from quantserve.benchmarks.load.plan import Task, Turn
 from quantserve.benchmarks.peers import commands
-from quantserve.benchmarks.plan import Task, Turn
 from quantserve.benchmarks.records import Record
 from tests.integration.benchmarks.driving import drive
 

@@ -7,7 +7,7 @@ import json
 
 import psutil
 
-from quantserve.benchmarks.client.http import Http, Reply
+from quantserve.benchmarks.load.http import Http, Reply
 from tests.integration.benchmarks.conftest import Start
 
 BODY = json.dumps({"model": "fake", "prompt": "a", "max_tokens": 4, "stream": True}).encode()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.benchmarks.metrics.compute import point
-from quantserve.benchmarks.plan import Task, Turn
+from quantserve.benchmarks.load.plan import Task, Turn
+from quantserve.benchmarks.measure.metrics import point
 from quantserve.benchmarks.records import Failure
 from tests.integration.benchmarks.conftest import Start
 from tests.integration.benchmarks.driving import drive, tasks
@@ -78,8 +78,8 @@ def test_a_run_that_ends_cuts_off_what_is_under_way(start_fake: Start) -> None:
     import asyncio
     from time import perf_counter
 
-    from quantserve.benchmarks.client import fleet
-    from quantserve.benchmarks.plan import Shard, Target
+    from quantserve.benchmarks.load import workers
+    from quantserve.benchmarks.load.plan import Shard, Target
 
     fake = start_fake(ttft_ms=60_000)
     shard = Shard(
@@ -91,6 +91,6 @@ def test_a_run_that_ends_cuts_off_what_is_under_way(start_fake: Start) -> None:
         duration_s=0.3,
         grace_s=0.3,
     )
-    records = asyncio.run(fleet.run(shard, 1, lambda _: None)).records
+    records = asyncio.run(workers.run(shard, 1, lambda _: None)).records
     assert [r.failure for r in records] == [Failure.CUT_OFF, Failure.CUT_OFF]
     assert point(records)["failed"] == 0

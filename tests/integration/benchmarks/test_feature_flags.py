@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from quantserve.benchmarks.programs.features import FEATURES
+from quantserve.benchmarks.scenarios.features import FEATURES
 from tests.programs import PYTHON, told_by
 from tests.tiny_llama import write_tiny_llama
 

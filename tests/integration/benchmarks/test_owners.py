@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from quantserve.benchmarks.observe import owners
-from quantserve.benchmarks.observe.owners import Owners, owners_of
+from quantserve.benchmarks import processes
+from quantserve.benchmarks.processes import Owners, owners_of
 from tests.integration.benchmarks.conftest import Start
 
 FORWARDER = """
@@ -86,7 +86,7 @@ def test_what_stands_behind_a_front_belongs_to_the_server(start_fake: Start) -> 
 
 
 def test_a_front_for_another_machine_is_not_known(start_fake: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owners, "_onward", lambda _: [(40000, "192.0.2.7", 22)])
+    monkeypatch.setattr(processes, "_onward", lambda _: [(40000, "192.0.2.7", 22)])
     found = owners_of(start_fake().url)
     assert found.pids == ()
     assert "passes requests on to another machine" in found.unknown

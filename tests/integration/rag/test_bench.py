@@ -9,9 +9,10 @@ import pytest
 
 from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption
-from quantserve.benchmarks.programs import rag, rag_report
-from quantserve.benchmarks.programs.common import RunOptions
-from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.measure.bench import RunOptions
+from quantserve.benchmarks.measure.store import Run
+from quantserve.benchmarks.scenarios.rag import answers
+from quantserve.benchmarks.scenarios.rag.stages import STAGES
 from quantserve.rag.config import RagConfig
 from tests.fakes.openai_server import FakeServer
 
@@ -30,7 +31,7 @@ def questions(tmp_path: Path) -> Path:
 def test_every_stage_is_measured_and_no_question_is_known(
     config: RagConfig, server: FakeServer, questions: Path, tmp_path: Path
 ) -> None:
-    how = rag.RagOptions(
+    how = answers.RagOptions(
         index=config.index_dir,
         questions=questions,
         users=(1, 2),
@@ -40,7 +41,7 @@ def test_every_stage_is_measured_and_no_question_is_known(
         searches=5,
     )
     options = RunOptions(root=tmp_path / "runs", repeats=2)
-    metrics = rag.measure(servers.attach(server.base_url, None, None), options, how)
+    metrics = answers.measure(servers.attach(server.base_url, None, None), options, how)
     (path,) = (tmp_path / "runs").iterdir()
     run = Run.open(path)
     records = [record for measured in run.measured() for record in measured.records]
@@ -48,7 +49,7 @@ def test_every_stage_is_measured_and_no_question_is_known(
     assert all(record.ok for record in records)
     for record in records:
         stages = (record.extra or {})["stages"]
-        assert set(rag_report.STAGES) - set(stages) == {"rerank"}
+        assert set(STAGES) - set(stages) == {"rerank"}
         assert stages["embed"] > 0.0005  # the model ran: no vector was remembered
     # each question was generated anew in every cell, warm-up included, and only then answered from the cache
     assert len(server.chats) == 4 * (5 + 2)
@@ -59,6 +60,6 @@ def test_every_stage_is_measured_and_no_question_is_known(
 
 
 def test_too_few_questions_are_refused(config: RagConfig, server: FakeServer, questions: Path) -> None:
-    how = rag.RagOptions(index=config.index_dir, questions=questions, users=(1,), least_questions=10)
+    how = answers.RagOptions(index=config.index_dir, questions=questions, users=(1,), least_questions=10)
     with pytest.raises(BadOption, match=r"10 questions are too few for 1 at once\. 11 are needed"):
-        rag.measure(servers.attach(server.base_url, None, None), RunOptions(repeats=1), how)
+        answers.measure(servers.attach(server.base_url, None, None), RunOptions(repeats=1), how)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from quantserve.benchmarks.client.trouble import Seen, malformed
 from quantserve.benchmarks.errors import ServerUnusable, TargetMissed
-from quantserve.benchmarks.peers.guarded import Planned, bare
-from quantserve.benchmarks.programs import guard, serving, soak
-from quantserve.benchmarks.programs.soak import SoakOptions, Window, halves
+from quantserve.benchmarks.load.faults import FaultCounts, malformed
+from quantserve.benchmarks.scenarios import guard, serving, soak
+from quantserve.benchmarks.scenarios.guard import PlannedServer, without_guard
+from quantserve.benchmarks.scenarios.soak import SoakOptions, SoakWindow, halves
 from quantserve.core.stats import paired_ratio, typical
 
 
@@ -79,19 +79,21 @@ def test_guard_may_cost_no_tokens(speeds: tuple[float, ...], met: bool) -> None:
 
 def test_bare_engine_is_the_planned_one_without_its_guard() -> None:
     argv = ["py", "-m", "x", "--middleware", "Guard", "--port", "1"]
-    found = bare(Planned(argv, {"QUANTSERVE_GUARD": "{}", "A": "1"}, "m"))
-    assert found == Planned(["py", "-m", "x", "--port", "1"], {"A": "1"}, "m")
+    found = without_guard(PlannedServer(argv, {"QUANTSERVE_GUARD": "{}", "A": "1"}, "m"))
+    assert found == PlannedServer(["py", "-m", "x", "--port", "1"], {"A": "1"}, "m")
     with pytest.raises(ServerUnusable):
-        bare(found)
+        without_guard(found)
 
 
 IDLE = {"decodes": True, "running": 0.0, "waiting": 0.0}
-GOOD = Window(100.0, 60.0, 1e9, 200.0, 0.0, 0, 50)
+GOOD = SoakWindow(100.0, 60.0, 1e9, 200.0, 0.0, 0, 50)
 
 
-def broken(parts: list[Window], left: dict[str, Any] = IDLE, seen: dict[str, int] | None = None) -> list[str]:
-    trouble = Seen(left=5, malformed=9, statuses=Counter({"4xx": 9, **(seen or {})}))
-    return [check.name for check in soak.judge(parts, trouble, left, SoakOptions()) if not check.met]
+def broken(
+    parts: list[SoakWindow], left: dict[str, Any] = IDLE, seen: dict[str, int] | None = None
+) -> list[str]:
+    counts = FaultCounts(left=5, malformed=9, statuses=Counter({"4xx": 9, **(seen or {})}))
+    return [check.name for check in soak.judge(parts, counts, left, SoakOptions()) if not check.met]
 
 
 def test_a_sound_soak_keeps_every_promise() -> None:

@@ -4,12 +4,11 @@ import random
 
 import pytest
 
-from quantserve.benchmarks.compare.change import batch_means, change
-from quantserve.benchmarks.compare.command import match
-from quantserve.benchmarks.compare.limits import parse
 from quantserve.benchmarks.errors import BadOption
-from quantserve.benchmarks.metrics.compute import Slo
+from quantserve.benchmarks.measure.metrics import Slo
 from quantserve.benchmarks.records import Record
+from quantserve.benchmarks.report.change import batch_means, change, parse_limit
+from quantserve.benchmarks.report.compare import match
 from tests.unit.benchmarks.build import failed, record
 
 
@@ -62,13 +61,13 @@ def test_failures_are_compared_as_shares() -> None:
     ],
 )
 def test_limits(text: str, a: float | None, b: float | None, broken: bool | None) -> None:
-    assert parse(text).broken_by(a, b) is broken
+    assert parse_limit(text).broken_by(a, b) is broken
 
 
 @pytest.mark.parametrize("text", ["ttft_p95", "ttft_p95>", "speed>+1%", "ttft_p95>+10ms", "ttft_p95>=1%"])
 def test_bad_limits_are_refused(text: str) -> None:
     with pytest.raises(BadOption):
-        parse(text)
+        parse_limit(text)
 
 
 def test_single_subjects_are_paired_whatever_their_name() -> None:

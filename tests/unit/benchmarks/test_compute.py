@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantserve.benchmarks.metrics.compute import Slo, point, rates, window_s
+from quantserve.benchmarks.measure.metrics import Slo, point, rates, window_s
 from tests.unit.benchmarks.build import failed, record
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from quantserve.benchmarks.plan import Task, Turn
-from quantserve.benchmarks.programs.crosscheck import sections
-from quantserve.benchmarks.programs.instruments import Job, from_guidellm, from_vllm
+from quantserve.benchmarks.load.plan import Task, Turn
+from quantserve.benchmarks.measure.store import Run
+from quantserve.benchmarks.peers.instruments import InstrumentJob, from_guidellm, from_vllm
+from quantserve.benchmarks.scenarios.crosscheck import sections
 from quantserve.benchmarks.servers import Server
-from quantserve.benchmarks.store import Run
 
 
 def test_both_others_are_asked_for_the_same_lengths() -> None:
     tasks = [Task(0, [Turn("a b", 9, 2)]), Task(1, [Turn("c d e", 4, 3)])]
-    job = Job(Server("http://x/v1", "m"), tasks, 1, lambda text: len(str(text).split()), "models/x")
+    job = InstrumentJob(Server("http://x/v1", "m"), tasks, 1, lambda text: len(str(text).split()), "models/x")
     talks = [[said["value"] for said in talk["conversations"]] for talk in json.loads(job.sharegpt())]
     assert [(prompt, len(answer.split())) for prompt, answer in talks] == [("a b", 9), ("c d e", 4)]
     assert [json.loads(line) for line in job.columns().splitlines()] == [

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantserve.benchmarks.errors import BadOption, BadRun
-from quantserve.benchmarks.load import arrivals, sweep
-from quantserve.benchmarks.load.spec import parse
+from quantserve.benchmarks.load import arrivals
+from quantserve.benchmarks.load.arrivals import parse_load
+from quantserve.benchmarks.scenarios import one_server
 
 
 def test_constant_is_evenly_spaced() -> None:
@@ -63,56 +64,56 @@ def test_a_bad_trace_is_refused(tmp_path: Path, line: str) -> None:
 )
 def test_a_bad_load_is_refused(text: str) -> None:
     with pytest.raises(BadOption):
-        parse(text)
+        parse_load(text)
 
 
 def test_closed_loops_have_no_times() -> None:
-    load = parse("closed:8")
+    load = parse_load("closed:8")
     assert load.users == 8
     assert load.arrivals(5, 1) is None
 
 
 def test_burst_size_is_read() -> None:
-    assert parse("burst:2x3").arrivals(4, 1) == [0.0, 0.0, 0.0, 1.5]
+    assert parse_load("burst:2x3").arrivals(4, 1) == [0.0, 0.0, 0.0, 1.5]
 
 
 def test_a_trace_load_knows_its_rate(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(json.dumps({"timestamp": n}) for n in range(5)))
-    load = parse(f"trace:{path}@2")
+    load = parse_load(f"trace:{path}@2")
     assert load.arrivals(3, 0) == [0.0, 0.5, 1.0]
     assert load.rate_per_s == pytest.approx(2.5)
 
 
 def test_ladder_ends_with_the_highest() -> None:
-    assert sweep.users_ladder(12) == [1, 2, 4, 8, 12]
+    assert one_server.users_ladder(12) == [1, 2, 4, 8, 12]
 
 
 def test_knee_is_the_highest_power() -> None:
     points = [
-        sweep.Point(1, 10.0, 1.0),
-        sweep.Point(4, 38.0, 1.1),
-        sweep.Point(8, 60.0, 1.5),
-        sweep.Point(16, 62.0, 3.0),
+        one_server.LoadPoint(1, 10.0, 1.0),
+        one_server.LoadPoint(4, 38.0, 1.1),
+        one_server.LoadPoint(8, 60.0, 1.5),
+        one_server.LoadPoint(16, 62.0, 3.0),
     ]
-    found = sweep.knee(points)
+    found = one_server.knee(points)
     assert found is not None
     assert found.offered == 8
 
 
 @pytest.mark.parametrize("limit", [0.3, 1.0, 3.7, 20.0])
 def test_search_finds_the_highest_rate(limit: float) -> None:
-    points: list[sweep.Point] = []
-    while (rate := sweep.next_rate(points)) is not None:
-        points.append(sweep.Point(rate, 1.0, 1.0, meets_slo=rate <= limit))
+    points: list[one_server.LoadPoint] = []
+    while (rate := one_server.next_rate(points)) is not None:
+        points.append(one_server.LoadPoint(rate, 1.0, 1.0, meets_slo=rate <= limit))
         assert len(points) < 20
-    found = sweep.highest_passing(points)
+    found = one_server.highest_passing(points)
     assert found is not None
     assert limit / 1.1 <= found <= limit
 
 
 def test_search_gives_up_when_nothing_passes() -> None:
-    points: list[sweep.Point] = []
-    while (rate := sweep.next_rate(points)) is not None:
-        points.append(sweep.Point(rate, 0.0, 9.0, meets_slo=False))
-    assert sweep.highest_passing(points) is None
+    points: list[one_server.LoadPoint] = []
+    while (rate := one_server.next_rate(points)) is not None:
+        points.append(one_server.LoadPoint(rate, 0.0, 9.0, meets_slo=False))
+    assert one_server.highest_passing(points) is None

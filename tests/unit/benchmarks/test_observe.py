@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from quantserve.benchmarks.observe import gpu, processes, prometheus
-from quantserve.benchmarks.observe.summary import summarise
+from quantserve.benchmarks import processes
+from quantserve.benchmarks.measure.sampling import parse_metrics, parse_nvidia_smi, summarise
 
 
 def test_known_series_are_read_and_engines_added_up() -> None:
@@ -17,7 +17,7 @@ vllm:kv_cache_usage_perc{engine="0"} 0.25
 unrelated 7
 broken line here
 """
-    assert prometheus.parse(text) == {"running": 5.0, "prefix_hits": 1500.0, "kv_cache_use": 0.25}
+    assert parse_metrics(text) == {"running": 5.0, "prefix_hits": 1500.0, "kv_cache_use": 0.25}
 
 
 def test_a_summary_takes_peaks_rises_and_shares() -> None:
@@ -59,7 +59,7 @@ def test_a_process_that_is_gone_counts_as_nothing() -> None:
 
 
 def test_nvidia_smi_rows_are_added_up() -> None:
-    assert gpu.parse("100.5, 2048, 30\n50, 1024, 80\n") == {
+    assert parse_nvidia_smi("100.5, 2048, 30\n50, 1024, 80\n") == {
         "gpu_power_w": 150.5,
         "gpu_memory_bytes": 3072 * 2**20,
         "gpu_use_percent": 80.0,
@@ -67,4 +67,4 @@ def test_nvidia_smi_rows_are_added_up() -> None:
 
 
 def test_no_gpu_gives_nothing() -> None:
-    assert gpu.parse("[N/A], [N/A], [N/A]\n") == {}
+    assert parse_nvidia_smi("[N/A], [N/A], [N/A]\n") == {}

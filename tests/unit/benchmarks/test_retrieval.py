@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantserve.benchmarks.programs.corpus import exact_neighbours, made_vectors, measure_corpus
-from quantserve.benchmarks.programs.retrieval import search_table, sections, target_rows, targets_met
-from quantserve.benchmarks.report.results import chapter
-from quantserve.benchmarks.report.write import write
-from quantserve.benchmarks.store import Run
+from quantserve.benchmarks.measure.store import Run
+from quantserve.benchmarks.report.documents import chapter, write_documents
+from quantserve.benchmarks.scenarios.rag.parts import exact_neighbours, made_vectors, measure_corpus
+from quantserve.benchmarks.scenarios.rag.retrieval import search_table, sections, target_rows, targets_met
 from tests.programs import ROOT
 
 EMBEDDING = {"chosen": "onnx-int8", "backends": {"onnx-int8": {"passages_per_s": 21.0, "query_ms_p50": 11.0}}}
@@ -65,7 +64,7 @@ def test_a_run_without_requests_is_judged_by_what_the_machine_did(
     before = {**clock, "t_s": 0.0, "wall_s": 0.0, "machine_cpu_s": 0.0, "own_cpu_s": 0.0}
     after = {**clock, "t_s": 10.0, "wall_s": 10.0, "machine_cpu_s": 8.0 + other_s, "own_cpu_s": 8.0}
     run.put_extra({"search": [SEARCH], "parts": {"1,000 vectors": [before, after]}})
-    metrics, own = write(run, sections)
+    metrics, own = write_documents(run, sections)
     assert [reason["code"] for reason in metrics["verdict"]["reasons"]] == codes
     assert metrics["verdict"]["valid"] is not bool(codes)
     assert [section.title for section in own] == ["Search", "Targets"]

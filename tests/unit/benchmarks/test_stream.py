@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantserve.benchmarks.client.stream import events, parse
+from quantserve.benchmarks.load.stream import events, parse
 from quantserve.benchmarks.records import Failure
 
 

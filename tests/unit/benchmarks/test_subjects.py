@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 
 from quantserve.benchmarks.errors import ServerUnusable
-from quantserve.benchmarks.measure import Bench
-from quantserve.benchmarks.programs import subjects
-from quantserve.benchmarks.programs.common import RunOptions
-from quantserve.benchmarks.programs.subjects import Subject, alternate
+from quantserve.benchmarks.measure.bench import Bench, RunOptions
+from quantserve.benchmarks.measure.store import Run
+from quantserve.benchmarks.measure.subjects import Subject, alternate
 from quantserve.benchmarks.servers import Server
-from quantserve.benchmarks.store import Run
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(Run.create(tmp_path, "t", {}, {}))
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path, "t", {}, {})
 
 
 @pytest.fixture
@@ -26,11 +24,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Which subject was measured in which repeat; the measuring itself is left out."""
     found: list[tuple[str, int]] = []
 
-    def note(bench: Bench, server: Server, subject: str, *rest: Any, repeat: int, **more: Any) -> str | None:
+    def note(bench: Bench, server: Server, subject: str, *rest: Any, repeat: int) -> str | None:
         found.append((subject, repeat))
         return "it died" if subject == "dying" else None
 
-    monkeypatch.setattr(subjects, "measure_loads", note)
+    monkeypatch.setattr(Bench, "loads", note)
     return found
 
 
@@ -43,32 +41,32 @@ def bad() -> contextlib.AbstractContextManager[Server]:
     raise ServerUnusable("no such kernel")
 
 
-def go(bench: Bench, *who: Subject, repeats: int) -> None:
-    alternate(bench, who, [None], [], RunOptions(repeats=repeats))  # type: ignore[list-item]
+def go(run: Run, *who: Subject, repeats: int) -> None:
+    alternate(Bench(run, RunOptions(repeats=repeats)), who, [None], [])  # type: ignore[list-item]
 
 
-def test_each_repeat_begins_with_the_next(bench: Bench, seen: list[tuple[str, int]]) -> None:
-    go(bench, Subject("a", good), Subject("b", good), repeats=2)
+def test_each_repeat_begins_with_the_next(run: Run, seen: list[tuple[str, int]]) -> None:
+    go(run, Subject("a", good), Subject("b", good), repeats=2)
     assert seen == [("a", 0), ("b", 0), ("b", 1), ("a", 1)]
 
 
 def test_a_subject_that_does_not_start_is_noted_and_the_others_go_on(
-    bench: Bench, seen: list[tuple[str, int]]
+    run: Run, seen: list[tuple[str, int]]
 ) -> None:
-    go(bench, Subject("a", bad), Subject("b", good), repeats=2)
+    go(run, Subject("a", bad), Subject("b", good), repeats=2)
     assert seen == [("b", 0), ("b", 1)]
-    assert bench.run.extra()["failed_subjects"] == {"a": "no such kernel"}
+    assert run.extra()["failed_subjects"] == {"a": "no such kernel"}
 
 
-def test_a_subject_that_dies_is_not_tried_again(bench: Bench, seen: list[tuple[str, int]]) -> None:
-    go(bench, Subject("dying", good), Subject("b", good), repeats=2)
+def test_a_subject_that_dies_is_not_tried_again(run: Run, seen: list[tuple[str, int]]) -> None:
+    go(run, Subject("dying", good), Subject("b", good), repeats=2)
     assert seen == [("dying", 0), ("b", 0), ("b", 1)]
-    assert bench.run.extra()["failed_subjects"] == {"dying": "it died"}
+    assert run.extra()["failed_subjects"] == {"dying": "it died"}
 
 
-def test_a_substitute_plays_only_when_its_subject_failed(bench: Bench, seen: list[tuple[str, int]]) -> None:
-    go(bench, Subject("a", good), Subject("c", good, instead_of="a"), repeats=1)
+def test_a_substitute_plays_only_when_its_subject_failed(run: Run, seen: list[tuple[str, int]]) -> None:
+    go(run, Subject("a", good), Subject("c", good, instead_of="a"), repeats=1)
     assert seen == [("a", 0)]
     seen.clear()
-    go(bench, Subject("a", bad), Subject("c", good, instead_of="a"), repeats=1)
+    go(run, Subject("a", bad), Subject("c", good, instead_of="a"), repeats=1)
     assert seen == [("c", 0)]

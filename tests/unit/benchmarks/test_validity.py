@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
+from quantserve.benchmarks.measure.validity import (
+    Evidence,
+    Reason,
+    Verdict,
+    judge,
+    judge_steady,
+    unknown,
+    verdict,
+)
 from quantserve.benchmarks.records import Record
-from quantserve.benchmarks.validity import Evidence, Reason, Verdict, judge, judge_steady, unknown, verdict
 from tests.unit.benchmarks.build import failed, record
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantserve.benchmarks.errors import BadOption, BadRun
-from quantserve.benchmarks.workload import files
-from quantserve.benchmarks.workload.spec import parse
-from quantserve.benchmarks.workload.synthetic import Spread, Synthetic, make
+from quantserve.benchmarks.load import workload
+from quantserve.benchmarks.load.synthetic import Spread, Synthetic, make
+from quantserve.benchmarks.load.workload import parse_workload
 
 
 def words(text: str | list[dict[str, Any]]) -> int:
@@ -72,7 +72,7 @@ def test_output_lengths_stay_in_range() -> None:
 
 
 def test_the_bilingual_set_is_half_korean() -> None:
-    rows = [json.loads(line) for line in files.BILINGUAL.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in workload.BILINGUAL.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 60
     assert sum(row["language"] == "ko" for row in rows) == 30
     assert len({row["question"] for row in rows}) == 60
@@ -87,7 +87,7 @@ def test_sharegpt_keeps_questions_and_answer_lengths(tmp_path: Path) -> None:
         {"from": "gpt", "value": "y" * 4000},
     ]
     path.write_text(json.dumps([{"conversations": talk}, {"conversations": []}]))
-    task = files.sharegpt(path, 1, 0, turns=2, max_tokens=100)[0]
+    task = workload.sharegpt(path, 1, 0, turns=2, max_tokens=100)[0]
     assert [turn.prompt for turn in task.turns] == [
         [{"role": "user", "content": "one?"}],
         [{"role": "user", "content": "two?"}],
@@ -102,11 +102,11 @@ def test_a_useless_sharegpt_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "s.json"
     path.write_text(text)
     with pytest.raises(BadRun):
-        files.sharegpt(path, 1, 0)
+        workload.sharegpt(path, 1, 0)
 
 
 def test_a_spec_is_read() -> None:
-    found = parse("synthetic:prompt=16-64,output=8,shared=0.5,turns=2,chat")
+    found = parse_workload("synthetic:prompt=16-64,output=8,shared=0.5,turns=2,chat")
     assert (found.prompt, found.output) == (Spread(16, 64), Spread(8, 8))
     assert (found.shared, found.turns, found.chat) == (0.5, 2, True)
 
@@ -126,4 +126,4 @@ def test_a_spec_is_read() -> None:
 )
 def test_a_bad_spec_is_refused(text: str) -> None:
     with pytest.raises(BadOption):
-        parse(text)
+        parse_workload(text)

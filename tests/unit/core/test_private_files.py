@@ -161,7 +161,6 @@ def test_a_device_keeps_its_mode() -> None:
 _KNOWN = {
     "rag/store/postgres/generation.py": "a temporary folder",
     "serving/processes.py": "/proc",
-    "serving/tune/journal.py": "figures of a search",
     "serving/guard/launcher_client.py": "memory",
 }
 

@@ -41,7 +41,7 @@ _NEED_METHODS = [
         ("deploy", _NEED_METHODS),
         (
             "benchmarks",
-            [f"benchmarks.programs.{name} needs rag" for name in ("corpus", "embedding", "rag")],
+            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "parts")],
         ),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 
 from quantserve import deploy
 from quantserve.benchmarks.errors import NotKnown, NotValid
-from quantserve.benchmarks.programs import guard, serving
-from quantserve.benchmarks.programs.retrieval import TARGETS
-from quantserve.benchmarks.validity import Limits
+from quantserve.benchmarks.measure.validity import Limits
+from quantserve.benchmarks.scenarios import guard, serving
+from quantserve.benchmarks.scenarios.rag.retrieval import TARGETS
 from quantserve.core.stats import QUANTILES, effective_count, needed
 from quantserve.rag.config import AnswerConfig, CacheConfig, RetryConfig
 from tests.programs import ROOT
@@ -75,7 +75,9 @@ def test_the_verdicts_exit_codes_are_the_codes() -> None:
 
 
 def test_every_code_of_the_verdict_is_explained() -> None:
-    source = "".join((ROOT / "benchmarks" / file).read_text() for file in ("validity.py", "analyse.py"))
+    source = "".join(
+        (ROOT / "benchmarks" / file).read_text() for file in ("measure/validity.py", "measure/analysis.py")
+    )
     codes = re.findall(r"(?:Reason|unknown)\(\s*\"([a-z_]+)\"", source)
     assert len(set(codes)) > 12
     assert [code for code in codes if f"`{code}`" not in page("benchmarks.md")] == []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantserve.benchmarks.metrics import latency
+from quantserve.benchmarks.measure import metrics
 from quantserve.benchmarks.records import Record
 from tests.integration.benchmarks.conftest import Start
 from tests.integration.benchmarks.driving import drive, tasks
@@ -43,7 +43,7 @@ def test_latencies_are_the_servers(start_fake: Start, users: int, count: int, ch
     assert [r.detail for r in result.records if not r.ok] == []
     assert len(result.records) == count
     for name in ("ttft", "tpot", "e2e"):
-        measured = [v for r in result.records if (v := latency.PER_REQUEST[name](r)) is not None]
+        measured = [v for r in result.records if (v := metrics.PER_REQUEST[name](r)) is not None]
         true = truth_of(result.records, truth, name)
         for q in (0.5, 0.9):
             assert close(float(np.quantile(measured, q)), float(np.quantile(true, q))), (name, q)
@@ -52,7 +52,7 @@ def test_latencies_are_the_servers(start_fake: Start, users: int, count: int, ch
 def test_tokens_in_a_chunk_do_not_bend_tpot(start_fake: Start) -> None:
     fake = start_fake(ttft_ms=50, itl_ms=20, chunk_tokens=4)
     result = drive(fake.url, tasks(8, 32), 4)
-    tpots = [v for r in result.records if (v := latency.tpot_s(r)) is not None]
+    tpots = [v for r in result.records if (v := metrics.tpot_s(r)) is not None]
     # By (last - first) / (tokens - 1) it would be 18.1 ms.
     assert np.median(tpots) == pytest.approx(0.020, rel=0.02)
 
@@ -66,7 +66,7 @@ def test_counts_on_every_chunk_are_kept(start_fake: Start) -> None:
 def test_waiting_in_the_servers_queue_is_part_of_ttft(start_fake: Start) -> None:
     fake = start_fake(ttft_ms=100, itl_ms=0, slots=1)
     result = drive(fake.url, tasks(3, 4), 3)
-    ttfts = sorted(v for r in result.records if (v := latency.ttft_s(r)) is not None)
+    ttfts = sorted(v for r in result.records if (v := metrics.ttft_s(r)) is not None)
     assert ttfts == pytest.approx([0.1, 0.2, 0.3], abs=0.02)
 
 
@@ -78,7 +78,7 @@ def test_open_loop_sees_a_stall_that_a_closed_loop_hides(start_fake: Start) -> N
     opened = drive(start_fake(**knobs).url, tasks(120, 2, at=planned), None).records
 
     def slow_share(records: list[Record]) -> float:
-        values = [v for r in records if (v := latency.response_s(r)) is not None]
+        values = [v for r in records if (v := metrics.response_s(r)) is not None]
         return sum(value > 0.1 for value in values) / len(values)
 
     assert slow_share(closed) <= 0.02
@@ -92,12 +92,12 @@ def test_open_loop_keeps_its_times_while_the_server_is_slow(start_fake: Start) -
     records = drive(fake.url, tasks(20, 2, at=planned), None).records
     sent = sorted(r.sent_s for r in records)
     assert sent[-1] - sent[0] == pytest.approx(0.95, abs=0.1)
-    assert max(latency.send_delay_s(r) for r in records) < 0.1
+    assert max(metrics.send_delay_s(r) for r in records) < 0.1
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_throughput_is_the_servers(start_fake: Start, processes: int) -> None:
-    from quantserve.benchmarks.metrics.compute import Slo, rates
+    from quantserve.benchmarks.measure.metrics import Slo, rates
 
     fake = start_fake(ttft_ms=100, itl_ms=10)
     result = drive(fake.url, tasks(40, 31), 8, processes=processes)

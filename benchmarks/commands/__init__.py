@@ -1,1 +1,0 @@
-"""One thin module per command of `quantserve benchmarks`; heavy libraries load inside the functions."""
