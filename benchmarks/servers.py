@@ -197,8 +197,8 @@ def measurable() -> Iterator[None]:
     try:
         yield
     except ProgramFailed as error:
-        small = error.exit_code_of_program == ResourceError.exit_code
-        kind = ServerTooLarge if small else ServerNotStarted
+        lacking = error.exit_code_of_program == ResourceError.exit_code
+        kind = ServerTooLarge if lacking else ServerNotStarted
         raise kind(f"the server does not start: {error.problem}", mend=error.mend) from error
 
 

@@ -32,7 +32,7 @@ import psutil
 from quantserve.benchmarks import records
 from quantserve.benchmarks.errors import BadRun
 from quantserve.benchmarks.measure.sampling import Sample
-from quantserve.benchmarks.records import Cell
+from quantserve.benchmarks.records import LoadCell
 from quantserve.core.files import write_json
 from quantserve.core.machine import this_machine
 
@@ -42,10 +42,10 @@ RECORDS, SAMPLES, CELLS, METRICS = "records.jsonl", "samples.jsonl", "cells.json
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredCell:
     """Everything raw of one cell."""
 
-    cell: Cell
+    cell: LoadCell
     records: list[records.Record]
     samples: list[Sample]
     lags: list[tuple[float, float]]
@@ -85,7 +85,7 @@ class Run:
             raise BadRun(f"{path} is no benchmark run", mend="Name a directory in runs/")
         return cls(path)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: MeasuredCell) -> None:
         """Append one cell's raw data."""
         records.append(self.path / RECORDS, measured.records)
         with (self.path / SAMPLES).open("ab") as stream:
@@ -112,9 +112,9 @@ class Run:
         value: dict[str, Any] = self._json("environment.json")
         return value
 
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[MeasuredCell]:
         """All raw data, cell by cell, in the order they were measured."""
-        cells = [Cell(**value) for value in self._json(CELLS)]
+        cells = [LoadCell(**value) for value in self._json(CELLS)]
         by_cell: dict[str, list[records.Record]] = {cell.id: [] for cell in cells}
         for record in records.read(self.path / RECORDS):
             if record.cell in by_cell:
@@ -126,7 +126,7 @@ class Run:
                     row = orjson.loads(line)
                     sampled[row["cell"]] = row
         return [
-            Measured(
+            MeasuredCell(
                 cell,
                 by_cell[cell.id],
                 sampled.get(cell.id, {}).get("samples", []),
