@@ -26,8 +26,6 @@ class Turn:
     """Exact length by the server's tokenizer, where the workload made sure of it."""
     shared_tokens: int = 0
     """Leading tokens that earlier prompts of this run also have: what a prefix cache may reuse."""
-    think_s: float = 0.0
-    """Pause before this turn, as a reader would make."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -113,10 +113,7 @@ async def play(
     """Send the task's turns one after the other; a failed turn ends the conversation."""
     history: list[dict[str, Any]] = []
     for index, turn in enumerate(task.turns):
-        if turn.think_s:
-            await asyncio.sleep(turn.think_s)
-            intended_s = perf_counter()
-        elif index:
+        if index:
             intended_s = perf_counter()
         if isinstance(turn.prompt, list):
             history = [*history, *turn.prompt]

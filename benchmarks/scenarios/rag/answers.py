@@ -24,7 +24,7 @@ from quantserve.benchmarks.measure.sampling import Sample, Sampler
 from quantserve.benchmarks.measure.store import MeasuredCell, Run
 from quantserve.benchmarks.records import Failure, LoadCell, Record
 from quantserve.benchmarks.report.outcome import finish
-from quantserve.benchmarks.scenarios.rag.parts import measure_corpus
+from quantserve.benchmarks.scenarios.rag.corpus import measure_corpus
 from quantserve.benchmarks.scenarios.rag.stages import STAGE_OF, sections
 from quantserve.benchmarks.servers import Server
 from quantserve.core.console import console

@@ -99,7 +99,7 @@ def measure(options: ScenarioOptions, how: RetrievalOptions) -> dict[str, Any]:
 
 
 def _run(part: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "quantserve.benchmarks.scenarios.rag.parts", part, *map(str, arguments)]
+    command = [sys.executable, "-m", f"{__package__}.{part}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]

@@ -35,7 +35,7 @@ print("\\n".join(missing))
         ("deploy", []),
         (
             "benchmarks",
-            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "parts")],
+            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "corpus", "embedding")],
         ),
     ],
 )
