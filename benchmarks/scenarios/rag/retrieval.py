@@ -100,7 +100,10 @@ def measure(options: ScenarioOptions, how: RetrievalOptions) -> dict[str, Any]:
 
 def _run(part: str, *arguments: object) -> dict[str, Any]:
     command = [sys.executable, "-m", f"{__package__}.{part}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise LoadWorkerFailed(f"{part} {arguments} has not ended within {_TIMEOUT_S:.0f} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise LoadWorkerFailed(f"{part} {arguments} ended with {done.returncode}: {last}")

@@ -106,8 +106,8 @@ def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_wins_is_written_as_a_profile_with_its_evidence(tmp_path: Path) -> None:
     """The fake is as fast as its number of sequences; without chunked prefill it does not start."""
-    words = ("--only", "max-sequences", "--only", "chunked", "--load", "closed:2", "--requests", "10")
-    words = (*words, "--workload", "synthetic:prompt=8,output=12", "--out", str(tmp_path / "t.yaml"))
+    words = ["--only", "max-sequences", "--only", "chunked", "--load", "closed:2", "--requests", "10"]
+    words += ["--workload", "synthetic:prompt=8,output=12", "--out", str(tmp_path / "t.yaml")]
     done = tune(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
