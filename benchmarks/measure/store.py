@@ -145,7 +145,8 @@ class Run:
         value = self._json(name)
         if not isinstance(value, dict):
             raise BadRun(f"{self.path / name} is no object")
-        return {_OLD_NAMES.get(key, key): content for key, content in value.items()}
+        fields: dict[str, Any] = value
+        return {_OLD_NAMES.get(key, key): content for key, content in fields.items()}
 
     def _json(self, name: str) -> Any:
         try:
