@@ -130,8 +130,8 @@ def test_what_makes_the_environments_needs_no_library() -> None:
     assert "core.files" in seen
 
 
-# package → its parts from below: a part imports only itself and what stands before it. A part is a folder or
-# a file; those named together may import each other's order only one way, too (no circle: see below).
+# Package → its parts (folders and files at its top) from below. A part imports itself and what stands before it;
+# parts named together import each other in no circle. Every part is named; a package joins by a row.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "benchmarks": (
         ("errors",),
