@@ -130,8 +130,8 @@ def test_what_makes_the_environments_needs_no_library() -> None:
     assert "core.files" in seen
 
 
-# Package → its parts (folders and files at its top) from below. A part imports itself and what stands before it;
-# parts named together import each other in no circle. Every part is named; a package joins by a row.
+# Package → its parts (folders and files at its top) from below: a part imports itself and what stands before
+# it; parts named together import each other in no circle. Every part is named; a package joins by a row.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "benchmarks": (
         ("errors",),
