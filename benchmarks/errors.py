@@ -6,7 +6,7 @@ A request that fails is data (records.Failure), never an exception. These end a 
     ├── ServerUnusable     the server does not answer, or has no model
     │   └── ServerNotStarted     it did not become ready
     │       └── ServerTooLarge     memory or hardware does not suffice for it (exit code 6)
-    ├── WorkerFailed       a load process died
+    ├── LoadWorkerFailed       a load process died
     ├── TargetMissed       a figure the project promises was not reached (exit code 1)
     ├── RegressionFound    `compare --fail-on` found one (exit code 1)
     ├── NotValid           everything is measured and written, and is not to be believed (exit code 7)
@@ -38,7 +38,7 @@ class ServerTooLarge(ServerNotStarted):
     exit_code = ResourceError.exit_code
 
 
-class WorkerFailed(BenchmarkError):
+class LoadWorkerFailed(BenchmarkError):
     """A load process ended before its work did."""
 
 

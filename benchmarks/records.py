@@ -63,7 +63,7 @@ class Record:
     wanted_tokens: int | None = None
     finish_reason: str | None = None
     phase: str = "measure"
-    """`warmup` records are kept and never counted."""
+    """`warmup` records are stored and never counted."""
     extra: dict[str, Any] | None = None
     """What our own servers report about themselves (slot, start, end), and a RAG answer's stages."""
 
@@ -109,7 +109,7 @@ def read(path: Path) -> Iterator[Record]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class LoadCell:
     """What was measured once. Cells that differ in `repeat` alone make one point."""
 
     id: str
@@ -125,7 +125,7 @@ class Cell:
     ended_s: float
     client_cpu_share: float | None
     processes: int
-    """Load processes; 0: asked by threads of the program that is measured."""
+    """Load processes; 0: asked by threads of what is measured."""
     seed: int
     shared_tokens: int = 0
     single_turn: bool = True

@@ -29,7 +29,7 @@ from quantserve.core.process import READY_TIMEOUT_S, ProgramFailed, running, ser
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """Neither a measured server nor an instrument may spend its time on calling home."""
-_ASK_TIMEOUT_S = 180.0
+_ASK_TIMEOUT_S = 600.0
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[^\s:=,'\"]+")
 
 
@@ -168,16 +168,24 @@ def ask_serving(*words: str) -> dict[str, Any]:
     Raises:
         BadOption, ServerTooLarge, ServerUnusable: it failed; the message is its own.
     """
-    done = subprocess.run(
-        [serving_python(), "-m", "quantserve.serving", *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_ASK_TIMEOUT_S,
-        check=False,
-    )
+    asked = f"quantserve serving {words[0]}"
+    try:
+        done = subprocess.run(
+            [serving_python(), "-m", "quantserve.serving", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_TIMEOUT_S,
+            check=False,
+        )
+    except OSError as error:
+        raise ServerUnusable(
+            f"{serving_python()} cannot be started ({error.strerror})", mend="Run quantserve setup"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ServerUnusable(f"{asked} has not answered within {_ASK_TIMEOUT_S:.0f} s") from error
     if done.returncode != 0:
-        why = last_words(done.stderr) or telling_line(done.stderr)
+        why = last_words(done.stderr) or telling_line(done.stderr) or f"{asked} failed without a word"
         known = {UsageError.exit_code: BadOption, ResourceError.exit_code: ServerTooLarge}
         raise known.get(done.returncode, ServerUnusable)(why)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -197,8 +205,8 @@ def measurable() -> Iterator[None]:
     try:
         yield
     except ProgramFailed as error:
-        small = error.exit_code_of_program == ResourceError.exit_code
-        kind = ServerTooLarge if small else ServerNotStarted
+        lacking = error.exit_code_of_program == ResourceError.exit_code
+        kind = ServerTooLarge if lacking else ServerNotStarted
         raise kind(f"the server does not start: {error.problem}", mend=error.mend) from error
 
 

@@ -41,9 +41,7 @@ app.add_typer(keys, name="keys")
 @app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def tune() -> None:
     """Say where tuning is."""
-    raise UsageError(
-        "tuning is a benchmark", mend="Run quantserve benchmarks tune, which takes the same options"
-    )
+    raise UsageError("tuning is a benchmark", mend="Use quantserve benchmarks tune TARGET")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +14,7 @@ from quantserve.benchmarks.errors import BadOption
 from quantserve.core.home import generated
 
 if TYPE_CHECKING:
-    from quantserve.benchmarks.measure.bench import RunOptions
+    from quantserve.benchmarks.measure.bench import ScenarioOptions
     from quantserve.benchmarks.servers import Server
 
 Target = Annotated[str, typer.Argument(help="a checkpoint or artifact directory")]
@@ -23,8 +25,6 @@ ApiKey = Annotated[
 WorkloadText = Annotated[
     str, typer.Option("--workload", help="synthetic:prompt=128,output=64 | sharegpt:FILE | bilingual …")
 ]
-Asked = Annotated[str | None, typer.Option(help="what is asked")]
-Users = Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")]
 Seed = Annotated[int | None, typer.Option(help="repeat the same prompts; drawn anew by default")]
 SloText = Annotated[str, typer.Option("--slo", help="limits for goodput: ttft=1s,tpot=100ms,e2e=20s")]
 Root = Annotated[Path, typer.Option("--out", help="where run directories go")]
@@ -38,8 +38,6 @@ RUN_DIR = generated("run")
 INDEX = generated("run/index")
 EMBEDDING_MODEL = generated("models/multilingual-e5-small")
 BASE = str(generated("models/SmolLM2-135M-Instruct"))
-
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,19 @@ class RunningServer:
 
 
 @dataclass(frozen=True)
+class StartedLoad:
+    """What a server that is started here is asked, and how it is started."""
+
+    workload: Annotated[str | None, typer.Option(help="what is asked")] = None
+    users: Annotated[str | None, typer.Option(help="concurrencies, as 1,8,32")] = None
+    profile: Profile = None
+
+    def given(self) -> dict[str, Any]:
+        """The fields by the names of the scenarios' options."""
+        return {"workload": self.workload, "users": numbers(self.users), "profile": self.profile}
+
+
+@dataclass(frozen=True)
 class Recorded:
     """How often something is measured, with which prompts, and where it is written."""
 
@@ -73,11 +84,11 @@ class Recorded:
     out: Root = RUNS
     name: Name = None
 
-    def options(self, repeats: int) -> RunOptions:
+    def options(self, repeats: int) -> ScenarioOptions:
         """What the scenarios take; `repeats` where the user names none."""
-        from quantserve.benchmarks.measure.bench import RunOptions
+        from quantserve.benchmarks.measure.bench import ScenarioOptions
 
-        return RunOptions(self.out, self.name, self.seed, self.repeats or repeats)
+        return ScenarioOptions(self.out, self.name, self.seed, self.repeats or repeats)
 
 
 @dataclass(frozen=True)
@@ -89,14 +100,24 @@ class RecordedQuick(Recorded):
         typer.Option("--quick", envvar="QUICK", help="a small version, under three minutes on two cores"),
     ] = False
 
-    def options(self, repeats: int, when_quick: int = 1) -> RunOptions:
+    def options(self, repeats: int, when_quick: int = 1) -> ScenarioOptions:
         """What the scenarios take; `repeats`, or `when_quick`, where the user names none."""
         return replace(super().options(when_quick if self.quick else repeats), quick=self.quick)
 
-    def choose(self, full: Options, quick: Options, **given: Any) -> Options:
-        """The scenario's options, full or small, with those that the user gave: neither None nor empty."""
+    def choose(self, scenario: ModuleType, **given: Any) -> Any:
+        """The scenario's options, FULL or QUICK, with those that the user gave: neither None nor empty."""
         wanted = {name: value for name, value in given.items() if value is not None and value != ()}
-        return replace(quick if self.quick else full, **wanted)  # type: ignore[type-var]
+        return replace(scenario.QUICK if self.quick else scenario.FULL, **wanted)
+
+    def measure(
+        self, name: str, target: str | list[str], repeats: int, when_quick: int = 1, **given: Any
+    ) -> None:
+        """Measure a target by the scenario of that name, which starts it, and judge the figures."""
+        from quantserve.benchmarks.report.outcome import judged
+
+        scenario = importlib.import_module(f"quantserve.benchmarks.scenarios.{name}")
+        how = self.choose(scenario, **given)
+        judged(scenario.measure(target, self.options(repeats, when_quick), how))
 
 
 def numbers(text: str | None) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def latency(
     from quantserve.benchmarks.report.outcome import judged
     from quantserve.benchmarks.scenarios import one_server
 
-    how = recorded.choose(one_server.LatencyOptions(), one_server.QUICK, highest_users=users)
+    how = recorded.choose(one_server, highest_users=users)
     options = replace(recorded.options(3), slo=parse_slo(slo), processes=processes)
     judged(one_server.measure_latency(server.attached(), parse_workload(workload), options, how))
 
@@ -118,8 +118,7 @@ def rag(
     from quantserve.benchmarks.scenarios.rag import answers
 
     how = recorded.choose(
-        answers.RagOptions(),
-        answers.QUICK,
+        answers,
         index=index,
         questions=questions,
         rerank_model=rerank_model,

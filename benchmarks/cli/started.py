@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,47 +17,25 @@ _TUNE = TuneOptions()
 @spread
 def batching(
     target: o.Checkpoint = o.BASE,
-    workload: Annotated[str | None, typer.Option(help="lengths should differ")] = None,
-    users: o.Users = None,
-    profile: o.Profile = None,
     *,
+    load: o.StartedLoad,
     recorded: o.RecordedQuick,
 ) -> None:
     """What batching buys: one at a time, static, dynamic and continuous."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import batching as scenario
-
-    how = recorded.choose(
-        scenario.BatchingOptions(), scenario.QUICK, workload=workload, users=o.numbers(users), profile=profile
-    )
-    judged(scenario.measure(target, recorded.options(3), how))
+    recorded.measure("batching", target, 3, **load.given())
 
 
 @spread
 def quant(
     targets: Annotated[list[str], typer.Argument(help="the base, then artifacts")],
-    workload: o.Asked = None,
-    users: o.Users = None,
     price: Annotated[float | None, typer.Option(help="price of the machine per hour")] = None,
     currency: Annotated[str, typer.Option(help="its currency")] = "USD",
-    profile: o.Profile = None,
     *,
+    load: o.StartedLoad,
     recorded: o.RecordedQuick,
 ) -> None:
     """What quantizing costs and gives: quality beside speed, memory, load time and price."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import quant as scenario
-
-    how = recorded.choose(
-        scenario.QuantOptions(),
-        scenario.QUICK,
-        workload=workload,
-        users=o.numbers(users),
-        price_per_hour=price,
-        currency=currency,
-        profile=profile,
-    )
-    judged(scenario.measure(targets, recorded.options(3), how))
+    recorded.measure("quant", targets, 3, **load.given(), price_per_hour=price, currency=currency)
 
 
 @spread
@@ -71,11 +49,7 @@ def features(
     recorded: o.RecordedQuick,
 ) -> None:
     """Engine features on and off, each on a workload where it should help and one where it should hurt."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import features as scenario
-
-    how = recorded.choose(scenario.FeatureOptions(), scenario.QUICK, only=tuple(only or ()), profile=profile)
-    judged(scenario.measure(target, recorded.options(3), how))
+    recorded.measure("features", target, 3, only=tuple(only or ()), profile=profile)
 
 
 @spread
@@ -91,48 +65,33 @@ def peers(
     artifact: Annotated[
         list[str] | None, typer.Option(help="serve this artifact too; may be repeated")
     ] = None,
-    profile: o.Profile = None,
     only: Annotated[list[str] | None, typer.Option(help="only subjects whose name contains this")] = None,
-    workload: o.Asked = None,
-    users: o.Users = None,
     *,
+    load: o.StartedLoad,
     recorded: o.RecordedQuick,
 ) -> None:
     """Ours against plain vLLM, transformers and llama.cpp, in turns."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import peers as scenario
-
-    how = recorded.choose(
-        scenario.PeerOptions(),
-        scenario.QUICK,
-        profile=profile,
-        workload=workload,
-        users=o.numbers(users),
+    recorded.measure(
+        "peers",
+        target,
+        5,
+        **load.given(),
         gguf=tuple(gguf or ()),
         llama_speculation=llama_speculation,
         artifacts=tuple(artifact or ()),
         only=tuple(only or ()),
     )
-    judged(scenario.measure(target, recorded.options(5), how))
 
 
 @spread
 def serving(
     target: o.Target = o.BASE,
-    profile: o.Profile = None,
-    workload: o.Asked = None,
-    users: o.Users = None,
     *,
+    load: o.StartedLoad,
     recorded: o.RecordedQuick,
 ) -> None:
     """Ours against vLLM's defaults, same model, dtype and cache, in turns; exit code 1 below the targets."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import serving as scenario
-
-    how = recorded.choose(
-        scenario.ServingOptions(), scenario.QUICK, profile=profile, workload=workload, users=o.numbers(users)
-    )
-    judged(scenario.measure(target, recorded.options(5, when_quick=3), how))
+    recorded.measure("serving", target, 5, when_quick=3, **load.given())
 
 
 @spread
@@ -143,11 +102,7 @@ def guard(
     recorded: o.RecordedQuick,
 ) -> None:
     """What the guard costs over HTTP: the same engine with and without it; exit code 1 above the targets."""
-    from quantserve.benchmarks.report.outcome import judged
-    from quantserve.benchmarks.scenarios import guard as scenario
-
-    how = recorded.choose(scenario.GuardOptions(), scenario.QUICK, users=users)
-    judged(scenario.measure(target, recorded.options(5, when_quick=3), how))
+    recorded.measure("guard", target, 5, when_quick=3, users=users)
 
 
 def soak(
@@ -160,13 +115,12 @@ def soak(
     name: o.Name = None,
 ) -> None:
     """Load, cancellations and malformed requests for minutes: failures, leaks, drift; exit code 1 on any."""
-    from quantserve.benchmarks.measure.bench import RunOptions
+    from quantserve.benchmarks.measure.bench import ScenarioOptions
     from quantserve.benchmarks.report.outcome import judged
     from quantserve.benchmarks.scenarios import soak as scenario
 
-    given: dict[str, Any] = {} if users is None else {"users": users}
-    how = scenario.SoakOptions(minutes=minutes, profile=profile, **given)
-    judged(scenario.measure(target, RunOptions(out, name, seed, 1), how))
+    how = scenario.SoakOptions(minutes, users or scenario.SoakOptions.users, profile=profile)
+    judged(scenario.measure(target, ScenarioOptions(out, name, seed, 1), how))
 
 
 @spread
@@ -181,13 +135,7 @@ def retrieval(
     from quantserve.benchmarks.report.outcome import judged
     from quantserve.benchmarks.scenarios.rag import retrieval as scenario
 
-    how = recorded.choose(
-        scenario.RetrievalOptions(),
-        scenario.QUICK,
-        model=model,
-        sizes=o.numbers(sizes),
-        parts=tuple(part or ()),
-    )
+    how = recorded.choose(scenario, model=model, sizes=o.numbers(sizes), parts=tuple(part or ()))
     judged(scenario.measure(recorded.options(3), how))
 
 

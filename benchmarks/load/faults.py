@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from quantserve.benchmarks.load.plan import Target
+from quantserve.benchmarks.load.plan import LoadTarget
 
 _ANSWER_TIMEOUT_S = 20.0
 _LONGEST_STAY_S = 3.0
@@ -88,7 +88,7 @@ def malformed(model: str, chance: random.Random) -> bytes:
 class FaultInjection:
     """Injects faults until the block ends."""
 
-    def __init__(self, target: Target, *, leavers: int, seed: int) -> None:
+    def __init__(self, target: LoadTarget, *, leavers: int, seed: int) -> None:
         """`leavers` streams are under way, and left, at any time; malformed requests come five a second."""
         parts = urlsplit(target.base_url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80

@@ -20,7 +20,7 @@ from quantserve.benchmarks.records import Failure
 
 
 @dataclasses.dataclass(slots=True)
-class Reply:
+class HttpReply:
     """A response as it arrived. Times are raw perf_counter seconds."""
 
     sent_s: float
@@ -32,14 +32,14 @@ class Reply:
     detail: str = ""
 
 
-class _Connection(asyncio.Protocol):
+class _LoadConnection(asyncio.Protocol):
     """One keep-alive connection, one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
-        self._reply: Reply | None = None
+        self._reply: HttpReply | None = None
         self._ended: asyncio.Future[None] | None = None
         self._now = 0.0
         self._complete = False
@@ -94,7 +94,7 @@ class _Connection(asyncio.Protocol):
         if not ended.done():
             ended.set_result(None)
 
-    async def exchange(self, request: bytes, reply: Reply, timeout_s: float) -> None:
+    async def exchange(self, request: bytes, reply: HttpReply, timeout_s: float) -> None:
         """Send one request and wait for its whole response; the outcome is in `reply`."""
         if self._transport is None or self._transport.is_closing():
             reply.failure, reply.detail = Failure.DISCONNECTED, "the connection was closed while idle"
@@ -142,10 +142,10 @@ class Http:
         head = f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._head = f"{head}Content-Type: application/json\r\nAccept: text/event-stream\r\n".encode()
-        self._idle: list[_Connection] = []
+        self._idle: list[_LoadConnection] = []
         self._loop = asyncio.get_running_loop()
 
-    async def post(self, body: bytes, request_id: str = "") -> Reply:
+    async def post(self, body: bytes, request_id: str = "") -> HttpReply:
         """Send `body` and return the reply; whatever happens is in the reply, nothing is raised.
 
         A kept-alive connection that the server closed before sending a byte is replaced once, as every
@@ -157,7 +157,7 @@ class Http:
             len(body),
             body,
         )
-        reply = Reply(sent_s=perf_counter())
+        reply = HttpReply(sent_s=perf_counter())
         while True:
             connection = self._take()
             reused = connection is not None
@@ -173,18 +173,18 @@ class Http:
                 continue
             return reply
 
-    def _take(self) -> _Connection | None:
+    def _take(self) -> _LoadConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
         return None
 
-    async def _connect(self, reply: Reply) -> _Connection | None:
+    async def _connect(self, reply: HttpReply) -> _LoadConnection | None:
         try:
             async with asyncio.timeout(min(self._timeout_s, 30.0)):
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self._loop), self._host, self._port, ssl=self._ssl
+                    lambda: _LoadConnection(self._loop), self._host, self._port, ssl=self._ssl
                 )
         except TimeoutError:
             reply.failure, reply.detail = Failure.TIMEOUT, "no connection within the time limit"

@@ -26,8 +26,6 @@ class Turn:
     """Exact length by the server's tokenizer, where the workload made sure of it."""
     shared_tokens: int = 0
     """Leading tokens that earlier prompts of this run also have: what a prefix cache may reuse."""
-    think_s: float = 0.0
-    """Pause before this turn, as a reader would make."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class LoadTarget:
     """Where the requests go."""
 
     base_url: str
@@ -64,7 +62,7 @@ class Shard:
     """The part of a cell that one load process drives."""
 
     cell: str
-    target: Target
+    target: LoadTarget
     tasks: list[Task]
     users: int | None
     """Closed loop: so many users, each with one request at a time. None: open loop by `Task.at_s`."""
@@ -90,4 +88,4 @@ def load_shard(data: bytes) -> Shard:
         Task(id=task["id"], at_s=task["at_s"], turns=[Turn(**turn) for turn in task["turns"]])
         for task in value.pop("tasks")
     ]
-    return Shard(target=Target(**value.pop("target")), tasks=tasks, **value)
+    return Shard(target=LoadTarget(**value.pop("target")), tasks=tasks, **value)

@@ -12,23 +12,23 @@ from typing import Any
 
 import orjson
 
-from quantserve.benchmarks.load.http import Http, Reply
-from quantserve.benchmarks.load.plan import Shard, Target, Task, Turn
-from quantserve.benchmarks.load.stream import Answer, parse
+from quantserve.benchmarks.load.http import Http, HttpReply
+from quantserve.benchmarks.load.plan import LoadTarget, Shard, Task, Turn
+from quantserve.benchmarks.load.stream import StreamAnswer, parse
 from quantserve.benchmarks.records import Failure, Record
 
 
-def path_of(target: Target) -> str:
+def path_of(target: LoadTarget) -> str:
     """The endpoint under the base URL."""
     return "/chat/completions" if target.chat else "/completions"
 
 
-def headers_of(target: Target) -> dict[str, str]:
+def headers_of(target: LoadTarget) -> dict[str, str]:
     """Request headers beyond the content type."""
     return {"Authorization": f"Bearer {target.api_key}"} if target.api_key else {}
 
 
-def body_of(target: Target, turn: Turn, history: list[dict[str, Any]]) -> bytes:
+def body_of(target: LoadTarget, turn: Turn, history: list[dict[str, Any]]) -> bytes:
     """The JSON body of one request."""
     options: dict[str, Any] = {"include_usage": True}
     if target.chunk_usage:
@@ -61,7 +61,9 @@ def status_failure(status: int) -> Failure | None:
     return None
 
 
-def record_of(shard: Shard, task: Task, index: int, intended_s: float, reply: Reply) -> tuple[Record, Answer]:
+def record_of(
+    shard: Shard, task: Task, index: int, intended_s: float, reply: HttpReply
+) -> tuple[Record, StreamAnswer]:
     """Turn a reply into a record, times counted from the run's epoch."""
     turn, epoch = task.turns[index], shard.epoch_s
     record = Record(
@@ -76,7 +78,7 @@ def record_of(shard: Shard, task: Task, index: int, intended_s: float, reply: Re
         wanted_tokens=turn.max_tokens if shard.target.ignore_eos else None,
         phase=shard.phase,
     )
-    answer = Answer()
+    answer = StreamAnswer()
     failure, detail = reply.failure, reply.detail
     if failure is None and reply.status is not None and (kind := status_failure(reply.status)):
         failure = kind
@@ -111,10 +113,7 @@ async def play(
     """Send the task's turns one after the other; a failed turn ends the conversation."""
     history: list[dict[str, Any]] = []
     for index, turn in enumerate(task.turns):
-        if turn.think_s:
-            await asyncio.sleep(turn.think_s)
-            intended_s = perf_counter()
-        elif index:
+        if index:
             intended_s = perf_counter()
         if isinstance(turn.prompt, list):
             history = [*history, *turn.prompt]
@@ -123,7 +122,7 @@ async def play(
         try:
             reply = await http.post(body, f"{shard.cell}-{task.id}-{index}")
         except asyncio.CancelledError:
-            cut = Reply(
+            cut = HttpReply(
                 sent, done_s=perf_counter(), failure=Failure.CUT_OFF, detail="the run's time was over"
             )
             emit(record_of(shard, task, index, intended_s, cut)[0])

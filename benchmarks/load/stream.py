@@ -15,7 +15,7 @@ EXTENSION = "quantserve"
 
 
 @dataclasses.dataclass(slots=True)
-class Answer:
+class StreamAnswer:
     """What a stream said."""
 
     token_s: list[float] = dataclasses.field(default_factory=list)
@@ -64,9 +64,9 @@ def events(parts: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]
                 yield now, b"\n".join(lines)
 
 
-def parse(parts: Iterable[tuple[float, bytes]]) -> Answer:
+def parse(parts: Iterable[tuple[float, bytes]]) -> StreamAnswer:
     """Read an OpenAI completion or chat stream to its end."""
-    answer = Answer()
+    answer = StreamAnswer()
     for now, data in events(parts):
         if data == b"[DONE]":
             answer.done = True
@@ -90,7 +90,7 @@ def parse(parts: Iterable[tuple[float, bytes]]) -> Answer:
     return answer
 
 
-def _take(answer: Answer, now: float, chunk: dict[str, Any]) -> None:
+def _take(answer: StreamAnswer, now: float, chunk: dict[str, Any]) -> None:
     if "error" in chunk:
         answer.failure, answer.detail = Failure.ERROR_EVENT, str(chunk["error"])[:300]
         return

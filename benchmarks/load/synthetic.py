@@ -142,7 +142,7 @@ def _fit(
 class Tokenizer:
     """Counts tokens as the server does: vLLM's /tokenize or llama.cpp's.
 
-    `exact` is False where the server has neither; then counts are guesses of four characters a token
+    `exact` is False where the server has neither; then counts are estimates by four characters a token
     and the run says so.
     """
 

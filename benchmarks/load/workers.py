@@ -26,7 +26,7 @@ import orjson
 import uvloop
 
 from quantserve.benchmarks import records
-from quantserve.benchmarks.errors import WorkerFailed
+from quantserve.benchmarks.errors import LoadWorkerFailed
 from quantserve.benchmarks.load.plan import Shard, dump_shard, load_shard
 from quantserve.benchmarks.load.session import drive
 from quantserve.benchmarks.records import Failure, Record, encode
@@ -76,7 +76,7 @@ async def run(shard: Shard, processes: int, on_progress: Callable[[dict[str, int
     """Drive a whole cell.
 
     Raises:
-        WorkerFailed: a load process ended without its final report.
+        LoadWorkerFailed: a load process ended without its final report.
     """
     with tempfile.TemporaryDirectory(prefix="quantserve-bench-") as folder:
         members = [
@@ -148,7 +148,9 @@ class _Member:
         line = await self._out.readline()
         if not line:
             code = await self._process.wait()
-            raise WorkerFailed(f"a load process ended with code {code}", mend="Its error is printed above")
+            raise LoadWorkerFailed(
+                f"a load process ended with code {code}", mend="Its error is printed above"
+            )
         value: dict[str, Any] = orjson.loads(line)
         return value
 

@@ -9,8 +9,8 @@ from typing import Any
 from quantserve.benchmarks.measure import validity
 from quantserve.benchmarks.measure.metrics import Slo, point
 from quantserve.benchmarks.measure.sampling import Sample, summarise
-from quantserve.benchmarks.measure.store import Measured, Run
-from quantserve.benchmarks.records import Cell, Record
+from quantserve.benchmarks.measure.store import MeasuredCell, Run
+from quantserve.benchmarks.records import LoadCell, Record
 
 
 def slo_of(config: dict[str, Any]) -> Slo:
@@ -21,12 +21,12 @@ def slo_of(config: dict[str, Any]) -> Slo:
 def analyse(run: Run) -> dict[str, Any]:
     """Points (cells grouped over their repeats) with figures, server summary and verdict.
 
-    A point of a subject that failed to start appears in `extra.failed_subjects`, not here. What a program
+    A point of a subject that failed to start appears in `extra.failed_subjects`, not here. What a scenario
     measured without requests has its samples, part by part, in `extra.parts`; they count for the verdict.
     """
     cores = (run.environment().get("cpu") or {}).get("cores") or 1
     slo = slo_of(run.config())
-    groups: dict[tuple[str, str, str], list[Measured]] = {}
+    groups: dict[tuple[str, str, str], list[MeasuredCell]] = {}
     for measured in run.measured():
         groups.setdefault(measured.cell.point, []).append(measured)
     points = [_point(group, slo, cores) for group in groups.values()]
@@ -51,7 +51,7 @@ def analyse(run: Run) -> dict[str, Any]:
 def _verdict(reasons: Sequence[validity.Reason]) -> dict[str, Any]:
     """`verdict` is one of three words, `valid` the same as true, false, or null where it is not known."""
     word = validity.verdict(reasons)
-    valid = None if word is validity.Verdict.NOT_KNOWN else word is validity.Verdict.VALID
+    valid = None if word is validity.RunVerdict.NOT_KNOWN else word is validity.RunVerdict.VALID
     return {
         "verdict": str(word),
         "valid": valid,
@@ -59,8 +59,8 @@ def _verdict(reasons: Sequence[validity.Reason]) -> dict[str, Any]:
     }
 
 
-def _point(group: Sequence[Measured], slo: Slo, cores: int) -> dict[str, Any]:
-    first: Cell = group[0].cell
+def _point(group: Sequence[MeasuredCell], slo: Slo, cores: int) -> dict[str, Any]:
+    first: LoadCell = group[0].cell
     summaries = [summarise(measured.samples, cores) for measured in group]
     reasons: dict[str, validity.Reason] = {}
     for measured, summary in zip(group, summaries, strict=True):
@@ -87,11 +87,11 @@ def _point(group: Sequence[Measured], slo: Slo, cores: int) -> dict[str, Any]:
     }
 
 
-def _counted(measured: Measured) -> list[Record]:
+def _counted(measured: MeasuredCell) -> list[Record]:
     return [record for record in measured.records if record.phase == "measure"]
 
 
-def _evidence(measured: Measured, summary: dict[str, float | None]) -> validity.Evidence:
+def _evidence(measured: MeasuredCell, summary: dict[str, float | None]) -> validity.Evidence:
     cell = measured.cell
     return validity.Evidence(
         records=_counted(measured),

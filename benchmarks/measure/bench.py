@@ -20,16 +20,16 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from quantserve.benchmarks.errors import BadOption, ServerUnusable, WorkerFailed
+from quantserve.benchmarks.errors import BadOption, LoadWorkerFailed, ServerUnusable
 from quantserve.benchmarks.load import workers
 from quantserve.benchmarks.load.arrivals import Load
-from quantserve.benchmarks.load.plan import Shard, Target, Task
+from quantserve.benchmarks.load.plan import LoadTarget, Shard, Task
 from quantserve.benchmarks.load.synthetic import Tokenizer
 from quantserve.benchmarks.load.workload import Workload
 from quantserve.benchmarks.measure.metrics import Slo
 from quantserve.benchmarks.measure.sampling import Sample, Sampler
-from quantserve.benchmarks.measure.store import Measured, Run, collect_environment
-from quantserve.benchmarks.records import Cell
+from quantserve.benchmarks.measure.store import MeasuredCell, Run, collect_environment
+from quantserve.benchmarks.records import LoadCell
 from quantserve.benchmarks.servers import Server, public
 from quantserve.core.console import console, styled
 from quantserve.core.console import progress as new_progress
@@ -39,7 +39,7 @@ RUNS = generated("runs")
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class ScenarioOptions:
     """What every scenario can be told."""
 
     root: Path = RUNS
@@ -53,7 +53,7 @@ class RunOptions:
     """Load processes; None: as many as a load needs."""
     seed_drawn: bool = False
 
-    def settled(self) -> RunOptions:
+    def settled(self) -> ScenarioOptions:
         """With a seed."""
         if self.seed is not None:
             return self
@@ -74,7 +74,7 @@ class CellOptions:
     chunk_usage: bool = False
 
 
-def begin(scenario: str, title: str, options: RunOptions, details: dict[str, Any]) -> Bench:
+def begin(scenario: str, title: str, options: ScenarioOptions, details: dict[str, Any]) -> Bench:
     """Create the run directory and what measures into it."""
     options = options.settled()
     config = {
@@ -104,7 +104,7 @@ def require_directory(target: str) -> None:
 class Bench:
     """Measures cells one after the other."""
 
-    def __init__(self, run: Run, options: RunOptions, sample_period_s: float = 1.0) -> None:
+    def __init__(self, run: Run, options: ScenarioOptions, sample_period_s: float = 1.0) -> None:
         """All of the run's times count from now; `options` have a seed."""
         self.run = run
         self.options = options
@@ -124,12 +124,12 @@ class Bench:
 
     def cell(
         self, server: Server, subject: str, workload: Workload, load: Load, repeat: int, options: CellOptions
-    ) -> Measured:
+    ) -> MeasuredCell:
         """Measure one cell and store it.
 
         Raises:
             ServerUnusable: the server stopped answering before the load began.
-            WorkerFailed: a load process died.
+            LoadWorkerFailed: a load process died.
         """
         self._cells += 1
         tokenizer = Tokenizer(server.base_url, server.model, server.api_key)
@@ -138,7 +138,7 @@ class Bench:
         times = load.arrivals(len(tasks), options.seed)
         if times is not None:
             tasks = [dataclasses.replace(t, at_s=at) for t, at in zip(tasks, times, strict=False)]
-        target = Target(
+        target = LoadTarget(
             base_url=server.base_url,
             model=server.model,
             api_key=server.api_key,
@@ -161,7 +161,7 @@ class Bench:
         with self._bar(label, len(tasks)) as bar:
             measured = asyncio.run(self._drive(server, shard, warm, processes, bar))
         result, samples = measured
-        cell = Cell(
+        cell = LoadCell(
             id=name,
             subject=subject,
             workload=workload.text,
@@ -180,7 +180,7 @@ class Bench:
             new_prompts=workload.exact and self.options.seed_drawn,
             server=server.info,
         )
-        whole = Measured(cell, result.records, samples, result.lags)
+        whole = MeasuredCell(cell, result.records, samples, result.lags)
         self.run.add(whole)
         return whole
 
@@ -212,7 +212,7 @@ class Bench:
             )
             try:
                 self.cell(server, subject, workload, load, repeat, cell)
-            except (ServerUnusable, WorkerFailed) as error:
+            except (ServerUnusable, LoadWorkerFailed) as error:
                 return str(error)
         return None
 

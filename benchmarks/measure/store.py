@@ -32,7 +32,7 @@ import psutil
 from quantserve.benchmarks import records
 from quantserve.benchmarks.errors import BadRun
 from quantserve.benchmarks.measure.sampling import Sample
-from quantserve.benchmarks.records import Cell
+from quantserve.benchmarks.records import LoadCell
 from quantserve.core.files import write_json
 from quantserve.core.machine import this_machine
 
@@ -42,10 +42,10 @@ RECORDS, SAMPLES, CELLS, METRICS = "records.jsonl", "samples.jsonl", "cells.json
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredCell:
     """Everything raw of one cell."""
 
-    cell: Cell
+    cell: LoadCell
     records: list[records.Record]
     samples: list[Sample]
     lags: list[tuple[float, float]]
@@ -85,7 +85,7 @@ class Run:
             raise BadRun(f"{path} is no benchmark run", mend="Name a directory in runs/")
         return cls(path)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: MeasuredCell) -> None:
         """Append one cell's raw data."""
         records.append(self.path / RECORDS, measured.records)
         with (self.path / SAMPLES).open("ab") as stream:
@@ -99,41 +99,54 @@ class Run:
 
     def extra(self) -> dict[str, Any]:
         """What only this scenario knows."""
-        if not (self.path / "extra.json").is_file():
-            return {}
-        return {_OLD_NAMES.get(name, name): value for name, value in self._json("extra.json").items()}
+        return self._fields("extra.json") if (self.path / "extra.json").is_file() else {}
 
     def config(self) -> dict[str, Any]:
         """What was asked for."""
-        return {_OLD_NAMES.get(name, name): value for name, value in self._json("config.json").items()}
+        return self._fields("config.json")
 
     def environment(self) -> dict[str, Any]:
         """Where it ran."""
-        value: dict[str, Any] = self._json("environment.json")
-        return value
+        return self._fields("environment.json")
 
-    def measured(self) -> list[Measured]:
-        """All raw data, cell by cell, in the order they were measured."""
-        cells = [Cell(**value) for value in self._json(CELLS)]
+    def measured(self) -> list[MeasuredCell]:
+        """All raw data, cell by cell, in the order they were measured.
+
+        Raises:
+            BadRun: a raw file is missing or malformed.
+        """
+        try:
+            cells = [LoadCell(**value) for value in self._json(CELLS)]
+        except TypeError as error:
+            raise BadRun(f"{self.path / CELLS} lists no cells ({error})") from error
         by_cell: dict[str, list[records.Record]] = {cell.id: [] for cell in cells}
         for record in records.read(self.path / RECORDS):
             if record.cell in by_cell:
                 by_cell[record.cell].append(record)
-        sampled: dict[str, Any] = {}
-        if (self.path / SAMPLES).is_file():
-            for line in (self.path / SAMPLES).read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    row = orjson.loads(line)
-                    sampled[row["cell"]] = row
-        return [
-            Measured(
-                cell,
-                by_cell[cell.id],
-                sampled.get(cell.id, {}).get("samples", []),
-                [(when, lag) for when, lag in sampled.get(cell.id, {}).get("lags", [])],
-            )
-            for cell in cells
-        ]
+        sampled = self._sampled()
+        return [MeasuredCell(cell, by_cell[cell.id], *sampled.get(cell.id, ([], []))) for cell in cells]
+
+    def _sampled(self) -> dict[str, tuple[list[Sample], list[tuple[float, float]]]]:
+        """Samples and event loop delays of each cell; a torn last line (a killed run) is skipped."""
+        path = self.path / SAMPLES
+        found: dict[str, tuple[list[Sample], list[tuple[float, float]]]] = {}
+        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                row = orjson.loads(line)
+                lags = [(when, lag) for when, lag in row.get("lags", [])]
+                found[row["cell"]] = row.get("samples", []), lags
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise BadRun(f"{path} holds a line that is no sample ({error!r})") from error
+        return found
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        value = self._json(name)
+        if not isinstance(value, dict):
+            raise BadRun(f"{self.path / name} is no object")
+        fields: dict[str, Any] = value
+        return {_OLD_NAMES.get(key, key): content for key, content in fields.items()}
 
     def _json(self, name: str) -> Any:
         try:

@@ -20,7 +20,7 @@ from quantserve.benchmarks.records import Failure, Record
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class ValidityLimits:
     """What is still believable."""
 
     client_cpu_share: float = 0.85
@@ -45,7 +45,7 @@ class Limits:
     steal_share: float = 0.05
 
 
-class Verdict(StrEnum):
+class RunVerdict(StrEnum):
     """Whether figures may be believed."""
 
     VALID = "valid"
@@ -63,11 +63,11 @@ class Reason:
     """False: not that something is wrong, but that nobody knows whether it is."""
 
 
-def verdict(reasons: Sequence[Reason]) -> Verdict:
+def verdict(reasons: Sequence[Reason]) -> RunVerdict:
     """One thing wrong makes it not valid; else one thing unknown makes it not known."""
     if any(reason.known for reason in reasons):
-        return Verdict.NOT_VALID
-    return Verdict.NOT_KNOWN if reasons else Verdict.VALID
+        return RunVerdict.NOT_VALID
+    return RunVerdict.NOT_KNOWN if reasons else RunVerdict.VALID
 
 
 def unknown(code: str, text: str) -> Reason:
@@ -91,7 +91,7 @@ class Evidence:
     """Prompt tokens that the workload itself repeats, over all requests."""
     single_turn: bool = True
     load_processes: int = 1
-    """0: the program that is measured asks by itself, so there is no client to be slow."""
+    """0: what is measured asks by itself, so there is no client to be slow."""
     new_prompts: bool = False
     """The prompts were drawn for this run, so that no cache can hold them."""
     processes_unknown: str = ""
@@ -101,16 +101,16 @@ class Evidence:
 def judge_machine(samples: Sequence[dict[str, Any]], summary: dict[str, float | None]) -> list[Reason]:
     """All reasons against a measurement without requests: what the machine did meanwhile."""
     evidence = Evidence([], [], samples, summary, client_cpu_share=None, users=None, rate_per_s=None)
-    return [reason for check in MACHINE_CHECKS if (reason := check(evidence, Limits())) is not None]
+    return [reason for check in MACHINE_CHECKS if (reason := check(evidence, ValidityLimits())) is not None]
 
 
-def judge(evidence: Evidence, limits: Limits | None = None) -> list[Reason]:
+def judge(evidence: Evidence, limits: ValidityLimits | None = None) -> list[Reason]:
     """All reasons against one cell by itself; `judge_steady` looks at a point's cells together."""
-    limits = limits or Limits()
+    limits = limits or ValidityLimits()
     return [reason for check in CHECKS if (reason := check(evidence, limits)) is not None]
 
 
-def _client(e: Evidence, limits: Limits) -> Reason | None:
+def _client(e: Evidence, limits: ValidityLimits) -> Reason | None:
     if e.load_processes == 0:
         return None
     if e.client_cpu_share is None or not e.lags:
@@ -132,7 +132,7 @@ def _client(e: Evidence, limits: Limits) -> Reason | None:
     return None
 
 
-def _rate(e: Evidence, limits: Limits) -> Reason | None:
+def _rate(e: Evidence, limits: ValidityLimits) -> Reason | None:
     if e.rate_per_s is None:
         return None
     if len(e.records) < 2:
@@ -151,14 +151,14 @@ def _rate(e: Evidence, limits: Limits) -> Reason | None:
     return None
 
 
-def _few(e: Evidence, limits: Limits) -> Reason | None:
+def _few(e: Evidence, limits: ValidityLimits) -> Reason | None:
     good = sum(r.ok for r in e.records)
     if good >= limits.requests:
         return None
     return Reason("too_few_requests", f"{good} requests succeeded; at least {limits.requests} are needed")
 
 
-def _failures(e: Evidence, limits: Limits) -> Reason | None:
+def _failures(e: Evidence, limits: ValidityLimits) -> Reason | None:
     asked = [r for r in e.records if r.failure != Failure.CUT_OFF]
     failed = [r for r in asked if not r.ok]
     if asked and len(failed) / len(asked) > limits.failure_share:
@@ -166,7 +166,7 @@ def _failures(e: Evidence, limits: Limits) -> Reason | None:
     return None
 
 
-def _cache(e: Evidence, limits: Limits) -> Reason | None:
+def _cache(e: Evidence, limits: ValidityLimits) -> Reason | None:
     if not e.single_turn:
         return None
     prompt = sum(r.prompt_tokens or 0 for r in e.records if r.ok)
@@ -188,14 +188,14 @@ def _cache(e: Evidence, limits: Limits) -> Reason | None:
 
 
 def judge_steady(
-    cells: Sequence[Sequence[Record]], users: int | None, limits: Limits | None = None
+    cells: Sequence[Sequence[Record]], users: int | None, limits: ValidityLimits | None = None
 ) -> Reason | None:
     """Whether the throughput of a closed loop was the same all the time, from the cells of one point.
 
     A cell that is long enough is compared by halves. One that is not can only be compared with its repeats.
     An open loop has the throughput that its arrivals give it.
     """
-    limits = limits or Limits()
+    limits = limits or ValidityLimits()
     if users is None:
         return None
     changes = [_change(cell, users) for cell in cells]
@@ -252,7 +252,7 @@ def _change(records: Sequence[Record], users: int) -> float | None:
     return float(after / before - 1)
 
 
-def _clock(e: Evidence, limits: Limits) -> Reason | None:
+def _clock(e: Evidence, limits: ValidityLimits) -> Reason | None:
     for r in e.records:
         stamps = [r.sent_s, *([] if r.first_byte_s is None else [r.first_byte_s]), *r.token_s]
         if r.done_s is not None:
@@ -268,7 +268,7 @@ def _clock(e: Evidence, limits: Limits) -> Reason | None:
     return None
 
 
-def _machine(e: Evidence, limits: Limits) -> Reason | None:
+def _machine(e: Evidence, limits: ValidityLimits) -> Reason | None:
     other, steal = e.summary.get("other_cpu_share"), e.summary.get("steal_share")
     if other is not None and other > limits.other_cpu_share:
         return Reason("busy_machine", f"other programs used {other:.0%} of this machine's cores")
@@ -282,7 +282,7 @@ def _machine(e: Evidence, limits: Limits) -> Reason | None:
     return None
 
 
-CHECKS: tuple[Callable[[Evidence, Limits], Reason | None], ...] = (
+CHECKS: tuple[Callable[[Evidence, ValidityLimits], Reason | None], ...] = (
     _client,
     _rate,
     _few,

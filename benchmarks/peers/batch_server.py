@@ -50,7 +50,7 @@ class Way:
 
 
 @dataclasses.dataclass
-class Job:
+class BatchJob:
     """One request in the queue."""
 
     ids: list[int]
@@ -64,7 +64,7 @@ class Job:
 class _Clock(transformers.StoppingCriteria):
     """Stamps every step and ends each sequence at its own length (or EOS)."""
 
-    def __init__(self, jobs: list[Job], width: int, eos: set[int]) -> None:
+    def __init__(self, jobs: list[BatchJob], width: int, eos: set[int]) -> None:
         """`width` is the padded prompt's length."""
         self.stamps: list[float] = []
         self.lengths: list[int | None] = [None] * len(jobs)
@@ -81,7 +81,7 @@ class _Clock(transformers.StoppingCriteria):
         return torch.tensor([length is not None for length in self.lengths])
 
 
-class Engine:
+class BatchEngine:
     """The model and the thread that runs batches."""
 
     def __init__(self, directory: str, dtype: str, threads: int) -> None:
@@ -97,12 +97,12 @@ class Engine:
         self.pad = self.tokenizer.pad_token_id
         if self.pad is None:
             self.pad = min(self.eos, default=0)
-        self.jobs: queue.Queue[Job] = queue.Queue()
+        self.jobs: queue.Queue[BatchJob] = queue.Queue()
         self.way = Way()
         self.batches = 0
         threading.Thread(target=self._work, daemon=True).start()
 
-    def _collect(self) -> list[Job]:
+    def _collect(self) -> list[BatchJob]:
         jobs = [self.jobs.get()]
         way = self.way
         size = 1 if way.mode == "single" else way.batch
@@ -125,7 +125,7 @@ class Engine:
             for job, answer in zip(jobs, answers, strict=True):
                 job.loop.call_soon_threadsafe(_settle, job.answer, answer)
 
-    def generate(self, jobs: list[Job]) -> list[dict[str, Any]]:
+    def generate(self, jobs: list[BatchJob]) -> list[dict[str, Any]]:
         """Run one padded batch to its end."""
         self.batches += 1
         width = max(len(job.ids) for job in jobs)
@@ -178,7 +178,7 @@ def _settle(future: asyncio.Future[dict[str, Any]], answer: dict[str, Any]) -> N
         future.set_result(answer)
 
 
-def application(engine: Engine, name: str) -> Starlette:
+def application(engine: BatchEngine, name: str) -> Starlette:
     """The HTTP face."""
 
     async def configure(request: Request) -> Response:
@@ -199,7 +199,7 @@ def application(engine: Engine, name: str) -> Starlette:
     async def complete(request: Request) -> Response:
         value = await request.json()
         loop = asyncio.get_running_loop()
-        job = Job(
+        job = BatchJob(
             ids=_ids(engine, value),
             max_tokens=int(value.get("max_tokens") or 16),
             ignore_eos=bool(value.get("ignore_eos")),
@@ -227,7 +227,7 @@ def application(engine: Engine, name: str) -> Starlette:
     )
 
 
-def _ids(engine: Engine, value: dict[str, Any]) -> list[int]:
+def _ids(engine: BatchEngine, value: dict[str, Any]) -> list[int]:
     if "messages" in value:
         ids = engine.tokenizer.apply_chat_template(value["messages"], add_generation_prompt=True)
         return list(ids["input_ids"] if hasattr(ids, "keys") else ids)
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    engine = Engine(options.model, options.dtype, options.threads)
+    engine = BatchEngine(options.model, options.dtype, options.threads)
     name = options.served_model_name or Path(options.model).name
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(application(engine, name), host="127.0.0.1", port=options.port, log_level="warning")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from quantserve.benchmarks.measure import metrics as m
 from quantserve.benchmarks.measure.analysis import analyse
-from quantserve.benchmarks.measure.store import METRICS, Measured, Run
+from quantserve.benchmarks.measure.store import METRICS, MeasuredCell, Run
 from quantserve.benchmarks.records import Record
 from quantserve.benchmarks.report import plots
 from quantserve.benchmarks.report import sections as common
@@ -92,24 +92,24 @@ def _pictures(run: Run, points: Sequence[dict[str, Any]], folder: Path) -> list[
     return out
 
 
-def _heaviest(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+def _heaviest(measured: Sequence[MeasuredCell]) -> dict[str, list[MeasuredCell]]:
     """Each subject's cells at its heaviest load."""
     loaded = [one for one in measured if one.cell.users is not None] or measured
     heaviest: dict[str, float] = {}
     for one in loaded:
         heaviest[one.cell.subject] = max(_press(one), heaviest.get(one.cell.subject, 0.0))
-    out: dict[str, list[Measured]] = {}
+    out: dict[str, list[MeasuredCell]] = {}
     for one in loaded:
         if _press(one) == heaviest[one.cell.subject] and _good(one):
             out.setdefault(one.cell.subject, []).append(one)
     return out
 
 
-def _press(measured: Measured) -> float:
+def _press(measured: MeasuredCell) -> float:
     return float(measured.cell.users or measured.cell.rate_per_s or 0)
 
 
-def _good(measured: Measured) -> list[Record]:
+def _good(measured: MeasuredCell) -> list[Record]:
     return [r for r in measured.records if r.ok and r.phase == "measure"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from quantserve.benchmarks.report import units
@@ -16,6 +17,9 @@ from quantserve.core.report.plots import COLOURS, MARKERS, STYLE, save
 
 plt.rcParams.update(STYLE)
 Points = Sequence[dict[str, Any]]
+Figures = Callable[[dict[str, Any]], Any]
+"""A figure of a point, or its interval; None where it is not known."""
+_GREY = "#b8b8b8"
 _THOUSANDS_APART = "{x:,.10g}"
 _FAR_APART = 30
 """Values of which the largest is so many times the smallest are told apart only on a logarithmic axis."""
@@ -57,25 +61,43 @@ def _axis(axes: Axes, points: Points) -> None:
         axes.set_xlabel("offered requests per second")
 
 
-def _line(
-    axes: Axes, points: Points, value: Callable[[dict[str, Any]], float | None], interval: Callable[..., Any]
-) -> None:
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _line_style(number: int, name: str) -> dict[str, Any]:
+    marker = MARKERS[number % len(MARKERS)]
+    return {"color": _colour(number), "marker": marker, "markersize": 5, "label": name}
+
+
+def _legend_below(figure: Figure, axes: Axes, top: float) -> None:
+    """Name the lines once, below all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(4, max(1, len(labels)))
+    figure.legend(handles, labels, loc="upper center", ncols=columns, bbox_to_anchor=(0.5, top))
+    figure.tight_layout()
+
+
+def _lines(axes: Axes, points: Points, value: Figures, interval: Figures, scale: float) -> None:
+    """One line per subject, with bars for the intervals that are known."""
     for number, (name, line) in enumerate(series(points).items()):
-        known = [(p["users"] or p["rate_per_s"] or 0, value(p), interval(p)) for p in line]
-        rows = [(x, y, ci) for x, y, ci in known if y is not None]
-        if not rows:
+        known = [
+            (p["users"] or p["rate_per_s"] or 0, y * scale, p) for p in line if (y := value(p)) is not None
+        ]
+        if not known:
             continue
-        colour = COLOURS[number % len(COLOURS)]
-        xs, ys = [row[0] for row in rows], [row[1] for row in rows]
-        axes.plot(xs, ys, marker=MARKERS[number % len(MARKERS)], color=colour, label=name, markersize=5)
-        bars = [(x, y, ci) for x, y, ci in rows if ci]
+        axes.plot([x for x, _, _ in known], [y for _, y, _ in known], **_line_style(number, name))
+        bars = [(x, y, ci[0] * scale, ci[1] * scale) for x, y, p in known if (ci := interval(p))]
         if bars:
             axes.errorbar(
-                [x for x, _, _ in bars],
-                [y for _, y, _ in bars],
-                yerr=[[max(0.0, y - ci[0]) for _, y, ci in bars], [max(0.0, ci[1] - y) for _, y, ci in bars]],
+                [x for x, _, _, _ in bars],
+                [y for _, y, _, _ in bars],
+                yerr=[
+                    [max(0.0, y - low) for _, y, low, _ in bars],
+                    [max(0.0, high - y) for _, y, _, high in bars],
+                ],
                 fmt="none",
-                ecolor=colour,
+                ecolor=_colour(number),
                 elinewidth=1,
                 capsize=2,
             )
@@ -84,38 +106,23 @@ def _line(
 def curves(points: Points, path: Path) -> None:
     """Throughput and latencies over load, one line per subject."""
     figure, grid = plt.subplots(2, 2, figsize=(9.5, 6.6))
-    panels: list[tuple[str, str, Callable[[dict[str, Any]], float | None], Callable[..., Any]]] = [
-        (
-            "Output throughput",
-            "tokens per second",
-            lambda p: p["figures"]["output_tps"],
-            lambda p: p["figures"]["output_tps_ci95"],
+    first, *others = grid.flat
+    _lines(first, points, lambda p: p["figures"]["output_tps"], lambda p: p["figures"]["output_tps_ci95"], 1)
+    first.set(title="Output throughput", ylabel="tokens per second" + _scale(first, "y", []))
+    titles = {"ttft": "Time to first token", "tpot": "Time per output token", "e2e": "End to end"}
+    for axes, (metric, title) in zip(others, titles.items(), strict=True):
+        found = [p["figures"][metric]["p50"] for p in points]
+        _lines(
+            axes,
+            points,
+            lambda p, name=metric: p["figures"][name]["p50"],  # type: ignore[misc]
+            lambda p, name=metric: p["figures"][name]["ci95"].get("p50"),  # type: ignore[misc]
+            1000,
         )
-    ]
-    for name, title in (
-        ("ttft", "Time to first token, p50"),
-        ("tpot", "Time per output token, p50"),
-        ("e2e", "End to end, p50"),
-    ):
-        panels.append(
-            (
-                title,
-                "milliseconds",
-                lambda p, n=name: _ms(p["figures"][n]["p50"]),  # type: ignore[misc]
-                lambda p, n=name: _ms_pair(p["figures"][n]["ci95"].get("p50")),
-            )
-        )
-    for axes, (title, unit, value, interval) in zip(grid.flat, panels, strict=True):
-        _line(axes, points, value, interval)
-        axes.set_title(title)
-        latency = unit == "milliseconds"
-        axes.set_ylabel(unit + _scale(axes, "y", [value(p) for p in points] if latency else []))
+        axes.set(title=f"{title}, p50", ylabel="milliseconds" + _scale(axes, "y", found))
+    for axes in grid.flat:
         _axis(axes, points)
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.0)
-    )
-    figure.tight_layout()
+    _legend_below(figure, first, 0.0)
     save(figure, path)
 
 
@@ -130,23 +137,16 @@ def trade(points: Points, path: Path) -> None:
         ]
         if not rows:
             continue
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(
-            [r[0] for r in rows],
-            [r[1] for r in rows],
-            marker=MARKERS[number % len(MARKERS)],
-            color=colour,
-            label=name,
-            markersize=5,
-        )
+        axes.plot([x for x, _, _ in rows], [y for _, y, _ in rows], **_line_style(number, name))
         for x, y, press in rows:
-            axes.annotate(
-                f"{press:g}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color=colour
-            )
-    axes.set_title("Throughput against latency (numbers: users or requests per second)")
+            beside: Any = {"textcoords": "offset points", "xytext": (4, 4)}
+            axes.annotate(f"{press:g}", (x, y), fontsize=7, color=_colour(number), **beside)
     scale = _scale(axes, "x", [p["figures"]["e2e"]["p50"] for p in points])
-    axes.set_xlabel(f"end to end, p50, milliseconds{scale}")
-    axes.set_ylabel("output tokens per second")
+    axes.set(
+        title="Throughput against latency (numbers: users or requests per second)",
+        xlabel=f"end to end, p50, milliseconds{scale}",
+        ylabel="output tokens per second",
+    )
     _scale(axes, "y", [])
     axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, -0.15))
     save(figure, path)
@@ -161,17 +161,12 @@ def distributions(values: dict[str, dict[str, Sequence[float]]], path: Path) -> 
                 continue
             ordered = sorted(value * 1000 for value in seconds)
             shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
-            axes.step(ordered, shares, where="post", color=COLOURS[number % len(COLOURS)], label=name)
-        axes.set_title(metric)
+            axes.step(ordered, shares, where="post", color=_colour(number), label=name)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlabel("milliseconds" + _scale(axes, "x", itertools.chain(*lines.values())))
-        axes.set_ylim(0, 1.02)
+        scale = _scale(axes, "x", itertools.chain(*lines.values()))
+        axes.set(title=metric, xlabel=f"milliseconds{scale}", ylim=(0, 1.02))
     row[0][0].set_ylabel("share of requests at most this slow")
-    handles, labels = row[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="upper center", ncols=min(4, max(1, len(labels))), bbox_to_anchor=(0.5, 0.02)
-    )
-    figure.tight_layout()
+    _legend_below(figure, row[0][0], 0.02)
     save(figure, path)
 
 
@@ -193,25 +188,27 @@ def timeline(
     )
     top, bottom = grid[0, 0], grid[-1, 0]
     for number, (sent, done, first) in enumerate(rows):
-        top.plot(
-            [sent, first if first is not None else done], [number, number], color="#b8b8b8", linewidth=1.2
-        )
+        waited = done if first is None else first
+        top.plot([sent, waited], [number, number], color=_GREY, linewidth=1.2)
         if first is not None:
             top.plot([first, done], [number, number], color=COLOURS[0], linewidth=1.2)
-    top.plot([], [], color="#b8b8b8", label="until the first token")
+    top.plot([], [], color=_GREY, label="until the first token")
     top.plot([], [], color=COLOURS[0], label="generating")
-    top.set_ylabel("requests in order of sending")
-    top.set_title("Every request of the cell")
+    top.set(title="Every request of the cell", ylabel="requests in order of sending")
     top.legend(loc="lower right")
     for number, (name, known) in enumerate(queues.items()):
-        bottom.step(
-            [t for t, _ in known], [v for _, v in known], where="post", color=COLOURS[number], label=name
-        )
+        bottom.step(*zip(*known, strict=True), where="post", color=COLOURS[number], label=name)
     if queues:
         bottom.legend(loc="upper right")
         bottom.set_ylabel("in the server")
     bottom.set_xlabel("seconds since the cell began")
     save(figure, path)
+
+
+def _horizontal(axes: Axes, title: str, unit: str) -> None:
+    axes.set(title=title, xlabel=unit)
+    axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
+    axes.grid(axis="y", visible=False)
 
 
 def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> None:
@@ -222,10 +219,7 @@ def bars(title: str, unit: str, values: dict[str, float | None], path: Path) -> 
     axes.barh(names, [known[name] for name in names], color=COLOURS[0], height=0.6)
     for number, name in enumerate(names):
         axes.annotate(f" {units.number(known[name])}", (known[name], number), va="center", fontsize=8)
-    axes.set_title(title)
-    axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
-    axes.grid(axis="y", visible=False)
+    _horizontal(axes, title, unit)
     axes.margins(x=0.15)
     save(figure, path)
 
@@ -239,20 +233,9 @@ def stacked(title: str, unit: str, values: dict[str, dict[str, float]], path: Pa
     for number, part in enumerate(parts):
         widths = [values[name].get(part, 0.0) for name in names]
         # The last stage is the longest as a rule: it gets the first colour.
-        colour = COLOURS[(len(parts) - 1 - number) % len(COLOURS)]
-        axes.barh(names, widths, left=left, color=colour, label=part, height=0.6)
+        axes.barh(names, widths, left=left, color=_colour(len(parts) - 1 - number), label=part, height=0.6)
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_title(title)
-    axes.set_xlabel(unit)
-    axes.xaxis.set_major_formatter(StrMethodFormatter(_THOUSANDS_APART))
-    axes.grid(axis="y", visible=False)
-    axes.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.25))
+    _horizontal(axes, title, unit)
+    if parts:
+        axes.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.25))
     save(figure, path)
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000
-
-
-def _ms_pair(pair: Any) -> Any:
-    return None if not pair else (pair[0] * 1000, pair[1] * 1000)

@@ -17,8 +17,8 @@ import matplotlib.pyplot as plt
 from quantserve.benchmarks import servers
 from quantserve.benchmarks.load.arrivals import Load, closed
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import RunOptions, begin, require_directory
-from quantserve.benchmarks.measure.store import Measured, Run
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin, require_directory
+from quantserve.benchmarks.measure.store import MeasuredCell, Run
 from quantserve.benchmarks.peers import commands
 from quantserve.benchmarks.report import units
 from quantserve.benchmarks.report.outcome import finish, points_of, tps
@@ -36,7 +36,7 @@ class SlotStay:
     left_s: float
 
 
-def slots_of(measured: Measured, epoch_s: float) -> list[SlotStay]:
+def slots_of(measured: MeasuredCell, epoch_s: float) -> list[SlotStay]:
     """Stays of a cell: as the server reported them, or for a continuous server one stay per request.
 
     vLLM does not say which slot a request has, so its requests are dealt to the first free lane; each
@@ -133,10 +133,11 @@ class BatchingOptions:
     """Ours is started with this profile; None: the machine's own."""
 
 
+FULL = BatchingOptions()
 QUICK = BatchingOptions(workload="synthetic:prompt=16-64,output=4-32", users=(1, 16))
 
 
-def measure(target: str, options: RunOptions, how: BatchingOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: BatchingOptions) -> dict[str, Any]:
     """Measure the four ways and write the report; return the metrics."""
     workload = parse_workload(how.workload)
     require_directory(target)

@@ -18,7 +18,7 @@ from typing import Any
 from quantserve.benchmarks.load.arrivals import closed
 from quantserve.benchmarks.load.synthetic import Tokenizer
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import Bench, CellOptions, RunOptions, begin
+from quantserve.benchmarks.measure.bench import Bench, CellOptions, ScenarioOptions, begin
 from quantserve.benchmarks.measure.metrics import point
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.peers.instruments import InstrumentJob, Readings, guidellm, vllm_bench
@@ -46,7 +46,7 @@ class CrosscheckOptions:
     """Lengths differ: with one length all users move in step."""
 
 
-def measure(server: Server, options: RunOptions, how: CrosscheckOptions) -> dict[str, Any]:
+def measure(server: Server, options: ScenarioOptions, how: CrosscheckOptions) -> dict[str, Any]:
     """Let each instrument measure once per repeat and write the report; return the metrics.
 
     Raises:

@@ -15,7 +15,7 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption
 from quantserve.benchmarks.load.arrivals import closed_loads
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import RunOptions, begin
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate, staying_up
 from quantserve.benchmarks.report import units
@@ -89,10 +89,11 @@ class FeatureOptions:
     """The server is started with this profile; None: the machine's own."""
 
 
+FULL = FeatureOptions()
 QUICK = FeatureOptions(only=("prefix-caching",), requests_per_user=2)
 
 
-def measure(target: str, options: RunOptions, how: FeatureOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: FeatureOptions) -> dict[str, Any]:
     """Measure the features and write the report; return the metrics."""
     known = {feature.name: feature for feature in FEATURES}
     if unknown := set(how.only) - known.keys():

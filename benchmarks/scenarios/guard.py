@@ -27,7 +27,7 @@ from quantserve.benchmarks.errors import BadOption, ServerUnusable, TargetMissed
 from quantserve.benchmarks.load.arrivals import closed_loads
 from quantserve.benchmarks.load.workload import parse_workload
 from quantserve.benchmarks.measure.analysis import analyse
-from quantserve.benchmarks.measure.bench import RunOptions, begin, require_directory
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin, require_directory
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate, staying_up
 from quantserve.benchmarks.report import units
@@ -57,6 +57,7 @@ class GuardOptions:
     """Most that the 99th percentile may grow by."""
 
 
+FULL = GuardOptions()
 QUICK = GuardOptions(rounds=6, requests_per_round=400, requests_per_user=2)
 
 
@@ -85,7 +86,7 @@ class GuardSpeed:
     met: bool
 
 
-def measure(target: str, options: RunOptions, how: GuardOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: GuardOptions) -> dict[str, Any]:
     """Measure both parts and write the report; return the metrics.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from quantserve.benchmarks.load.arrivals import Load, closed_loads, parse_load
 from quantserve.benchmarks.load.workload import Workload
-from quantserve.benchmarks.measure.bench import Bench, CellOptions, RunOptions, begin
+from quantserve.benchmarks.measure.bench import Bench, CellOptions, ScenarioOptions, begin
 from quantserve.benchmarks.measure.metrics import point
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.report import units
@@ -80,7 +80,7 @@ def highest_passing(points: list[LoadPoint]) -> float | None:
 
 
 def measure_run(
-    server: Server, workload: Workload, loads: Sequence[Load], options: RunOptions, base: CellOptions
+    server: Server, workload: Workload, loads: Sequence[Load], options: ScenarioOptions, base: CellOptions
 ) -> dict[str, Any]:
     """Measure each load, `options.repeats` times in turn, and write the report; return the metrics."""
     wanted = [load.text for load in loads]
@@ -106,21 +106,21 @@ class LatencyOptions:
     highest_users: int = 32
     requests_per_user: int = 4
     least_requests: int = 32
-    search_rate: bool = True
-    """Search the highest rate that meets the SLO (needs one)."""
     rate_seconds: float = 30.0
+    """Of each rate that is tried, where there is an SLO to meet."""
     good_share: float = 0.95
     """Share of requests that must be good for a rate to pass."""
     most_rates: int = 8
 
 
+FULL = LatencyOptions()
 QUICK = LatencyOptions(
     highest_users=16, requests_per_user=2, least_requests=12, rate_seconds=10.0, most_rates=4
 )
 
 
 def measure_latency(
-    server: Server, workload: Workload, options: RunOptions, how: LatencyOptions
+    server: Server, workload: Workload, options: ScenarioOptions, how: LatencyOptions
 ) -> dict[str, Any]:
     """Measure one server and write the report; return the metrics."""
     bench = begin("latency", f"Latency of {server.model}", options, {"workload": workload.text})
@@ -128,7 +128,7 @@ def measure_latency(
     with bench.showing():
         for repeat in range(options.repeats):
             bench.loads(server, _subject(server), workload, loads, repeat=repeat)
-        if how.search_rate and not options.slo.empty:
+        if not options.slo.empty:
             points = _search(bench, server, workload, how)
             bench.run.put_extra({"rates": [dataclasses.asdict(p) for p in points]})
     return finish(bench.run, sections)

@@ -19,7 +19,7 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption
 from quantserve.benchmarks.load.arrivals import closed_loads
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import RunOptions, begin, require_directory
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin, require_directory
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate, staying_up
 from quantserve.benchmarks.peers import commands
@@ -58,6 +58,7 @@ class PeerOptions:
     """Subjects whose name contains one of these."""
 
 
+FULL = PeerOptions()
 QUICK = PeerOptions(
     workload="synthetic:prompt=16-64,output=16-48",
     users=(1, 16),
@@ -67,7 +68,7 @@ QUICK = PeerOptions(
 )
 
 
-def measure(target: str, options: RunOptions, how: PeerOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: PeerOptions) -> dict[str, Any]:
     """Measure all and write the report; return the metrics."""
     require_directory(target)
     subjects = _subjects(target, how)

@@ -19,7 +19,7 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption, BadRun
 from quantserve.benchmarks.load.arrivals import closed_loads
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import RunOptions, begin
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate
 from quantserve.benchmarks.report import plots, units
@@ -45,12 +45,13 @@ class QuantOptions:
     """Each is started with this profile; None: the machine's own."""
 
 
+FULL = QuantOptions()
 QUICK = QuantOptions(
     workload="synthetic:prompt=128,output=32", users=(1, 8, 32), requests_per_user=1, least_requests=10
 )
 
 
-def measure(targets: Sequence[str], options: RunOptions, how: QuantOptions) -> dict[str, Any]:
+def measure(targets: Sequence[str], options: ScenarioOptions, how: QuantOptions) -> dict[str, Any]:
     """Measure base (first) and artifacts and write the report; return the metrics."""
     if len(targets) < 2:
         raise BadOption("nothing to compare", mend="Give the base first, then one artifact or more")

@@ -24,7 +24,7 @@ from quantserve.benchmarks.errors import ServerUnusable, TargetMissed
 from quantserve.benchmarks.load.arrivals import closed_loads
 from quantserve.benchmarks.load.workload import parse_workload
 from quantserve.benchmarks.measure.analysis import analyse
-from quantserve.benchmarks.measure.bench import RunOptions, begin, require_directory
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin, require_directory
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate, staying_up
 from quantserve.benchmarks.peers import commands
@@ -55,6 +55,7 @@ class ServingOptions:
     """The same at the lowest; missed only when the interval lies below it."""
 
 
+FULL = ServingOptions()
 QUICK = ServingOptions(workload="synthetic:prompt=16-64,output=32-64", requests_per_user=2, least_requests=3)
 
 
@@ -72,7 +73,7 @@ class DefaultsRatio:
     met: bool
 
 
-def measure(target: str, options: RunOptions, how: ServingOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: ServingOptions) -> dict[str, Any]:
     """Measure both and write the report; return the metrics.
 
     Raises:

@@ -22,12 +22,12 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import TargetMissed
 from quantserve.benchmarks.load.arrivals import closed
 from quantserve.benchmarks.load.faults import FaultCounts, FaultInjection
-from quantserve.benchmarks.load.plan import Target
+from quantserve.benchmarks.load.plan import LoadTarget
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import CellOptions, RunOptions, begin, require_directory
+from quantserve.benchmarks.measure.bench import CellOptions, ScenarioOptions, begin, require_directory
 from quantserve.benchmarks.measure.metrics import Slo, rates
 from quantserve.benchmarks.measure.sampling import parse_metrics, rise, summarise
-from quantserve.benchmarks.measure.store import Measured, Run
+from quantserve.benchmarks.measure.store import MeasuredCell, Run
 from quantserve.benchmarks.records import Failure
 from quantserve.benchmarks.report import units
 from quantserve.benchmarks.report.outcome import finish
@@ -90,7 +90,7 @@ class SoakCheck:
     """What nobody saw was not kept."""
 
 
-def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any]:
+def measure(target: str, options: ScenarioOptions, how: SoakOptions) -> dict[str, Any]:
     """Soak the server, write the report and return the metrics.
 
     Raises:
@@ -103,7 +103,7 @@ def measure(target: str, options: RunOptions, how: SoakOptions) -> dict[str, Any
     flags = ("--kv-cache-memory-bytes", str(how.kv_cache_bytes))
     with bench.showing(), servers.ours(target, flags, how.profile) as server:
         with FaultInjection(
-            Target(server.base_url, server.model), leavers=how.leavers, seed=bench.options.seed or 0
+            LoadTarget(server.base_url, server.model), leavers=how.leavers, seed=bench.options.seed or 0
         ) as faults:
             enough = how.first_requests
             for number in range(how.windows):
@@ -136,7 +136,7 @@ def left_over(server: servers.Server) -> dict[str, Any]:
     return {"decodes": decodes, "running": seen.get("running"), "waiting": seen.get("waiting")}
 
 
-def windows(measured: Sequence[Measured], cores: int) -> list[SoakWindow]:
+def windows(measured: Sequence[MeasuredCell], cores: int) -> list[SoakWindow]:
     """The figures of each window. Pure."""
     out = []
     for one in measured:
@@ -157,7 +157,7 @@ def windows(measured: Sequence[Measured], cores: int) -> list[SoakWindow]:
     return out
 
 
-def _last(measured: Measured, name: str) -> float | None:
+def _last(measured: MeasuredCell, name: str) -> float | None:
     """The median of a figure's last five samples, while the load was still on."""
     values = [row[name] for row in measured.samples if name in row]
     return statistics.median(values[-5:]) if values else None

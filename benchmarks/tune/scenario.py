@@ -19,7 +19,7 @@ from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption
 from quantserve.benchmarks.load.arrivals import parse_load
 from quantserve.benchmarks.load.workload import parse_workload
-from quantserve.benchmarks.measure.bench import Bench, CellOptions, RunOptions
+from quantserve.benchmarks.measure.bench import Bench, CellOptions, ScenarioOptions
 from quantserve.benchmarks.measure.metrics import Slo, parse_slo, point
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.peers.commands import flag
@@ -132,7 +132,7 @@ def scoring(how: TuneOptions) -> Callable[[servers.Server, int], float]:
 
     def score(server: servers.Server, seed: int) -> float:
         with tempfile.TemporaryDirectory(prefix="quantserve-tune-") as folder:
-            bench = Bench(Run.create(Path(folder), "tune", {}, {}), RunOptions(seed=seed, slo=slo))
+            bench = Bench(Run.create(Path(folder), "tune", {}, {}), ScenarioOptions(seed=seed, slo=slo))
             cell = CellOptions(how.requests, seed=bench.seed(0, 0), warmup=_WARMUP)
             records = bench.cell(server, "tune", workload, load, 0, cell).records
         return score_of(point(records, slo), slo)

@@ -38,7 +38,7 @@ class TuneOptions:
     minutes: float = 60.0
     """No comparison is begun after so long."""
     at_once: int | None = None
-    """Engines kept running; None: two on a CPU and one on a GPU."""
+    """Engines that stay up; None: two on a CPU and one on a GPU."""
 
 
 @dataclass(frozen=True)

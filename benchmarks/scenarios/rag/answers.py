@@ -19,12 +19,12 @@ from time import perf_counter
 from typing import Any
 
 from quantserve.benchmarks.errors import BadOption
-from quantserve.benchmarks.measure.bench import RunOptions, begin
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin
 from quantserve.benchmarks.measure.sampling import Sample, Sampler
-from quantserve.benchmarks.measure.store import Measured, Run
-from quantserve.benchmarks.records import Cell, Failure, Record
+from quantserve.benchmarks.measure.store import MeasuredCell, Run
+from quantserve.benchmarks.records import Failure, LoadCell, Record
 from quantserve.benchmarks.report.outcome import finish
-from quantserve.benchmarks.scenarios.rag.parts import measure_corpus
+from quantserve.benchmarks.scenarios.rag.corpus import measure_corpus
 from quantserve.benchmarks.scenarios.rag.stages import STAGE_OF, sections
 from quantserve.benchmarks.servers import Server
 from quantserve.core.console import console
@@ -60,6 +60,7 @@ class RagOptions:
     """Of each corpus size; p99 takes 368."""
 
 
+FULL = RagOptions()
 QUICK = RagOptions(
     users=(1, 4),
     questions_per_user=2,
@@ -69,7 +70,7 @@ QUICK = RagOptions(
 )
 
 
-def measure(server: Server, options: RunOptions, how: RagOptions) -> dict[str, Any]:
+def measure(server: Server, options: ScenarioOptions, how: RagOptions) -> dict[str, Any]:
     """Measure stages and corpus sizes and write the report; return the metrics."""
     config = dataclasses.replace(RagConfig(), index_dir=how.index)
     if how.rerank_model:
@@ -168,7 +169,7 @@ class _Player:
         for thread in threads:
             thread.join()
         samples.append(sampler.local(self._epoch_s))
-        cell = Cell(
+        cell = LoadCell(
             id=name,
             subject="rag",
             workload="questions",
@@ -185,7 +186,7 @@ class _Player:
             single_turn=False,
             server=server.info,
         )
-        run.add(Measured(cell, sorted(found, key=lambda r: r.sent_s), samples, []))
+        run.add(MeasuredCell(cell, sorted(found, key=lambda r: r.sent_s), samples, []))
 
     def ask(self, question: str, cell: str, task: int) -> Record:
         """Ask one question and return what was seen of its answer."""

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quantserve.benchmarks.errors import BadOption, TargetMissed, WorkerFailed
-from quantserve.benchmarks.measure.bench import RunOptions, begin
+from quantserve.benchmarks.errors import BadOption, LoadWorkerFailed, TargetMissed
+from quantserve.benchmarks.measure.bench import ScenarioOptions, begin
 from quantserve.benchmarks.measure.metrics import distribution
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.report import plots, units
@@ -62,12 +62,13 @@ class RetrievalOptions:
     parts: tuple[str, ...] = PARTS
 
 
+FULL = RetrievalOptions()
 QUICK = RetrievalOptions(sizes=(10_000, 200_000), searches=100)  # p50 and p95, no p99
 TARGETS = RetrievalTargets()
 
 
-def measure(options: RunOptions, how: RetrievalOptions) -> dict[str, Any]:
-    """Run both parts in programs of their own and write the report; return the metrics.
+def measure(options: ScenarioOptions, how: RetrievalOptions) -> dict[str, Any]:
+    """Run both parts in processes of their own and write the report; return the metrics.
 
     Raises:
         TargetMissed: a figure misses its target; everything is written before.
@@ -98,11 +99,14 @@ def measure(options: RunOptions, how: RetrievalOptions) -> dict[str, Any]:
 
 
 def _run(part: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "quantserve.benchmarks.scenarios.rag.parts", part, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    command = [sys.executable, "-m", f"{__package__}.{part}", *map(str, arguments)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise LoadWorkerFailed(f"{part} {arguments} has not ended within {_TIMEOUT_S:.0f} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise WorkerFailed(f"{part} {arguments} ended with {done.returncode}: {last}")
+        raise LoadWorkerFailed(f"{part} {arguments} ended with {done.returncode}: {last}")
     value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return value
 

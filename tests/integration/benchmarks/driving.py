@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from quantserve.benchmarks.load import workers
-from quantserve.benchmarks.load.plan import Shard, Target, Task, Turn
+from quantserve.benchmarks.load.plan import LoadTarget, Shard, Task, Turn
 
 
 def tasks(count: int, low: int, high: int | None = None, at: list[float] | None = None) -> list[Task]:
@@ -30,7 +30,7 @@ def drive(
     """Run one cell."""
     shard = Shard(
         cell="c",
-        target=Target(base_url=url, model="fake", **{"timeout_s": 20.0, **target}),
+        target=LoadTarget(base_url=url, model="fake", **{"timeout_s": 20.0, **target}),
         tasks=work,
         users=users,
         epoch_s=perf_counter(),

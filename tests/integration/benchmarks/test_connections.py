@@ -7,14 +7,14 @@ import json
 
 import psutil
 
-from quantserve.benchmarks.load.http import Http, Reply
+from quantserve.benchmarks.load.http import Http, HttpReply
 from tests.integration.benchmarks.conftest import Start
 
 BODY = json.dumps({"model": "fake", "prompt": "a", "max_tokens": 4, "stream": True}).encode()
 GOODBYE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def ask(url: str, times: int) -> tuple[list[Reply], int]:
+async def ask(url: str, times: int) -> tuple[list[HttpReply], int]:
     """Ask one after another; return the replies and how many sockets to the server are open then."""
     http = Http(url, "/completions", {}, 10.0)
     replies = [await http.post(BODY) for _ in range(times)]
@@ -31,7 +31,7 @@ def test_requests_in_a_row_share_one_connection(start_fake: Start) -> None:
     assert held == 1
 
 
-async def ask_a_server_that_closes() -> tuple[list[Reply], int]:
+async def ask_a_server_that_closes() -> tuple[list[HttpReply], int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(BODY)
         writer.write(GOODBYE)

@@ -79,12 +79,12 @@ def test_a_run_that_ends_cuts_off_what_is_under_way(start_fake: Start) -> None:
     from time import perf_counter
 
     from quantserve.benchmarks.load import workers
-    from quantserve.benchmarks.load.plan import Shard, Target
+    from quantserve.benchmarks.load.plan import LoadTarget, Shard
 
     fake = start_fake(ttft_ms=60_000)
     shard = Shard(
         cell="c",
-        target=Target(base_url=fake.url, model="fake"),
+        target=LoadTarget(base_url=fake.url, model="fake"),
         tasks=tasks(2, 4),
         users=2,
         epoch_s=perf_counter(),

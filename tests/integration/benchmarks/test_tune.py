@@ -106,17 +106,8 @@ def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_wins_is_written_as_a_profile_with_its_evidence(tmp_path: Path) -> None:
     """The fake is as fast as its number of sequences; without chunked prefill it does not start."""
-    words: tuple[str, ...] = (
-        "--only",
-        "max-sequences",
-        "--only",
-        "chunked",
-        "--load",
-        "closed:2",
-        "--requests",
-        "10",
-    )
-    words = (*words, "--workload", "synthetic:prompt=8,output=12", "--out", str(tmp_path / "t.yaml"))
+    words = ["--only", "max-sequences", "--only", "chunked", "--load", "closed:2", "--requests", "10"]
+    words += ["--workload", "synthetic:prompt=8,output=12", "--out", str(tmp_path / "t.yaml")]
     done = tune(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
@@ -129,7 +120,10 @@ def test_what_wins_is_written_as_a_profile_with_its_evidence(tmp_path: Path) -> 
     assert last["changes"] == evidence["changes"]
     assert tuned.max_sequences == last["changes"].get("max_sequences", 512)
     notes = [one["note"] for one in evidence["tried"] if one["candidate"].get("chunked_prefill") is False]
-    assert notes == ["does not start: it ended with code 1 before it was ready: no room for the cache"]
+    assert notes == [
+        "does not start: it ended with code 1 before it was ready: "
+        "the engine ended with code 1 while starting: no room for the cache"
+    ]
     assert not (tmp_path / "t.journal.jsonl").exists()
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0].startswith("-m quantserve.serving plan")

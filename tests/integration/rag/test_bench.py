@@ -9,7 +9,7 @@ import pytest
 
 from quantserve.benchmarks import servers
 from quantserve.benchmarks.errors import BadOption
-from quantserve.benchmarks.measure.bench import RunOptions
+from quantserve.benchmarks.measure.bench import ScenarioOptions
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.scenarios.rag import answers
 from quantserve.benchmarks.scenarios.rag.stages import STAGES
@@ -40,7 +40,7 @@ def test_every_stage_is_measured_and_no_question_is_known(
         corpus_sizes=(1000,),
         searches=5,
     )
-    options = RunOptions(root=tmp_path / "runs", repeats=2)
+    options = ScenarioOptions(root=tmp_path / "runs", repeats=2)
     metrics = answers.measure(servers.attach(server.base_url, None, None), options, how)
     (path,) = (tmp_path / "runs").iterdir()
     run = Run.open(path)
@@ -62,4 +62,4 @@ def test_every_stage_is_measured_and_no_question_is_known(
 def test_too_few_questions_are_refused(config: RagConfig, server: FakeServer, questions: Path) -> None:
     how = answers.RagOptions(index=config.index_dir, questions=questions, users=(1,), least_questions=10)
     with pytest.raises(BadOption, match=r"10 questions are too few for 1 at once\. 11 are needed"):
-        answers.measure(servers.attach(server.base_url, None, None), RunOptions(repeats=1), how)
+        answers.measure(servers.attach(server.base_url, None, None), ScenarioOptions(repeats=1), how)

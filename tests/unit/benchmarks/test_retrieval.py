@@ -1,5 +1,7 @@
 """The retrieval benchmark's arithmetic."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.report.documents import chapter, write_documents
-from quantserve.benchmarks.scenarios.rag.parts import exact_neighbours, made_vectors, measure_corpus
+from quantserve.benchmarks.scenarios.rag.corpus import exact_neighbours, made_vectors, measure_corpus
 from quantserve.benchmarks.scenarios.rag.retrieval import search_table, sections, target_rows, targets_met
 from tests.programs import ROOT
 
@@ -71,3 +73,10 @@ def test_a_run_without_requests_is_judged_by_what_the_machine_did(
     written = chapter(run, sections)
     assert "| 1,000 vectors: recall@10 0.95 | 0.940 | NO |" in written
     assert "\npython x\n" in written  # no path of the machine
+
+
+def test_a_corpus_is_measured_without_what_its_index_does_not_need() -> None:
+    """Its process's memory is one of the figures."""
+    code = "import sys, quantserve.benchmarks.scenarios.rag.corpus; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

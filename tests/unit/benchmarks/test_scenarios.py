@@ -7,9 +7,9 @@ import pytest
 
 from quantserve.benchmarks.errors import BadOption, BadRun
 from quantserve.benchmarks.measure.metrics import parse_slo
-from quantserve.benchmarks.measure.store import Measured
+from quantserve.benchmarks.measure.store import MeasuredCell
 from quantserve.benchmarks.peers import build_llama, commands
-from quantserve.benchmarks.records import Cell
+from quantserve.benchmarks.records import LoadCell
 from quantserve.benchmarks.scenarios.batching import SlotStay, slots_of, usefulness
 from quantserve.benchmarks.scenarios.quant import artifact_facts, cost_per_million, faster_where, known_pairs
 from quantserve.benchmarks.servers import public
@@ -17,7 +17,7 @@ from quantserve.core.report.table import Table
 from quantserve.core.speed import SpeedPair, crossover
 from tests.unit.benchmarks.build import record
 
-CELL = Cell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
+CELL = LoadCell("c", "s", "w", "closed:2", 0, 2, None, 0.0, 9.0, 0.1, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_continuous_requests_take_the_first_free_lane() -> None:
         record(0.0, (1.0, 2.0), task=1),
         record(2.0, (3.0, 5.0), task=2),
     ]
-    found = slots_of(Measured(CELL, records, [], []), 0.0)
+    found = slots_of(MeasuredCell(CELL, records, [], []), 0.0)
     assert [(stay.slot, stay.began_s, stay.left_s) for stay in found] == [
         (0, 0.0, 4.0),
         (1, 0.0, 2.0),
@@ -71,7 +71,7 @@ def test_continuous_requests_take_the_first_free_lane() -> None:
 
 def test_slots_the_server_reports_are_taken_as_they_are() -> None:
     extra = {"slot": 3, "began_s": 101.0, "own_end_s": 102.0, "ended_s": 104.0}
-    found = slots_of(Measured(CELL, [record(0.5, (4.0,), extra=extra)], [], []), 100.0)
+    found = slots_of(MeasuredCell(CELL, [record(0.5, (4.0,), extra=extra)], [], []), 100.0)
     assert found == [SlotStay(3, 0.5, 1.5, 3.5)]
 
 

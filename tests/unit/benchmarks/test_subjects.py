@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quantserve.benchmarks.errors import ServerUnusable
-from quantserve.benchmarks.measure.bench import Bench, RunOptions
+from quantserve.benchmarks.measure.bench import Bench, ScenarioOptions
 from quantserve.benchmarks.measure.store import Run
 from quantserve.benchmarks.measure.subjects import Subject, alternate
 from quantserve.benchmarks.servers import Server
@@ -42,7 +42,7 @@ def bad() -> contextlib.AbstractContextManager[Server]:
 
 
 def go(run: Run, *who: Subject, repeats: int) -> None:
-    alternate(Bench(run, RunOptions(repeats=repeats)), who, [None], [])  # type: ignore[list-item]
+    alternate(Bench(run, ScenarioOptions(repeats=repeats)), who, [None], [])  # type: ignore[list-item]
 
 
 def test_each_repeat_begins_with_the_next(run: Run, seen: list[tuple[str, int]]) -> None:

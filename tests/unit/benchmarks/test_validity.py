@@ -8,7 +8,7 @@ import pytest
 from quantserve.benchmarks.measure.validity import (
     Evidence,
     Reason,
-    Verdict,
+    RunVerdict,
     judge,
     judge_steady,
     unknown,
@@ -177,7 +177,7 @@ def test_a_repeat_without_an_answer_leaves_short_cells_unknown() -> None:
 def test_what_nobody_looked_at_is_not_fine(changes: dict[str, Any], code: str) -> None:
     found = {reason.code: reason.known for reason in reasons(**changes)}
     assert found[code] is False
-    assert verdict([reason for reason in reasons(**changes) if not reason.known]) is Verdict.NOT_KNOWN
+    assert verdict([reason for reason in reasons(**changes) if not reason.known]) is RunVerdict.NOT_KNOWN
 
 
 def test_every_figure_of_the_evidence_is_missed_when_it_is_not_there() -> None:
@@ -193,8 +193,8 @@ def test_every_figure_of_the_evidence_is_missed_when_it_is_not_there() -> None:
 
 def test_a_bad_figure_outweighs_an_unknown_one() -> None:
     bad = Reason("failures", "5 of 9 failed")
-    assert verdict([unknown("cache_unknown", "?"), bad]) is Verdict.NOT_VALID
-    assert verdict([]) is Verdict.VALID
+    assert verdict([unknown("cache_unknown", "?"), bad]) is RunVerdict.NOT_VALID
+    assert verdict([]) is RunVerdict.VALID
 
 
 def test_why_the_other_load_is_unknown_is_said() -> None:

@@ -41,7 +41,7 @@ _NEED_METHODS = [
         ("deploy", _NEED_METHODS),
         (
             "benchmarks",
-            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "parts")],
+            [f"benchmarks.scenarios.rag.{name} needs rag" for name in ("answers", "corpus", "embedding")],
         ),
     ],
 )

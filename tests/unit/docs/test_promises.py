@@ -9,7 +9,7 @@ import pytest
 
 from quantserve import deploy
 from quantserve.benchmarks.errors import NotKnown, NotValid
-from quantserve.benchmarks.measure.validity import Limits
+from quantserve.benchmarks.measure.validity import ValidityLimits
 from quantserve.benchmarks.scenarios import guard, serving
 from quantserve.benchmarks.scenarios.rag.retrieval import TARGETS
 from quantserve.core.stats import QUANTILES, effective_count, needed
@@ -86,10 +86,10 @@ def test_every_code_of_the_verdict_is_explained() -> None:
 @pytest.mark.parametrize(
     "sentence",
     [
-        f"changed by more than {Limits.throughput_change * 100:.0f} % from the first half",
-        f"other programs took more than {Limits.other_cpu_share * 100:.0f} % of the machine's cores, "
-        f"or the host more than {Limits.steal_share * 100:.0f} %",
-        f"ran late more than {Limits.late_share * 100:.0f} % of the time",
+        f"changed by more than {ValidityLimits.throughput_change * 100:.0f} % from the first half",
+        f"other programs took more than {ValidityLimits.other_cpu_share * 100:.0f} % of the machine's cores, "
+        f"or the host more than {ValidityLimits.steal_share * 100:.0f} %",
+        f"ran late more than {ValidityLimits.late_share * 100:.0f} % of the time",
         f"exit code 1 below {serving.ServingOptions.heavy_ratio:g} × at 32 users",
     ],
 )

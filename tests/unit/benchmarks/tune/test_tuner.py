@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from quantserve.benchmarks.errors import ServerNotStarted
+from quantserve.benchmarks.errors import ServerNotStarted, ServerTooLarge
 from quantserve.benchmarks.servers import Server
 from quantserve.benchmarks.tune.files import Journal
 from quantserve.benchmarks.tune.search import PairVerdict, StoppingRule
-from quantserve.benchmarks.tune.space import Changes
-from quantserve.benchmarks.tune.tuner import Instruments, Tuner
+from quantserve.benchmarks.tune.space import Changes, ProfileSettings
+from quantserve.benchmarks.tune.tuner import Engines, Instruments, Tuner
 
 RULE = StoppingRule(first_look=3, most_pairs=6)
 
@@ -69,6 +72,29 @@ def test_nothing_is_decided_where_the_profile_itself_does_not_start(tmp_path: Pa
     with pytest.raises(ServerNotStarted, match="no room for the cache"):
         Tuner(instruments, journal, RULE).compare({"max_sequences": 32}, {})
     assert len(journal) == 0
+
+
+def test_engines_that_do_not_fit_together_run_one_at_a_time(tmp_path: Path) -> None:
+    up: list[str] = []
+
+    @contextlib.contextmanager
+    def start(profile: Path) -> Iterator[Server]:
+        name = profile.read_text()
+        if up or "16384" in name:
+            raise ServerTooLarge("the server does not start: no memory")
+        up.append(name)
+        yield Server("http://x/v1", "m", (os.getpid(),))
+        up.remove(name)
+
+    with Engines(start, ProfileSettings({"description": "x"}, {}), capacity=2) as engines:
+        engines.get({"max_sequences": 8})
+        engines.get({"max_sequences": 16})
+        assert (len(up), engines.capacity) == (1, 1)
+        instruments = Instruments(engines.get, engines.needed_soon, lambda engine, seed: 1.0)
+        tuner = Tuner(instruments, Journal(tmp_path / "j", {}), RULE)
+        outcome = tuner.compare({"max_batched_tokens": 16384}, {"max_sequences": 16})
+        assert (outcome.verdict, outcome.note) == (PairVerdict.STAYS, "does not start: no memory")
+    assert up == []
 
 
 def test_what_is_settled_is_not_measured_again(tmp_path: Path) -> None:
