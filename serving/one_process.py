@@ -1,6 +1,6 @@
 """Compute in the engine core's own process: a step then needs no message to another process and back.
 
-    --distributed-executor-backend serving.one_process.OneProcess
+    --distributed-executor-backend quantserve.serving.one_process.OneProcess
 
 vLLM gives each worker on a CPU a process of its own, because OpenMP takes its threads and their processors
 from the environment that a process starts with. Where processes are forked (serving.forking) the engine core

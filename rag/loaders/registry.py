@@ -20,8 +20,8 @@ LOADERS: dict[str, str] = {
     ".csv": "quantserve.rag.loaders.table",
     ".tsv": "quantserve.rag.loaders.table",
     ".docx": "quantserve.rag.loaders.docx",
-    ".jsonl": "rag.loaders.jsonl",
-    ".ndjson": "rag.loaders.jsonl",
+    ".jsonl": "quantserve.rag.loaders.jsonl",
+    ".ndjson": "quantserve.rag.loaders.jsonl",
     ".parquet": "quantserve.rag.loaders.parquet",
 }
 """Suffix to module; a module has `sections(path, warn)` and is imported when first needed."""

@@ -268,7 +268,7 @@ def test_above_the_exact_limit_an_hnsw_index_answers_and_filters_stay_exact(
     from quantserve.rag.store.postgres.connection import engine_of
 
     for module in ("copy", "generation"):
-        monkeypatch.setattr(f"rag.store.postgres.{module}.FLAT_MAX_CHUNKS", 100)
+        monkeypatch.setattr(f"quantserve.rag.store.postgres.{module}.FLAT_MAX_CHUNKS", 100)
     store = open_store(RagConfig(store=database))
     publish(store, *(f"text {row}" for row in range(300)))
     with engine_of(database).connect() as connection:
