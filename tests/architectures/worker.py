@@ -69,14 +69,14 @@ def program_in_this_process(module: str, arguments: list[str], log: Path, what: 
     """Do what `python -m quantserve.quantize.MODULE …` does."""
     before, sys.argv = sys.argv, [module, *arguments]
     try:
-        import_module(f"quantize.{module}").main()
+        import_module(f"quantserve.quantize.{module}").main()
     finally:
         sys.argv = before
 
 
 def work_in_this_process() -> None:
     """Let the quantizer start no process, wherever it would."""
-    ours = [module for name, module in sys.modules.items() if name.startswith("quantize.")]
+    ours = [module for name, module in sys.modules.items() if name.startswith("quantserve.quantize.")]
     for module in ours:
         for name, here in (("run_job", job_in_this_process), ("run_logged", program_in_this_process)):
             if hasattr(module, name):
