@@ -14,8 +14,8 @@ from quantserve.core.home import CHECKOUT, python_of
 ROOT = CHECKOUT or Path()
 PYTHON = str(python_of("serving"))
 """The serving environment's interpreter."""
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1"}
-"""What programs under test get beside the tests' own environment."""
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+"""What programs under test get beside the tests' own environment; scripts import from the tests."""
 
 
 def last_json(

@@ -33,6 +33,7 @@ def made(home: Path) -> dict[str, dict[str, Any]]:
         cwd=home,
         env={
             **os.environ,
+            "PYTHONPATH": str(ROOT),  # it imports from the tests
             "HF_HUB_OFFLINE": "1",
             "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
         },

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from quantserve.quantize.models import served
+from tests.programs import ROOT
 from tests.tiny_llama import write_tiny_llama
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venvs/serving/bin/python"
 
 
 def test_a_comment_in_serving_changes_no_plan_and_another_limit_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in ("core", "quantize", "serving"):
+    for package in ("core", "quantize", "serving", "quantserve"):
         shutil.copytree(ROOT / package, tmp_path / "sources" / package)
-    monkeypatch.setattr(served, "PROJECT", tmp_path / "sources")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "sources")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "sources"))  # before what is installed
     monkeypatch.chdir(tmp_path)
     write_tiny_llama(tmp_path / "tiny")
 

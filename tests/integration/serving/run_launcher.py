@@ -25,7 +25,7 @@ from quantserve.serving.supervise.launcher import Launcher
 from quantserve.serving.supervise.listener import Listener
 from quantserve.serving.tls import Tls
 
-ENGINE = Path(__file__).with_name("fake_engine.py")
+ENGINE = "tests.integration.serving.fake_engine"
 app = typer.Typer()
 
 
@@ -72,7 +72,7 @@ def main(
             profile="cpu",
             dtype="float32",
             log=None,
-            argv=[sys.executable, str(ENGINE), mode],
+            argv=[sys.executable, "-m", ENGINE, mode],
             env={
                 VARIABLE: guard.model_dump_json(),
                 "HOLD": str(directory / "hold"),

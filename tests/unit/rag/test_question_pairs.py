@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,9 @@ from quantserve.rag.cache.calibration import (
     why_refused,
 )
 from quantserve.rag.text import language_of
+from tests.programs import ROOT
 
-PAIRS = load_pairs(Path(__file__).parents[3] / "tests/data/rag/question_pairs.jsonl")
+PAIRS = load_pairs(ROOT / "tests/data/rag/question_pairs.jsonl")
 NEAR_MISSES = [pair for pair in PAIRS if not pair.same]
 OF_THE_ISSUE = (
     ("What must I pay when you cancel?", "What must you pay when I cancel?"),
