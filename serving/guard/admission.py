@@ -39,6 +39,7 @@ SUPERVISOR = Key(id="0" * 8, name="supervisor", sha256="0" * 64, created=datetim
 _FRONT = FRONT_HEADER.lower().encode()
 _FORWARDED = b"x-forwarded-for"
 _CONTENT_LENGTH = b"content-length"
+_COPY = b"x-data-parallel-rank"
 _FOR_THE_ENGINE = frozenset(
     {
         *(b"host", b"user-agent", b"accept", b"accept-encoding", b"x-request-id"),
@@ -128,6 +129,8 @@ class Admission:
         key = self._identify(exchange, endpoint)
         exchange.key = key
         scope[INTERNAL] = key is SUPERVISOR
+        if key is SUPERVISOR:  # it asks one copy of several
+            scope["headers"] += [pair for pair in exchange.pairs if pair[0] == _COPY]
         if key is not SUPERVISOR:  # whose probe asks every server for one token, whatever it serves
             self._paths.require_task(endpoint, path)
         salted = key is not None and key is not SUPERVISOR and not self._settings.share_prefix_cache

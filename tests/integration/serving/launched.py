@@ -103,7 +103,8 @@ class Launched:
     def hang(self, copy: int) -> None:
         """Have one copy of the model bring no token any more; its request is left waiting."""
         body = {"model": "fake", "prompt": "hang", "max_tokens": 1}
-        headers = {"X-data-parallel-rank": str(copy)}
+        key = (self.state_file.parent / "internal.key").read_text(encoding="utf-8").strip()
+        headers = {"X-data-parallel-rank": str(copy), "Authorization": f"Bearer {key}"}
         with contextlib.suppress(httpx.ReadTimeout):
             httpx.post(f"{self.url}/v1/completions", json=body, headers=headers, timeout=0.5)
 
