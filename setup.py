@@ -9,11 +9,11 @@ FOLDERS = ("core", "quantize", "serving", "rag", "benchmarks", "deploy")
 DATA = ("requirements", "samples")
 
 # A build folder left from an earlier build would put its old files into the wheel.
-ASIDE = tempfile.mkdtemp(prefix="quantserve-build-")
+ASIDE = tempfile.TemporaryDirectory(prefix="quantserve-build-")
 
 inside = [f"{folder}.{name}" for folder in FOLDERS for name in find_packages(folder)]
 setup(
     packages=["quantserve", *(f"quantserve.{name}" for name in (*FOLDERS, *inside, *DATA))],
-    options={"build": {"build_base": ASIDE}},
+    options={"build": {"build_base": ASIDE.name}},
     package_dir={"quantserve": "quantserve", **{f"quantserve.{name}": name for name in (*FOLDERS, *DATA)}},
 )

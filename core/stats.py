@@ -201,7 +201,7 @@ def _ratio_of_medians(ours: Array, theirs: Array, axis: int = -1) -> Array:
 
 
 def bootstrap_interval(
-    samples: Sequence[Array], statistic: Callable[..., Any], resamples: int, seed: int
+    samples: Sequence[NDArray[Any]], statistic: Callable[..., Any], resamples: int, seed: int
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of a statistic of samples whose values are drawn together."""
     found = stats.bootstrap(

@@ -24,7 +24,7 @@ from typer.core import TyperGroup
 from quantserve import __version__
 from quantserve.core.console import emit_text, run_app, run_reported
 from quantserve.core.errors import ResourceError
-from quantserve.core.home import VARIABLE, command_home, found_at_home, python_of
+from quantserve.core.home import VARIABLE, command_home, python_of
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ def run(program: str, words: list[str]) -> NoReturn:
         raise ResourceError(
             f"the environment {python.parent.parent} is not made yet", mend="Make it: quantserve setup"
         )
-    os.execv(python, [str(python), "-m", f"quantserve.{program}", *found_at_home(words)])
+    os.execv(python, [str(python), "-m", f"quantserve.{program}", *words])
 
 
 def main() -> NoReturn:
     """Run a program in its environment, or show help, the version or completions."""
-    os.environ.setdefault(VARIABLE, str(command_home()))
+    os.environ[VARIABLE] = str(command_home())  # an empty or relative one means the same to every program
     typed, words = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     program, *path = SHORTCUTS.get(typed, (typed,))
     options = words[: words.index("--")] if "--" in words else words

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from quantserve.benchmarks.report import units
 from quantserve.core.report.plots import COLOURS, MARKERS, STYLE, save
 
-plt.rcParams.update(STYLE)
+plt.rcParams.update({**STYLE, "axes.titleweight": "bold"})
 Points = Sequence[dict[str, Any]]
 Figures = Callable[[dict[str, Any]], Any]
 """A figure of a point, or its interval; None where it is not known."""

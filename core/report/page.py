@@ -8,18 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from quantserve.core.report.table import Section
-
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True)
@@ -30,6 +22,18 @@ class Judgement:
     meaning: str
     reasons: Sequence[str] = ()
     colour: Literal["good", "bad", "unknown"] = "unknown"
+
+
+def template(file: Path) -> Template:
+    """Return a page's template: what is put in is escaped, and a name that is missing is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(file.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(file.name)
 
 
 def render(
@@ -51,7 +55,7 @@ def render(
         }
         for section in sections
     ]
-    return _ENVIRONMENT.get_template("page.html").render(
+    return template(Path(__file__).with_name("page.html")).render(
         title=title, subtitle=subtitle, judgement=judgement, sections=shown, glossary=glossary
     )
 

@@ -31,7 +31,6 @@ STYLE: Any = {
     "grid.alpha": 0.25,
     "axes.axisbelow": True,
     "axes.titlesize": 10,
-    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
 }

@@ -55,7 +55,10 @@ class Environment:
 
     def wanted(self) -> dict[str, str]:
         """Return what the stamp must hold for the environment to be up to date."""
-        return {"pins": self.pins.name, "pins_sha256": _sha256(self.pins), **_project()}
+        return {**self._pinned(), **_project()}
+
+    def _pinned(self) -> dict[str, str]:
+        return {"pins": self.pins.name, "pins_sha256": _sha256(self.pins)}
 
     def installed(self) -> dict[str, str]:
         """Return what was installed; nothing where the environment was not made whole."""
@@ -73,7 +76,7 @@ class Environment:
 
     def has_its_pins(self) -> bool:
         """Whether its libraries are right, and at most quantserve itself is another."""
-        return self.installed().items() >= (self.wanted().items() - _project().items())
+        return self.installed().items() >= self._pinned().items()
 
     def mark(self) -> None:
         """Write the stamp."""

@@ -18,7 +18,6 @@ from quantserve.quantize.calibration import corpus
 from quantserve.quantize.calibration.documents import Document, digest, normal_form, plain_text, runs
 
 PYDOC = "pydoc_data.topics"
-PYDOC_LANGUAGE = "en"
 FIRST_EVALUATION_TOPIC = "types"
 # A shared run of 13 words counts as overlap, the length with which Brown et al. 2020 (Language models are
 # few-shot learners, appendix C) looked for benchmark text in training data.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantserve.core.machine import this_machine
 from quantserve.quantize.artifact import Manifest
 from quantserve.quantize.gate.facts import facts
 from quantserve.quantize.gate.facts.answers import CHAT_QUESTIONS, TOOL_QUESTIONS
@@ -41,18 +40,12 @@ def engine_version(serving_python: Path) -> str | None:
 
 def machine() -> dict[str, Any]:
     """Return what decides speed and data type here: processor, cores, NVIDIA devices."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    fields = dict(line.partition(":")[::2] for line in lines[:40] if ":" in line)
-    cpu = {key.strip(): value.strip() for key, value in fields.items()}
+    here = this_machine()
     return {
-        "processor": cpu.get("model name", platform.processor() or platform.machine()),
-        "flags": hashlib.sha256(cpu.get("flags", "").encode()).hexdigest()[:12],
-        "cores": len(os.sched_getaffinity(0)),
-        "gpus": [
-            path.read_text(encoding="utf-8").partition("\n")[0].partition(":")[2].strip()
-            for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-        ],
+        "processor": here.processor,
+        "flags": hashlib.sha256(" ".join(sorted(here.flags)).encode()).hexdigest()[:12],
+        "cores": here.cores,
+        "gpus": list(here.gpus),
     }
 
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from quantserve.core.errors import InputError, QuantserveError
 from quantserve.core.files import write_text
 
-ROLES = ("system", "user", "assistant")
 _NAME = re.compile(r"(?P<kind>[a-z_]+)(?:-\d+)?(?P<chat>\.chat)?\.md")
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 SHINGLE_WORDS = 8

@@ -176,7 +176,7 @@ def per_token(sums: Floats, counts: Ints, samples: int) -> IntervalEstimate:
     cluster bootstrap; Efron and Tibshirani 1993, chapter 8). Both models are measured on the same passages,
     so their difference is resampled as one figure (paired; Koehn 2004).
     """
-    from scipy import stats  # imported here: it takes a second that only a measurement has to wait for
+    from quantserve.core.stats import bootstrap_interval  # scipy takes a second: only measuring waits for it
 
     def mean(sums: Floats, counts: Ints, axis: int = -1) -> Floats:
         means: Floats = sums.sum(axis=axis) / counts.sum(axis=axis)
@@ -185,15 +185,7 @@ def per_token(sums: Floats, counts: Ints, samples: int) -> IntervalEstimate:
     value = float(mean(sums, counts))
     if len(sums) == 1:
         return IntervalEstimate(value, value, value)
-    drawn = stats.bootstrap(
-        (sums, counts),
-        mean,
-        paired=True,
-        n_resamples=samples,
-        method="percentile",
-        rng=np.random.default_rng(_SEED),
-    )
-    return IntervalEstimate(value, *(float(end) for end in drawn.confidence_interval))
+    return IntervalEstimate(value, *bootstrap_interval((sums, counts), mean, samples, _SEED))
 
 
 def _estimate(values: Sequence[Floats], samples: int) -> IntervalEstimate:

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from quantserve.core.report.page import template
+from quantserve.core.report.plots import COLOURS, svg
 from quantserve.quantize.artifact import Manifest
 from quantserve.quantize.gate.measure.figures import PERCENTILES
 
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_BASE, _CANDIDATE, _LIMIT, _ASIDE = "#0072B2", "#D55E00", "#777777", "#B0B0B0"
-_STYLE: Any = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "quantserve",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.axisbelow": True,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-}
+_BASE, _CANDIDATE = COLOURS[:2]
+_LIMIT, _ASIDE = "#777777", "#B0B0B0"
+_WIDTH = 6.2
+_HEIGHT = 3.1
+_ROW_HEIGHT = 0.45
 
 
 def page(manifest: Manifest, report: dict[str, Any], costs: Sequence[tuple[str, str, str]]) -> str:
@@ -47,7 +29,7 @@ def page(manifest: Manifest, report: dict[str, Any], costs: Sequence[tuple[str, 
     costs: what both engines cost besides speed, as title, base and candidate.
     """
     drawn = plots(report) if report["figures"] is not None else []
-    return _ENVIRONMENT.get_template("page.html").render(
+    return template(Path(__file__).with_name("page.html")).render(
         manifest=manifest,
         report=report,
         plots=[Markup(svg) for svg in drawn],
@@ -57,21 +39,9 @@ def page(manifest: Manifest, report: dict[str, Any], costs: Sequence[tuple[str, 
 
 def plots(report: dict[str, Any]) -> list[str]:
     """Return the plots of a report with figures, as SVG elements."""
-    return [
-        _drawn(_perplexity, report, 0.7 + 0.45 * (1 + len(report["languages"]))),
-        _drawn(_divergence, report, 2.6),
-        _drawn(_speed, report, 2.6),
-    ]
-
-
-def _drawn(draw: Any, report: dict[str, Any], height: float) -> str:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.2, height + 0.5), layout="constrained")
-        draw(figure.subplots(), report)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+    by_language = 1.2 + _ROW_HEIGHT * (1 + len(report["languages"]))
+    drawn = ((_perplexity, by_language), (_divergence, _HEIGHT), (_speed, _HEIGHT))
+    return [svg(functools.partial(draw, report=report), _WIDTH, height) for draw, height in drawn]
 
 
 def _perplexity(axes: Axes, report: dict[str, Any]) -> None:

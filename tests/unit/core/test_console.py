@@ -57,7 +57,7 @@ def test_ctrl_c_while_a_program_still_imports_is_one_line(program: str) -> None:
         "class Interrupted(types.ModuleType):\n"
         "    def __getattr__(self, name): raise KeyboardInterrupt\n"
         "sys.modules['typer'] = Interrupted('typer')\n"
-        f"runpy.run_module('{program}', run_name='__main__')\n"
+        f"runpy.run_module('quantserve.{program}', run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-2, "interrupted; nothing was started\n")

@@ -92,7 +92,11 @@ def test_each_program_keeps_its_files_there_by_itself(
         "COLUMNS": "300",
     }
     done = subprocess.run(
-        [PYTHONS[program], "-m", program, *words], capture_output=True, text=True, env=wide, check=False
+        [PYTHONS[program], "-m", f"quantserve.{program}", *words],
+        capture_output=True,
+        text=True,
+        env=wide,
+        check=False,
     )
     assert str(apart) + printed in done.stdout + done.stderr, done.stdout + done.stderr
 
